@@ -1,0 +1,15 @@
+"""What a user can get wrong, said in one line with the way out."""
+
+
+class UserError(ValueError):
+    """A mistake that the user can mend. The command line prints it as one line and exits with 2.
+
+    `code` is stable and documented, for programs that wrap endorender.
+    """
+
+    code = "USER_ERROR"
+
+    def __init__(self, message: str, code: str | None = None):
+        super().__init__(message)
+        if code is not None:
+            self.code = code

@@ -1,0 +1,102 @@
+"""A model is written once and found everywhere: configuration, command line, documentation, tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
+
+from endorender.errors import UserError
+
+T = TypeVar("T", bound=type)
+REGISTRIES: dict[str, Registry] = {}
+
+
+class Model(BaseModel):
+    """Parameters of a registered model: frozen, validated once, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Registry:
+    """Maps the name that users write to the class behind it.
+
+    kind: what the classes are ("phase", "light", ...), as in `endorender list KIND`.
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._classes: dict[str, type] = {}
+        self._cases: dict[str, list[dict[str, Any]]] = {}
+        REGISTRIES[kind] = self
+
+    def register(self, name: str, cases: list[dict[str, Any]] | None = None) -> Callable[[T], T]:
+        """Class decorator. cases: parameter sets under which the tests try the model."""
+
+        def add(cls: T) -> T:
+            if name in self._classes:
+                raise KeyError(f"{self.kind} {name!r} is registered twice")
+            self._classes[name] = cls
+            self._cases[name] = cases or [{}]
+            return cls
+
+        return add
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._classes))
+
+    def __getitem__(self, name: str) -> type:
+        if name not in self._classes:
+            raise UserError(f"no {self.kind} is called {name!r}; there are: {', '.join(self)}", "UNKNOWN_NAME")
+        return self._classes[name]
+
+    def name_of(self, cls: type) -> str:
+        """The name under which a class was registered."""
+        return next(name for name, c in self._classes.items() if c is cls)
+
+    def cases(self) -> list[tuple[str, dict[str, Any]]]:
+        """Every (name, parameters) that the tests of this kind run over."""
+        return [(name, case) for name in self for case in self._cases[name]]
+
+    def build(self, spec: Any) -> Any:
+        """Instance from `"name"`, `{"type": name, **parameters}` or an instance (returned as it is)."""
+        if type(spec) in self._classes.values():
+            return spec
+        if isinstance(spec, str):
+            spec = {"type": spec}
+        if not isinstance(spec, Mapping) or "type" not in spec:
+            raise UserError(f"a {self.kind} is a name or a mapping with the key 'type', got {spec!r}")
+        name = spec["type"]
+        return validated(self[name], {k: v for k, v in spec.items() if k != "type"}, f"{self.kind} {name}")
+
+    def dump(self, model: Any) -> dict[str, Any]:
+        """The mapping from which `build` makes an equal instance."""
+        return {"type": self.name_of(type(model)), **model.model_dump(mode="json")}
+
+    def field(self) -> Any:
+        """Annotation for a configuration field that holds one model of this kind."""
+        return Annotated[Any, BeforeValidator(self.build), PlainSerializer(self.dump)]
+
+
+def validated(cls: type, values: Mapping[str, Any], what: str) -> Any:
+    """`cls(**values)` with pydantic's complaint turned into one line that names the key."""
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        raise UserError(f"{what}: {one_line(error)}", "INVALID_VALUE") from None
+
+
+def one_line(error: ValidationError) -> str:
+    """`g: must be less than 1, got 1.5; colour: unknown key`."""
+    parts = []
+    for e in error.errors():
+        where = ".".join(str(p) for p in e["loc"])
+        if e["type"] == "extra_forbidden":
+            parts.append(f"{where}: unknown key")
+        elif e["type"] == "missing":
+            parts.append(f"{where}: missing")
+        else:
+            text = e["msg"].removeprefix("Value error, ")
+            parts.append(f"{where}: {text[:1].lower() + text[1:]}, got {e['input']!r}" if where else text)
+    return "; ".join(parts)
