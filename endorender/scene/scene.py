@@ -1,0 +1,107 @@
+"""The scene: everything a picture depends on but its noise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from endorender.ct.volume import Volume
+from endorender.errors import UserError
+from endorender.scene.camera import cameras
+from endorender.scene.light import lights
+from endorender.scene.phase import HenyeyGreenstein
+from endorender.scene.tissue import Tissue, tissues
+
+Surface = Literal["interface", "hybrid", "volume"]
+
+
+@dataclass(frozen=True, eq=False)
+class GridMedium:
+    """Optics given directly on a grid, for reference scenes and for fitting. It fills its voxels' full extent.
+
+    sigma_t: (I, J, K) float32 mm⁻¹. albedo: (I, J, K, 3) float32. affine: (4, 4) world_from_voxel, mm.
+    phase: one phase function for the whole grid.
+    """
+
+    sigma_t: np.ndarray
+    albedo: np.ndarray
+    affine: np.ndarray
+    phase: Any = dataclasses.field(default_factory=HenyeyGreenstein)
+
+    def __post_init__(self) -> None:
+        if self.albedo.shape != (*self.sigma_t.shape, 3):
+            raise ValueError(f"albedo must be {(*self.sigma_t.shape, 3)}, got {self.albedo.shape}")
+        if self.sigma_t.min() < 0 or self.albedo.min() < 0 or self.albedo.max() > 1:
+            raise ValueError("sigma_t must be >= 0 and albedo in [0, 1]")
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One view of one volume under one condition.
+
+    medium: a CT `Volume`, seen through `tissue`, or a `GridMedium`.
+    threshold: HU of the lumen's wall (the iso-surface that is the geometry); unused for a GridMedium.
+    world_from_camera: (4, 4), RAS mm, OpenCV camera axes.
+    surface: what happens at the wall: `interface` (a wet GGX coat on the root-found iso-surface), `hybrid` (BSDF or
+    phase by gradient at each collision; Kroes et al. 2012), `volume` (no surface events).
+    max_scatterings: the longest path; the default never binds in tissue.
+    """
+
+    medium: Volume | GridMedium
+    camera: Any
+    world_from_camera: np.ndarray
+    lights: tuple[Any, ...]
+    tissue: Tissue = dataclasses.field(default_factory=Tissue)
+    threshold: float = -550.0
+    surface: Surface = "interface"
+    max_scatterings: int = 10_000
+
+    def __post_init__(self) -> None:
+        m = np.asarray(self.world_from_camera, float)
+        if m.shape != (4, 4) or not np.allclose(m[:3, :3] @ m[:3, :3].T, np.eye(3), atol=1e-5):
+            raise UserError("world_from_camera must be a (4, 4) rigid transform", "INVALID_VALUE")
+        if self.surface not in ("interface", "hybrid", "volume"):
+            raise UserError(f"surface is interface, hybrid or volume, got {self.surface!r}", "INVALID_VALUE")
+        if isinstance(self.medium, GridMedium) and self.surface != "volume":
+            raise UserError("a GridMedium has no wall: its surface mode is 'volume'", "INVALID_VALUE")
+        if not self.lights:
+            raise UserError("a scene needs a light", "INVALID_VALUE")
+
+    @property
+    def phase(self) -> Any:
+        """The phase function at every collision."""
+        return self.medium.phase if isinstance(self.medium, GridMedium) else self.tissue.phase
+
+    def with_(self, **changes: Any) -> Scene:
+        """A copy with some fields replaced."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the medium, as JSON-ready values."""
+        return {
+            "camera": cameras.dump(self.camera),
+            "world_from_camera": np.asarray(self.world_from_camera, float).tolist(),
+            "lights": [lights.dump(light) for light in self.lights],
+            "tissue": tissues.dump(self.tissue),
+            "threshold": float(self.threshold),
+            "surface": self.surface,
+            "max_scatterings": self.max_scatterings,
+        }
+
+    @classmethod
+    def from_dict(cls, medium: Volume | GridMedium, values: Mapping[str, Any]) -> Scene:
+        """Inverse of `to_dict`; unknown keys are refused."""
+        known = {f.name for f in dataclasses.fields(cls)} - {"medium"}
+        if unknown := set(values) - known:
+            raise UserError(f"scene: unknown key {sorted(unknown)[0]!r}", "INVALID_VALUE")
+        built = dict(values)
+        built["camera"] = cameras.build(values["camera"])
+        built["lights"] = tuple(lights.build(light) for light in values["lights"])
+        built["world_from_camera"] = np.asarray(values["world_from_camera"], float)
+        if "tissue" in values:
+            built["tissue"] = tissues.build(values["tissue"])
+        return cls(medium, **built)

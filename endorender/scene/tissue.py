@@ -1,0 +1,103 @@
+"""Tissue: Hounsfield units -> optics, as piecewise-linear control points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from endorender.registry import Model, Registry
+from endorender.scene.phase import HenyeyGreenstein, phase_functions
+
+tissues = Registry("tissue")
+TABLE_HU = np.linspace(-1024.0, 3072.0, 1025)  # HU at which the renderer tabulates a tissue: every 4
+
+RGB = tuple[float, float, float]
+
+
+@tissues.register("custom", cases=[{"sigma_t": [3.0], "hu": [0], "albedo": [[0.9, 0.8, 0.7]]}])
+class Tissue(Model):
+    """Optics by control points over HU (the shape that 3D Slicer and VTK users know).
+
+    Below the first and above the last control point the end value holds. In the `interface` mode HU just inside
+    the wall are lifted to `wall_hu`, so that the scanner's blur between air and tissue does not render as fog.
+    """
+
+    hu: tuple[float, ...] = Field(
+        (-800.0, -300.0, 150.0, 500.0), min_length=1, description="control points, HU"
+    )
+    sigma_t: tuple[float, ...] = Field((0.0, 3.0, 3.0, 3.0), description="extinction, mm⁻¹")
+    albedo: tuple[RGB, ...] = Field(
+        ((0.955, 0.9, 0.77),) * 3 + ((0.93, 0.9, 0.82),), description="single-scattering, linear RGB"
+    )
+    phase: phase_functions.field() = HenyeyGreenstein()  # type: ignore[valid-type]
+    phase_parameter: tuple[float, ...] | None = Field(None, description="overrides the phase's along HU")
+    wall_hu: float = Field(40.0, description="HU to which the wall's ramp is lifted (interface)")
+    ior: float = Field(1.4, ge=1, le=3, description="of the wet coat")
+    roughness: float = Field(0.06, ge=0.02, le=1, description="GGX α of the coat")
+    specular: float = Field(0.7, ge=0, le=1, description="weight of the coat's reflection")
+    surface_weight: float = Field(0.5, ge=0, le=1, description="s of the hybrid rule")
+    gradient_scale: float = Field(1000.0, gt=0, description="G of the hybrid rule, HU/mm")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Tissue:
+        n = len(self.hu)
+        for name in ("sigma_t", "albedo", "phase_parameter"):
+            values = getattr(self, name)
+            if values is not None and len(values) != n:
+                raise ValueError(f"{name} has {len(values)} entries for {n} control points of hu")
+        if (np.diff(self.hu) <= 0).any():
+            raise ValueError("hu must increase")
+        if min(self.sigma_t) < 0:
+            raise ValueError("sigma_t must be >= 0")
+        if not all(0 <= a <= 1 for rgb in self.albedo for a in rgb):
+            raise ValueError("albedo must be in [0, 1]")
+        # The phase function knows its own bounds: let it refuse what it cannot take.
+        if self.phase_parameter is not None:
+            for value in self.phase_parameter:
+                type(self.phase)(**dict.fromkeys(type(self.phase).model_fields, value))
+        return self
+
+    def table(self, hu: np.ndarray = TABLE_HU) -> np.ndarray:
+        """(N,) HU -> (N, 5): sigma_t in mm⁻¹, phase parameter, albedo RGB."""
+        p = self.phase_parameter or (self.phase.parameter,) * len(self.hu)
+        columns: list[Any] = [self.sigma_t, p, *zip(*self.albedo)]
+        return np.stack([np.interp(hu, self.hu, c) for c in columns], -1).astype(np.float32)
+
+    def shares_paths(self, other: Tissue) -> bool:
+        """Whether both scatter light along the same paths: they differ in albedo at most."""
+        return self.model_dump(exclude={"albedo"}) == other.model_dump(exclude={"albedo"})
+
+
+def _look(mucosa: RGB) -> tuple[RGB, ...]:
+    """Mucosa everywhere but where contrast agent or bone shines through."""
+    return (mucosa, mucosa, mucosa, (0.93, 0.9, 0.82))
+
+
+@tissues.register("yellow_tan")
+class YellowTan(Tissue):
+    """Yellow-tan mucosa: the paper's first condition."""
+
+    albedo: tuple[RGB, ...] = _look((0.955, 0.90, 0.77))
+
+
+@tissues.register("pale_pink")
+class PalePink(Tissue):
+    """Pale pink mucosa: the paper's second condition."""
+
+    albedo: tuple[RGB, ...] = _look((0.955, 0.917, 0.868))
+
+
+@tissues.register("dark_red")
+class DarkRed(Tissue):
+    """Dark brown-red mucosa: the paper's third condition."""
+
+    albedo: tuple[RGB, ...] = _look((0.93, 0.84, 0.74))
+
+
+@tissues.register("deep_red")
+class DeepRed(Tissue):
+    """Deep red mucosa: the paper's fourth condition."""
+
+    albedo: tuple[RGB, ...] = _look((0.90, 0.66, 0.54))
