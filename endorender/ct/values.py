@@ -1,0 +1,65 @@
+"""What DICOM and NIfTI share: are these Hounsfield units, and is this a grid a CT can have?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from endorender.ct.errors import CTError
+from endorender.ct.volume import AIR_HU
+
+MAX_VOXELS = 2**30  # 4096 slices of 512 x 512: 2 GiB as int16
+PITCH_MM = (0.02, 20.0)  # micro-CT to the thickest slices in use; outside it the unit is wrong
+
+
+def compact(hu: np.ndarray) -> np.ndarray:
+    """HU as int16 if that loses nothing, else float32."""
+    if hu.dtype == np.int16:
+        return hu
+    lo, hi = float(hu.min()), float(hu.max())
+    whole = lo >= -32768 and hi <= 32767 and (hu.dtype.kind in "iu" or bool((hu == np.rint(hu)).all()))
+    return hu.astype(np.int16 if whole else np.float32)
+
+
+def checked_hu(hu: np.ndarray, assume_hu: bool) -> tuple[np.ndarray, list[str]]:
+    """Refuse values that are no Hounsfield units; turn what lies below air into air.
+
+    hu: (I, J, K) any real type, padding already replaced where the header names it.
+    Returns (I, J, K) int16 or float32, and warnings. Raises CTError NON_FINITE, NOT_HU.
+    """
+    if hu.dtype.kind == "f" and not np.isfinite(hu).all():
+        count = int((~np.isfinite(hu)).sum())
+        raise CTError(f"{count} voxels are NaN or infinite: export the scan again", "NON_FINITE")
+    hu = compact(hu)
+    lo, hi = float(hu.min()), float(hu.max())
+    below = hu < AIR_HU
+    count = int(below.sum())
+    if not assume_hu:
+        way_out = "rescale the scan to Hounsfield units, or accept it with --assume-hu"
+        if lo >= 0:
+            raise CTError(f"values reach from {lo:g} to {hi:g}, none below 0: {way_out}", "NOT_HU")
+        if lo > -500:
+            raise CTError(f"values reach from {lo:g} to {hi:g}, none near air at -1000: {way_out}", "NOT_HU")
+        if hi < -200:
+            raise CTError(f"values reach from {lo:g} to {hi:g}, no tissue near 0: {way_out}", "NOT_HU")
+        # Padding is one value or a few; a spread of values below vacuum is an offset applied twice.
+        # (50 HU of noise below -1024 occur in scanners that do not clip.)
+        deep = hu[hu < AIR_HU - 76]
+        if deep.size > 0.01 * hu.size and np.unique(deep[:: max(1, deep.size // 100_000)]).size > 16:
+            share = 100 * deep.size / hu.size
+            raise CTError(f"{share:.0f} % of the values lie below -1100, less than vacuum: {way_out}", "NOT_HU")
+    if not count:
+        return hu, []
+    hu = np.maximum(hu, np.array(AIR_HU, hu.dtype))
+    return hu, [f"{count} voxels below {AIR_HU} HU (lowest {lo:g}) were taken for air outside the scan"]
+
+
+def check_grid(shape: tuple[int, ...], spacing: np.ndarray) -> None:
+    """Refuse sizes and pitches that no CT has. Raises CTError TOO_FEW_SLICES, TOO_LARGE, BAD_SPACING."""
+    if min(shape) < 2:
+        raise CTError(f"{' x '.join(map(str, shape))} voxels are no volume: give at least two slices", "TOO_FEW_SLICES")
+    if np.prod(np.array(shape, dtype=float)) > MAX_VOXELS:
+        size = " x ".join(map(str, shape))
+        raise CTError(f"{size} voxels are more than {MAX_VOXELS}: crop the scan first", "TOO_LARGE")
+    if not np.isfinite(spacing).all() or spacing.min() < PITCH_MM[0] or spacing.max() > PITCH_MM[1]:
+        pitch = " x ".join(f"{s:.4g}" for s in spacing)
+        raise CTError(f"a voxel pitch of {pitch} mm is none that a CT has: mend the header's units", "BAD_SPACING")
