@@ -1,0 +1,24 @@
+"""CT in: DICOM, NIfTI, the shipped sample and phantoms as a `Volume`; the lumen in it and a way through."""
+
+from __future__ import annotations
+
+from endorender.ct import lumen, phantoms
+from endorender.ct.errors import CODES, CTError
+from endorender.ct.inspection import describe, preview
+from endorender.ct.reader import load, open_ct
+from endorender.ct.resample import isotropic
+from endorender.ct.volume import AIR_HU, Volume
+
+__all__ = [
+    "AIR_HU",
+    "CODES",
+    "CTError",
+    "Volume",
+    "describe",
+    "isotropic",
+    "load",
+    "lumen",
+    "open_ct",
+    "phantoms",
+    "preview",
+]

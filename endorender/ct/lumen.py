@@ -1,0 +1,228 @@
+"""The lumen: air inside the body, how far its wall is, and a way through for an endoscope."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from endorender.ct.errors import CTError
+from endorender.ct.volume import Volume
+
+WALL_HU = -550.0  # half-way between air and tissue: where a blurred edge has its true place
+AIR_HU = -925.0  # below it is air, whatever the noise; lung tissue lies above it
+LEAST_ML = 1.0
+SCOPE_MM = 2.5  # radius of the thinnest endoscope that is flown (our choice: a 5 mm bronchoscope)
+LEAK_MM = 3.0  # a wall moves by less than this when the threshold rises; what appears farther off leaked
+LEAK_SHARE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Lumen:
+    """One connected hollow.
+
+    mask: (I, J, K) bool. threshold: HU; the wall is this iso-surface of the trilinear HU field.
+    clearance: (I, J, K) float32 mm to the wall inside the mask, 0 outside; the edge of the scan counts as wall.
+    volume_ml: of the mask. region: its number, 1 = largest. candidates: ml of all lumens that were found.
+    """
+
+    mask: np.ndarray
+    threshold: float
+    clearance: np.ndarray
+    volume_ml: float
+    region: int
+    candidates: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """A way through a lumen. points: (N, 3) RAS mm, evenly spaced. clearance: (N,) mm to the wall."""
+
+    points: np.ndarray
+    clearance: np.ndarray
+
+    @property
+    def length(self) -> float:
+        """mm."""
+        return float(np.linalg.norm(np.diff(self.points, axis=0), axis=1).sum())
+
+
+def find(volume: Volume, region: int | None = None, label: np.ndarray | None = None) -> Lumen:
+    """The air-filled hollow that an endoscope could enter.
+
+    region: which of several, 1 = largest by volume (default). label: (I, J, K) mask; only air under it counts.
+
+    The wall's threshold is the highest HU up to -550 at which the lumen does not leak: bronchi lie in lung, which is
+    nearly air itself, and at -550 both are one (explosion-controlled region growing, Mori et al. 1996).
+    Raises CTError LUMEN when there is none, or no such region.
+    """
+    from scipy import ndimage
+
+    hu = volume.hu
+    if label is not None:
+        if label.shape != hu.shape:
+            raise CTError(f"the label mask is {label.shape}, the scan {hu.shape}: draw it on this scan", "LUMEN")
+        hu = np.where(label > 0, hu, np.array(0, hu.dtype))
+    voxel_ml = float(np.abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
+    labels, _ = ndimage.label(hu < AIR_HU)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    boxes = ndimage.find_objects(labels)
+    found = [n for n in np.argsort(-sizes, kind="stable") if sizes[n] * voxel_ml >= LEAST_ML]
+    found = [int(n) for n in found if _inside(volume, labels, int(n), boxes[n - 1])]
+    if not found:
+        where = "under the label mask" if label is not None else "inside the body"
+        raise CTError(f"no air-filled lumen of {LEAST_ML:g} ml or more {where}: is this an insufflated scan?", "LUMEN")
+    volumes = tuple(round(float(sizes[n] * voxel_ml), 1) for n in found)
+    number = 1 if region is None else region
+    if not 1 <= number <= len(found):
+        listing = ", ".join(f"{i}: {v:g} ml" for i, v in enumerate(volumes, 1))
+        raise CTError(f"no region {number}; the lumens are {listing}", "LUMEN")
+    return _grown(volume, hu, labels == found[number - 1], number, volumes, voxel_ml)
+
+
+def _inside(volume: Volume, labels: np.ndarray, n: int, box: tuple[slice, ...]) -> bool:
+    """Whether a piece of air is a hollow of the body that admits a scope: not the room, nor a gap in the table."""
+    from scipy import ndimage
+
+    margin = np.ceil(5.0 / volume.spacing).astype(int)
+    wide = tuple(slice(max(0, s.start - m), min(size, s.stop + m)) for s, m, size in zip(box, margin, volume.shape))
+    piece = labels[wide] == n
+    # The room touches the sides of the scan with much of its surface; a lumen is at most cut across.
+    faces = sum(
+        int(piece.take(end, axis).sum())
+        for axis in range(3)
+        for end, at_edge in ((0, wide[axis].start == 0), (-1, wide[axis].stop == volume.shape[axis]))
+        if at_edge
+    )
+    surface = int((piece & ~ndimage.binary_erosion(piece)).sum())
+    if faces > 0.3 * surface:
+        return False
+    outward = ndimage.distance_transform_edt(~piece, sampling=volume.spacing)
+    shell = volume.hu[wide][(outward > 1.5) & (outward < 5.0)]
+    if shell.size == 0 or (shell > -300).mean() < 0.2:
+        return False
+    inward = ndimage.distance_transform_edt(piece, sampling=volume.spacing)
+    return float(inward.max()) > SCOPE_MM
+
+
+def _grown(
+    volume: Volume, hu: np.ndarray, seed: np.ndarray, number: int, volumes: tuple[float, ...], voxel_ml: float
+) -> Lumen:
+    """The seed at the highest threshold that does not leak."""
+    from scipy import ndimage
+
+    margin = np.ceil(15.0 / volume.spacing).astype(int)
+    where = ndimage.find_objects(seed.astype(np.int8))[0]
+    box = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(where, margin))
+    part, core = hu[box], seed[box]
+    start = np.unravel_index(int(np.argmax(core)), core.shape)
+    # Air that is surely air may join at a higher threshold (two hollows behind a film): it is no leak.
+    air = ndimage.binary_opening(part < AIR_HU, iterations=2) | core
+    near = ndimage.distance_transform_edt(~air, sampling=volume.spacing) <= LEAK_MM
+
+    def grow(threshold: float) -> tuple[np.ndarray, bool]:
+        labels, _ = ndimage.label(part < threshold)
+        piece = labels == labels[start]
+        return piece & near, int((piece & ~near).sum()) > LEAK_SHARE * core.sum()
+
+    low, high = AIR_HU, WALL_HU
+    mask, leaks = grow(high)
+    if leaks:
+        mask, _ = grow(low)
+        while high - low > 5:
+            middle = (low + high) / 2
+            piece, leaks = grow(middle)
+            if leaks:
+                high = middle
+            else:
+                low, mask = middle, piece
+    else:
+        low = high
+    whole = np.zeros(volume.shape, bool)
+    whole[box] = mask
+    clearance = np.zeros(volume.shape, np.float32)
+    # Padding by one layer of wall makes the edge of the scan an obstacle: nobody flies out of the data.
+    padded = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=volume.spacing)[1:-1, 1:-1, 1:-1]
+    # From voxel centre to voxel centre; the wall lies half a voxel before the first centre outside.
+    clearance[box] = np.maximum(padded - 0.5 * volume.spacing.min(), 0) * mask
+    return Lumen(whole, float(low), clearance, float(mask.sum() * voxel_ml), number, volumes)
+
+
+def sample(volume: Volume, field: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(..., 3) RAS mm -> (...) trilinear values of an (I, J, K) field of the volume's grid; 0 outside."""
+    from scipy import ndimage
+
+    at = np.moveaxis(volume.to_voxel(np.asarray(points, float)), -1, 0)
+    return np.asarray(ndimage.map_coordinates(field, at, order=1, cval=0.0))
+
+
+def centreline(volume: Volume, lumen: Lumen, step_mm: float = 1.0) -> Path:
+    """The way between the two ends of a lumen that lie farthest apart, as far as a scope can go.
+
+    A minimal-cost path where cost falls with the square of clearance (scikit-image MCP), smoothed, resampled every
+    step_mm. It begins at the wider end: in the trachea, in the caecum. Raises CTError NO_PATH.
+    """
+    from scipy import ndimage
+    from skimage.graph import MCP_Geometric
+
+    room = lumen.clearance >= SCOPE_MM
+    labels, count = ndimage.label(room, structure=np.ones((3, 3, 3)))
+    if count == 0:
+        widest = float(lumen.clearance.max())
+        raise CTError(f"the lumen is at most {2 * widest:.1f} mm wide, too narrow for an endoscope", "NO_PATH")
+    room = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    box = ndimage.find_objects(room.astype(np.int8))[0]
+    room, clearance = room[box], lumen.clearance[box]
+    spacing = tuple(float(s) for s in volume.spacing)
+
+    def far(start: tuple[int, ...], cost: np.ndarray) -> tuple[tuple[int, ...], Any]:
+        """The place of highest cost from a start, and the tracer."""
+        graph = MCP_Geometric(cost, sampling=spacing)
+        reached, _ = graph.find_costs([start])
+        reached = np.where(np.isfinite(reached) & room, reached, -1.0)
+        return tuple(int(x) for x in np.unravel_index(int(np.argmax(reached)), reached.shape)), graph
+
+    even = np.where(room, 1.0, np.inf)
+    middle = tuple(int(x) for x in np.unravel_index(int(np.argmax(clearance * room)), room.shape))
+    one_end, _ = far(middle, even)
+    other_end, _ = far(one_end, even)
+    with np.errstate(divide="ignore"):
+        central = np.where(room, (SCOPE_MM / np.maximum(clearance, SCOPE_MM)) ** 2 + 0.01, np.inf)
+    _, graph = far(one_end, central)
+    raw = np.array(graph.traceback(other_end), float) + [s.start for s in box]
+    points = _evenly(volume.to_world(raw), step_mm)
+    path = _smoothed(volume, lumen, points, step_mm)
+    third = max(1, len(path.points) // 3)
+    if path.clearance[:third].mean() < path.clearance[-third:].mean():
+        path = Path(path.points[::-1].copy(), path.clearance[::-1].copy())
+    return path
+
+
+def _evenly(points: np.ndarray, step: float) -> np.ndarray:
+    """(N, 3) -> (M, 3), about `step` apart along the polyline, ends kept."""
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    if along[-1] < 2 * step:
+        raise CTError(f"the way through the lumen is only {along[-1]:.1f} mm long", "NO_PATH")
+    at = np.linspace(0, along[-1], int(round(along[-1] / step)) + 1)
+    return np.stack([np.interp(at, along, points[:, a]) for a in range(3)], axis=1)
+
+
+def _smoothed(volume: Volume, lumen: Lumen, points: np.ndarray, step: float) -> Path:
+    """As smooth as it can be without leaving the room a scope needs."""
+    from scipy import ndimage
+
+    for sigma in (6.0, 4.0, 2.5, 1.5, 0.8):
+        # Odd reflection about the ends keeps them where they are.
+        n = min(len(points) - 1, int(4 * sigma / step))
+        before, after = 2 * points[0] - points[n:0:-1], 2 * points[-1] - points[-2 : -n - 2 : -1]
+        longer = np.concatenate([before, points, after])
+        smooth = ndimage.gaussian_filter1d(longer, sigma / step, axis=0)[n : n + len(points)]
+        smooth = _evenly(smooth, step)
+        clearance = sample(volume, lumen.clearance, smooth)
+        if clearance.min() >= 0.8 * SCOPE_MM:
+            break
+    else:
+        smooth, clearance = points, sample(volume, lumen.clearance, points)
+    return Path(smooth, clearance)
