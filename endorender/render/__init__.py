@@ -1,0 +1,35 @@
+"""Light transport. Taichi loads with the first name taken from here."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from endorender.render.backend import init
+    from endorender.render.denoise import denoise
+    from endorender.render.geometry import Geometry, geometry
+    from endorender.render.radiance import Radiance, radiance, shareable
+    from endorender.render.synthetic import synthetic
+
+_HOME = {
+    "init": "backend",
+    "denoise": "denoise",
+    "Geometry": "geometry",
+    "geometry": "geometry",
+    "Radiance": "radiance",
+    "radiance": "radiance",
+    "shareable": "radiance",
+    "synthetic": "synthetic",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'endorender.render' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"endorender.render.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+__all__ = ["Geometry", "Radiance", "denoise", "geometry", "init", "radiance", "shareable", "synthetic"]

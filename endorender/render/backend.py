@@ -1,0 +1,69 @@
+"""Owner of `ti.init`: chooses the device once per process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+
+from endorender.engine import ti
+from endorender.errors import UserError
+
+_state: dict[str, Any] = {}
+
+ARCHES = {"cpu": ti.cpu, "cuda": ti.cuda, "vulkan": ti.vulkan, "metal": ti.metal}
+
+
+def init(device: str = "cpu", threads: int | None = None) -> None:
+    """Start Taichi on a device; threads: CPU threads (default: all).
+
+    A second call with the same arguments does nothing. With others it starts Taichi again, which forgets every
+    compiled kernel. A device that is not there is an error, never another device.
+    """
+    wanted = {"device": device, "threads": threads}
+    if _state == wanted:
+        return
+    if device not in ARCHES:
+        raise UserError(f"no device is called {device!r}; there are: {', '.join(ARCHES)}", "UNKNOWN_NAME")
+    # Taichi's own optimiser costs five times the compile time of LLVM's and gains nothing measurable here.
+    options: dict[str, Any] = {"offline_cache": True, "log_level": ti.ERROR, "advanced_optimization": False}
+    if threads is not None:
+        options["cpu_max_num_threads"] = threads
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # the banner; the device is printed by whoever asks
+            ti.init(arch=ARCHES[device], enable_fallback=False, **options)
+    except RuntimeError as error:
+        raise UserError(f"device {device!r} is not available on this machine ({error})", "NO_DEVICE") from None
+    _state.clear()
+    _state.update(wanted)
+    from endorender.render import cache
+
+    cache.forget()
+
+
+def ensure() -> None:
+    """Start on the CPU unless a device was chosen."""
+    if not _state:
+        init()
+
+
+def resident(array: np.ndarray) -> Any:
+    """The array where kernels want it: in place on a CPU, copied once to a GPU."""
+    array = np.require(array, requirements=["C", "W"])
+    if _state["device"] == "cpu":
+        return array
+    held = ti.ndarray(dtype=array.dtype.type, shape=array.shape)
+    held.from_numpy(array)
+    return held
+
+
+def fetch(array: Any) -> np.ndarray:
+    """A resident array back as numpy; on a CPU the very same memory."""
+    return array if isinstance(array, np.ndarray) else array.to_numpy()
+
+
+def wait() -> None:
+    """Until every launched kernel has ended."""
+    ti.sync()

@@ -1,0 +1,129 @@
+"""Exact geometry: the lumen's wall as each pixel's centre sees it. No noise, no optics, once per view."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from endorender.engine import ti
+from endorender.errors import UserError
+from endorender.render import backend, tracking
+from endorender.render.cache import kernels
+from endorender.render.medium import CELL, Prepared, majorants, prepare
+from endorender.scene.scene import Scene
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """float32 arrays of one view; NaN where the ray meets no wall.
+
+    z_depth: (H, W) mm along the camera's z axis. distance: (H, W) mm along the ray. normal: (H, W, 3) unit, camera
+    frame, facing the camera. mask: (H, W) bool, valid. albedo: (H, W, 3) of the tissue just behind the wall.
+    """
+
+    z_depth: np.ndarray
+    distance: np.ndarray
+    normal: np.ndarray
+    mask: np.ndarray
+    albedo: np.ndarray
+
+
+def camera_in_grid(prepared: Prepared, world_from_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Origin (3,) mm and rotation (3, 3) grid_from_camera."""
+    m = np.asarray(world_from_camera, float)
+    return prepared.to_grid(m[:3, 3]), prepared.rotation.T @ m[:3, :3]
+
+
+def refuse_inside(scene: Scene, prepared: Prepared) -> None:
+    """A lens inside tissue sees nothing: say so before rendering."""
+    hu = prepared.value_at(np.asarray(scene.world_from_camera, float)[:3, 3])
+    if hu is not None and hu >= scene.threshold:
+        raise UserError(
+            f"the camera is inside tissue ({hu:.0f} HU, the wall begins at {scene.threshold:.0f}); move it into the lumen",
+            "CAMERA_IN_TISSUE",
+        )
+
+
+@kernels
+def _first_hit(dtype: str):  # type: ignore[no-untyped-def]
+    t = tracking.device("tissue", "interface", CELL["tissue"], dtype)
+
+    @ti.kernel
+    def first_hit(
+        field: ti.types.ndarray(),
+        smooth: ti.types.ndarray(),
+        cells: ti.types.ndarray(),
+        table: ti.types.ndarray(),
+        directions: ti.types.ndarray(dtype=ti.math.vec3, ndim=1),
+        origin: ti.math.vec3,
+        inv: ti.math.vec3,
+        threshold: float,
+        distance: ti.types.ndarray(),
+        normal: ti.types.ndarray(dtype=ti.math.vec3, ndim=1),
+        hu_behind: ti.types.ndarray(),
+    ):
+        for i in range(directions.shape[0]):
+            d = directions[i]
+            span = t.clip(field, origin, d, inv)
+            rng = ti.u64(0)
+            if span[1] > span[0]:
+                # Started "in air", the walk consumes no optical depth: it ends at the first wall or not at all.
+                event, hit, _ = t.walk(
+                    field, cells, table, origin, d, span[0], span[1], inv, threshold, 0.0, False, rng
+                )
+                if event == t.SURFACE:
+                    x = origin + hit * d
+                    n = t.normal(field, smooth, x, inv)
+                    if n.dot(d) > 0.0:
+                        n = -n
+                    distance[i] = hit
+                    normal[i] = n
+                    hu_behind[i] = t.value(field, x - 0.75 * n, inv)
+
+    return first_hit
+
+
+def geometry(scene: Scene) -> Geometry:
+    """Geometry of a view: the first crossing of the wall's iso-value on the trilinear HU field.
+
+    The root is exact to about 1e-4 voxel. The normal is that of the field blurred by 0.9 mm.
+    """
+    backend.ensure()
+    prepared = prepare(scene.medium)
+    if prepared.kind != "tissue":
+        raise UserError("geometry needs a CT volume: a GridMedium has no wall", "INVALID_VALUE")
+    refuse_inside(scene, prepared)
+    camera = scene.camera
+    in_camera = camera.unproject(camera.pixels()).reshape(-1, 3)
+    origin, rotation = camera_in_grid(prepared, scene.world_from_camera)
+    n = len(in_camera)
+    distance = np.full(n, np.nan, np.float32)
+    normal = np.full((n, 3), np.nan, np.float32)
+    behind = np.full(n, np.nan, np.float32)
+    outputs = [distance, normal, behind]
+    arguments = [
+        prepared.field,
+        prepared.smooth,
+        *map(
+            backend.resident,
+            (
+                majorants(prepared, scene.tissue, "interface", scene.threshold),
+                scene.tissue.table(),
+                (in_camera @ rotation.T).astype(np.float32),
+            ),
+        ),
+    ]
+    held = [backend.resident(a) for a in outputs]
+    _first_hit(str(np.dtype(np.int16)))(
+        *arguments, ti.math.vec3(*origin), ti.math.vec3(*(1 / prepared.spacing)), scene.threshold, *held
+    )
+    distance, normal, behind = (backend.fetch(a) for a in held)
+    shape = (camera.height, camera.width)
+    lifted = np.maximum(np.nan_to_num(behind), scene.tissue.wall_hu)
+    albedo = scene.tissue.table(lifted)[:, 2:] * np.isfinite(distance)[:, None]
+    return Geometry(
+        z_depth=(distance * in_camera[:, 2]).astype(np.float32).reshape(shape),
+        distance=distance.reshape(shape),
+        normal=(normal @ rotation).astype(np.float32).reshape(*shape, 3),
+        mask=np.isfinite(distance).reshape(shape),
+        albedo=albedo.astype(np.float32).reshape(*shape, 3),
+    )

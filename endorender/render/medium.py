@@ -1,0 +1,160 @@
+"""A medium as kernels see it: a field on a grid, coarse cells of majorants, and a table of optics.
+
+Kernels work in the *grid frame*: millimetres along the grid's own axes, so that an index is position / spacing and no
+matrix is needed at a look-up. Directions and normals turn with the grid's rotation (or reflection).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from endorender.ct.volume import Volume
+from endorender.errors import UserError
+from endorender.render import backend
+from endorender.render.cache import per_object
+from endorender.scene.scene import GridMedium
+from endorender.scene.tissue import TABLE_HU, Tissue
+
+CELL = {"tissue": 4, "grid": 2}  # voxels along a cell's edge; measured on the reference scenes
+NORMAL_BLUR_MM = 0.9  # normals from a blurred field: else a glint breaks into beads at voxel pitch
+
+
+@dataclass(eq=False)
+class Prepared:
+    """A medium ready for kernels.
+
+    kind: `tissue` (HU through a table) or `grid` (sigma_t and albedo directly).
+    field: (I, J, K) HU or sigma_t. smooth: (I, J, K) blurred HU. albedo: (I, J, K, 3), grid only.
+    low, high: (A, B, C) range of the field over each cell. origin: index where the domain begins.
+    spacing: (3,) mm. rotation: (3, 3) world_from_grid. translation: (3,) world mm of index 0.
+    """
+
+    kind: str
+    field: Any
+    smooth: Any
+    albedo: Any
+    low: np.ndarray
+    high: np.ndarray
+    origin: float
+    shape: tuple[int, int, int]
+    spacing: np.ndarray
+    rotation: np.ndarray
+    translation: np.ndarray
+
+    def to_grid(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) world mm -> (..., 3) grid mm."""
+        return (points - self.translation) @ self.rotation
+
+    def value_at(self, point_mm: np.ndarray) -> float | None:
+        """The field, trilinear, at one world point; None outside."""
+        p = self.to_grid(point_mm) / self.spacing
+        n = np.asarray(self.shape)
+        if (p < 0).any() or (p > n - 1).any():
+            return None
+        i = np.minimum(p.astype(int), n - 2)
+        f = p - i
+        block = _host(self.field)[tuple(slice(a, a + 2) for a in i)].astype(float)
+        for axis_weight in f:
+            block = block[0] * (1 - axis_weight) + block[1] * axis_weight
+        return float(block)
+
+
+def _host(array: Any) -> np.ndarray:
+    return array if isinstance(array, np.ndarray) else array.to_numpy()
+
+
+def _block_reduce(a: np.ndarray, op: Any, cell: int, reach: int) -> np.ndarray:
+    """Reduce over cells of `cell` voxels that reach `reach` nodes into the next one, axis by axis."""
+    for axis in range(3):
+        a = np.moveaxis(a, axis, 0)
+        n = max(1, -(-(len(a) - reach) // cell))
+        a = np.concatenate([a, np.repeat(a[-1:], max(0, n * cell + reach - len(a)), 0)])
+        out = op.reduce(a[: n * cell].reshape(n, cell, *a.shape[1:]), axis=1)
+        for k in range(reach):
+            out = op(out, a[cell + k :: cell][:n])
+        a = np.moveaxis(out, 0, axis)
+    return a
+
+
+def _frame(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spacing and rotation of an affine whose axes are at right angles."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    rotation = affine[:3, :3] / spacing
+    if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-3):
+        raise UserError("the volume's axes are not at right angles; load it with --resample", "SHEARED")
+    return spacing, rotation
+
+
+@per_object
+def prepare(medium: Volume | GridMedium) -> Prepared:
+    """Upload a medium and find the range of its field over every cell. Cached while the medium lives."""
+    spacing, rotation = _frame(np.asarray(medium.affine, float))
+    translation = np.asarray(medium.affine, float)[:3, 3]
+    dummy = np.zeros((2, 2, 2, 3), np.float32)
+    if isinstance(medium, GridMedium):
+        field = np.pad(medium.sigma_t.astype(np.float32), 1, mode="edge")
+        albedo = np.pad(medium.albedo.astype(np.float32), ((1, 1),) * 3 + ((0, 0),), mode="edge")
+        kind, origin, smooth = "grid", 0.5, dummy[..., 0]
+        translation = translation - rotation @ spacing  # the padding moved index 0
+        reach = 2
+    else:
+        field = np.round(medium.hu).astype(np.int16)
+        smooth = gaussian_filter(field.astype(np.float32), NORMAL_BLUR_MM / spacing, mode="nearest", truncate=3)
+        smooth = np.round(smooth).astype(np.int16)
+        kind, origin, albedo, reach = "tissue", 0.0, dummy, 1
+    return Prepared(
+        kind=kind,
+        field=backend.resident(field),
+        smooth=backend.resident(smooth),
+        albedo=backend.resident(albedo),
+        low=_block_reduce(field, np.minimum, CELL[kind], reach),
+        high=_block_reduce(field, np.maximum, CELL[kind], reach),
+        origin=origin,
+        shape=field.shape,
+        spacing=spacing,
+        rotation=rotation,
+        translation=translation,
+    )
+
+
+def interval_max(values: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """max(values[first..last]) for arrays of inclusive intervals, by a sparse table."""
+    levels = [values]
+    while 2 ** len(levels) <= len(values):
+        half = 2 ** (len(levels) - 1)
+        levels.append(np.maximum(levels[-1][:-half], levels[-1][half:]))
+    level = np.floor(np.log2(last - first + 1)).astype(int)
+    out = np.empty(first.shape, np.float32)
+    for k, row in enumerate(levels):
+        at = level == k
+        out[at] = np.maximum(row[first[at]], row[last[at] - 2**k + 1])
+    return out
+
+
+def majorants(prepared: Prepared, tissue: Tissue, surface: str, threshold: float) -> np.ndarray:
+    """(A, B, C) float32 bound of sigma_t over each cell, mm⁻¹.
+
+    In the `interface` mode a cell through which the wall may pass carries a minus sign, and a cell of air holds 0.
+    """
+    if prepared.kind == "grid":
+        return prepared.high.astype(np.float32)
+    low, high = prepared.low.astype(np.float32), prepared.high.astype(np.float32)
+    lifted_low, lifted_high = low, high
+    if surface == "interface":
+        lifted_low, lifted_high = np.maximum(low, tissue.wall_hu), np.maximum(high, tissue.wall_hu)
+    sigma = tissue.table()[:, 0]
+    step = TABLE_HU[1] - TABLE_HU[0]
+    first = np.clip(np.floor((lifted_low - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
+    last = np.clip(np.ceil((lifted_high - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
+    out = interval_max(sigma, first, last)
+    if surface == "interface":
+        out[high < threshold] = 0
+        mixed = (low < threshold) & (high >= threshold)
+        out[mixed] = -np.maximum(out[mixed], 1e-6)
+        solid = low >= threshold
+        out[solid] = np.maximum(out[solid], 1e-6)
+    return out

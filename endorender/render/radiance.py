@@ -1,0 +1,140 @@
+"""Rendering a view: short launches of the path tracer until every sample is taken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from endorender.errors import UserError
+from endorender.render import backend, rng
+from endorender.render.cache import per_object
+from endorender.render.geometry import refuse_inside
+from endorender.render.medium import CELL, majorants, prepare
+from endorender.render.view import pack_emitters, pack_environment, pack_table, pack_view
+from endorender.scene.scene import GridMedium, Scene
+
+LAUNCH_SECONDS = 0.3  # a kernel cannot be interrupted: keep launches well below half a second
+
+
+@dataclass(frozen=True)
+class Radiance:
+    """mean: (H, W, 3) float32 linear radiance. variance: (H, W, 3) float32, of the mean. spp: samples per pixel."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+    spp: int
+
+
+def shareable(a: Scene, b: Scene) -> bool:
+    """Whether one set of paths can carry both: they may differ in albedo and in the colour of lights only."""
+    if a.medium is not b.medium or isinstance(a.medium, GridMedium):
+        return False
+    one, two = a.to_dict(), b.to_dict()
+    for key in ("tissue", "lights"):
+        one.pop(key), two.pop(key)
+    if one != two or not a.tissue.shares_paths(b.tissue) or len(a.lights) != len(b.lights):
+        return False
+    colours = {"intensity", "colour", "radiance", "pixels"}
+    return all(
+        type(x) is type(y) and x.model_dump(exclude=colours) == y.model_dump(exclude=colours)
+        for x, y in zip(a.lights, b.lights)
+    )
+
+
+def radiance(
+    scenes: Sequence[Scene],
+    spp: int,
+    seed: int,
+    frame: int = 0,
+    progress: Callable[[float], None] | None = None,
+    roulette: float | None = None,
+) -> list[Radiance]:
+    """Path-trace one view under one or several conditions with the same paths.
+
+    scenes: the conditions; every pair must be `shareable`. spp: samples per pixel. seed, frame: key of the random
+    numbers; the same ones give the same bytes on the same device. progress: called with the share done, at least
+    twice a second. roulette: throughput below which paths are thinned (default: a measured optimum; never biased).
+
+    Raises UserError for a camera in tissue or conditions that cannot share paths.
+    """
+    scenes = list(scenes)
+    if spp < 1:
+        raise UserError(f"spp must be at least 1, got {spp}", "INVALID_VALUE")
+    if not all(shareable(scenes[0], s) for s in scenes[1:]):
+        raise UserError("these conditions scatter light differently: render them one by one", "NOT_SHAREABLE")
+    backend.ensure()
+    from endorender.render.volpath import tracer
+
+    first = scenes[0]
+    prepared = prepare(first.medium)
+    if prepared.kind == "tissue" and first.surface == "interface":
+        refuse_inside(first, prepared)
+    environment = pack_environment(scenes)
+    with_emitters = any(hasattr(light, "emitters") for light in first.lights)
+    groups = (("emitters",) if with_emitters else ()) + (("environment",) if environment else ())
+    channels = 3 * len(scenes)
+    kernel = tracer(
+        prepared.kind,
+        first.surface,
+        CELL[prepared.kind],
+        str(prepared.low.dtype),
+        type(first.phase),
+        type(first.camera),
+        channels,
+        groups,
+    )
+    env, alias = environment or (np.zeros((1, 1, channels), np.float32), np.zeros((1, 3), np.float32))
+    n = first.camera.width * first.camera.height
+    view = pack_view(first, prepared) if roulette is None else pack_view(first, prepared, roulette)
+    fixed = [
+        prepared.field,
+        prepared.smooth,
+        _cells(first.medium, first.tissue, first.surface, first.threshold),
+        *map(backend.resident, (pack_table(scenes),)),
+        prepared.albedo,
+        *map(backend.resident, (view, pack_emitters(scenes, prepared), env, alias)),
+    ]
+    mean, squares = (backend.resident(np.zeros((n, channels), np.float32)) for _ in range(2))
+    key = rng.key(seed, frame)
+
+    def launch(p0: int, p1: int, s0: int, s1: int) -> None:
+        kernel(*fixed, mean, squares, p0, p1, s0, s1, first.max_scatterings, key)
+
+    _in_short_launches(launch, n, spp, progress)
+    shape = (first.camera.height, first.camera.width, len(scenes), 3)
+    means = backend.fetch(mean).reshape(shape)
+    variances = backend.fetch(squares).reshape(shape) / (max(spp - 1, 1) * spp)
+    return [
+        Radiance(np.ascontiguousarray(means[:, :, k]), np.ascontiguousarray(variances[:, :, k]), spp)
+        for k in range(len(scenes))
+    ]
+
+
+@per_object
+def _cells(medium, tissue, surface, threshold):  # type: ignore[no-untyped-def]
+    return backend.resident(majorants(prepare(medium), tissue, surface, threshold))
+
+
+def _in_short_launches(
+    launch: Callable[[int, int, int, int], None], pixels: int, spp: int, progress: Callable[[float], None] | None
+) -> None:
+    """Cover pixels × samples by launches that are timed and sized on the go. The result does not depend on them."""
+    budget = 4096.0  # paths in a launch
+    done = 0
+    while done < pixels:
+        block = int(min(max(budget / spp, 256), pixels - done))
+        sample = 0
+        while sample < spp:
+            step = int(min(max(budget / block, 1), spp - sample))
+            began = time.perf_counter()
+            launch(done, done + block, sample, sample + step)
+            backend.wait()
+            seconds = time.perf_counter() - began
+            sample += step
+            budget = min(max(block * step * LAUNCH_SECONDS / max(seconds, 1e-4), budget / 4, 256), budget * 4)
+            if progress:
+                progress((done + block * sample / spp) / pixels)
+        done += block

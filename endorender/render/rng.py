@@ -1,0 +1,44 @@
+"""Counter-based random numbers: SplitMix64 (Steele, Lea, Flood 2014) keyed by (seed, frame, pixel, sample).
+
+A path owns one 64-bit counter. Its n-th number is a pure function of the key and n, so pictures have the same bytes
+whatever the number of threads or the order of pixels, and a path can be replayed.
+"""
+
+from endorender.engine import ti
+
+GAMMA = 0x9E3779B97F4A7C15
+
+
+def mix_host(z: int) -> int:
+    """`mix` on the host, for keys."""
+    mask = (1 << 64) - 1
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return z ^ (z >> 31)
+
+
+def key(seed: int, frame: int) -> int:
+    """64-bit key of a frame."""
+    mask = (1 << 64) - 1
+    return mix_host((mix_host((seed + GAMMA) & mask) + (frame + 1) * GAMMA) & mask)
+
+
+@ti.func
+def mix(z):
+    """SplitMix64's finaliser."""
+    z = (z ^ (z >> ti.u64(30))) * ti.u64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> ti.u64(27))) * ti.u64(0x94D049BB133111EB)
+    return z ^ (z >> ti.u64(31))
+
+
+@ti.func
+def start(frame_key, pixel, sample):
+    """Counter of one path."""
+    return mix(mix(frame_key ^ ti.cast(pixel, ti.u64)) + ti.cast(sample, ti.u64) * ti.u64(0x9E3779B97F4A7C15))
+
+
+@ti.func
+def rand(state: ti.template()):
+    """Uniform in [0, 1) with 24 bits; advances the counter."""
+    state += ti.u64(0x9E3779B97F4A7C15)
+    return ti.cast(mix(state) >> ti.u64(40), ti.f32) * 5.9604645e-08
