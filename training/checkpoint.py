@@ -1,0 +1,125 @@
+"""Runs on disk: weights and optimiser as safetensors, which hold numbers only and execute nothing.
+
+RUN/run.json                  what was trained on what, from what, with which parameters frozen
+RUN/model.safetensors         the weights
+RUN/checkpoint.safetensors    weights, optimiser and random state at one step: what `resume` reads
+RUN/log.csv                   loss and rate of every step, validation metrics
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from endorender.errors import UserError
+from endorender.registry import validated
+from training.config import TrainConfig
+from training.files import fingerprint, missing_extra, read_json, write_atomic
+from training.models.layers import DepthNetwork
+
+try:
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import save
+except ImportError as error:
+    raise missing_extra(error) from None
+
+WEIGHTS, CHECKPOINT, RUN, LOG = "model.safetensors", "checkpoint.safetensors", "run.json", "log.csv"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run as found on disk. info: run.json; network: with its weights, in evaluation mode."""
+
+    path: Path
+    info: dict[str, Any]
+    config: TrainConfig
+    network: DepthNetwork
+    weights: str  # fingerprint of the weights' file
+
+
+def load_run(path: str | Path) -> Run:
+    """Opens a run. Errors (UserError): no run there, weights of another architecture, not safetensors."""
+    path = Path(path)
+    info = read_json(path / RUN, "a training run")
+    if not isinstance(info, dict) or not isinstance(info.get("config"), dict):
+        raise UserError(f"{path / RUN} is not the description of a training run", "NOT_FOUND")
+    config = validated(TrainConfig, info["config"], "the run's configuration")
+    if not (path / WEIGHTS).is_file():
+        raise UserError(f"{path} has no {WEIGHTS}: the run did not reach its first checkpoint; train it", "NOT_FOUND")
+    tensors, _ = read_tensors(path / WEIGHTS)
+    network = config.model.network()
+    load_weights(network, tensors, path / WEIGHTS)
+    return Run(path, info, config, network.eval(), digest(tensors))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; UserError if it is anything else, a pickle for one."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError):
+        raise UserError(
+            f"{path} is not a whole safetensors file (nothing else is loaded): train the network again", "NOT_WEIGHTS"
+        ) from None
+
+
+def load_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Puts the weights in; UserError names the first parameter that does not fit."""
+    own = network.state_dict()
+    for name in sorted(own.keys() | tensors.keys()):
+        if name not in own or name not in tensors or own[name].shape != tensors[name].shape:
+            raise UserError(
+                f"{path} holds the weights of another architecture ({name} differs): "
+                "give the model that it was trained as",
+                "ARCHITECTURE",
+            )
+    network.load_state_dict(tensors)
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """Fingerprint of names and values: equal for equal weights, wherever they came from."""
+    import hashlib
+
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(name.encode() + tensors[name].contiguous().numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
+def save_checkpoint(run: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+    """Writes checkpoint.safetensors, then model.safetensors; each replaces the former in one move."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in weights.items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{key}": value.detach().cpu().contiguous() for key, value in state.items()}
+    tensors["random"] = torch.get_rng_state()
+    write_atomic(run / CHECKPOINT, save(tensors, {"step": json.dumps(step)}))
+    write_atomic(run / WEIGHTS, save(weights, {"step": json.dumps(step)}))
+
+
+def load_checkpoint(run: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer) -> int:
+    """Restores what `save_checkpoint` wrote, torch's generator included; returns the steps done."""
+    tensors, metadata = read_tensors(run / CHECKPOINT)
+    if "step" not in metadata or "random" not in tensors:
+        raise UserError(f"{run / CHECKPOINT} is not a checkpoint of endorender", "NOT_WEIGHTS")
+    prefix = "model."
+    weights = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+    load_weights(network, weights, run / CHECKPOINT)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    torch.set_rng_state(tensors["random"])
+    return int(json.loads(metadata["step"]))
+
+
+def data_identity(frames: Any) -> str:
+    """Fingerprint of the frames' names and of their files' hashes: which bytes were trained or judged on."""
+    return fingerprint([[f.id, {kind: file.sha256 for kind, file in f.files.items()}] for f in frames])

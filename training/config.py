@@ -1,0 +1,66 @@
+"""What a training run is told, validated once and stored beside its weights."""
+
+from __future__ import annotations
+
+from math import cos, pi
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from endorender.registry import Model
+from training.augment import Augment
+from training.losses import losses
+from training.models import models
+
+if TYPE_CHECKING:
+    AnyModel = AnyLoss = Any
+else:
+    AnyModel, AnyLoss = models.field(), losses.field()
+
+
+class TrainConfig(Model):
+    """Configuration of `endorender train`; the dataset's path and the output folder are not part of it.
+
+    model, loss: a registered name, or a mapping with `type` and parameters.
+    variations: which images of each view to train on (such as "synthetic"); null: all that there are.
+    images: how many training frames to use, evenly spread; null: all of them.
+    steps, batch: optimiser steps and images in each.
+    learning_rate, warmup, schedule, weight_decay, clip: AdamW; the rate rises over `warmup` steps and
+    falls to zero by a cosine, or stays; the gradient's norm is clipped.
+    fine_tune: which parameters are trained, "full" or "last-layer".
+    validate_every, validate_images: steps between validations, and how many frames (0 steps: at the end only).
+    save_every: steps between checkpoints (0: at the end only).
+    cache_mb, workers: frames are decoded once if they fit in memory, otherwise by so many processes.
+    """
+
+    model: AnyModel = Field("unet", validate_default=True)
+    loss: AnyLoss = Field("silog", validate_default=True)
+    variations: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    images: int | None = Field(None, ge=1)
+    steps: int = Field(400, ge=1)
+    batch: int = Field(8, ge=1, le=4096)
+    learning_rate: float = Field(2e-3, gt=0)
+    warmup: int = Field(20, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    weight_decay: float = Field(1e-2, ge=0)
+    clip: float = Field(1.0, gt=0)
+    fine_tune: Literal["full", "last-layer"] = "full"
+    augment: Augment = Augment()
+    seed: int = Field(0, ge=0, lt=2**63)
+    validate_every: int = Field(50, ge=0)
+    validate_images: int = Field(32, ge=1)
+    save_every: int = Field(100, ge=0)
+    cache_mb: float = Field(2048, ge=0)
+    workers: int = Field(2, ge=0, le=64)
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+
+    @field_validator("variations", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(v.strip() for v in value.split(",")) if isinstance(value, str) else value
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0: a pure function, so nothing of it is to be restored."""
+        rise = min(1.0, (step + 1) / (self.warmup + 1))
+        fall = 0.5 * (1 + cos(pi * step / self.steps)) if self.schedule == "cosine" else 1.0
+        return self.learning_rate * rise * fall

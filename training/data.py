@@ -1,0 +1,164 @@
+"""Frames as the networks see them, in an order that depends on the seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from endorender.errors import UserError
+from training.files import derive
+
+
+class Batch(TypedDict):
+    """What networks, losses and metrics are fed with.
+
+    image: (B, 3, H, W) float32, display values in 0..1; z_depth: (B, 1, H, W) float32 mm, 0 where invalid;
+    mask: (B, 1, H, W) bool, where z_depth holds; id: the frames' names.
+    """
+
+    image: Tensor
+    z_depth: Tensor
+    mask: Tensor
+    id: list[str]
+
+
+def people(frames: Sequence[Any]) -> dict[str, str]:
+    """Patients of the frames: the hash of each one's CT -> the alias (an alias may differ between datasets)."""
+    return {str(frame.volume.get("ct_sha256", frame.patient)): frame.patient for frame in frames}
+
+
+def refuse_shared_patients(splits: Mapping[str, Mapping[str, str]]) -> None:
+    """splits: name -> `people`. Raises UserError when one patient stands in two splits, under whatever alias."""
+    home: dict[str, tuple[str, str]] = {}
+    for split, patients in splits.items():
+        for person, alias in patients.items():
+            other, name = home.setdefault(person, (split, alias))
+            if other != split:
+                who = alias if alias == name else f"{name} alias {alias} (the same CT)"
+                raise UserError(
+                    f"patient {who} is in two splits, {other} and {split}: splits are by patient; "
+                    "take it out of one of them",
+                    "PATIENT_IN_TWO_SPLITS",
+                )
+
+
+class DepthFrames(Dataset):
+    """Frames of a dataset as tensors.
+
+    frames: `endorender.dataset.Frame`s of one size. They are decoded once, here, and kept as uint8 and
+    float32 (7 bytes a pixel; a view's depth is shared by its variations) if they fit in `cache_mb`;
+    otherwise each is decoded when it is asked for. Errors (UserError): no frame, frames of several sizes,
+    a frame without one valid pixel.
+    """
+
+    def __init__(self, frames: Sequence[Any], cache_mb: float = 2048):
+        if not frames:
+            raise UserError("no frame was selected: check the patients and the variations", "NO_FRAMES")
+        self.frames = list(frames)
+        first = _image(self.frames[0])
+        self.size: tuple[int, int] = (first.shape[1], first.shape[2])
+        views = len({_view(frame) for frame in self.frames})
+        megabytes = (3 * len(self.frames) + 4 * views) * self.size[0] * self.size[1] / 2**20
+        self.cached = megabytes <= cache_mb
+        self._depths: dict[tuple[str, int], Tensor] = {}
+        self._images: list[Tensor] = []
+        if self.cached:
+            for index, frame in enumerate(self.frames):
+                image, depth = self._decode(index)
+                self._images.append(image)
+                self._depths[_view(frame)] = depth
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """One frame: as Batch, without the first axis."""
+        frame = self.frames[index]
+        if self.cached:
+            image, depth = self._images[index], self._depths[_view(frame)]
+        else:
+            image, depth = self._decode(index)
+        return {"image": image.to(torch.float32) / 255, "z_depth": depth, "mask": depth > 0, "id": frame.id}
+
+    def _decode(self, index: int) -> tuple[Tensor, Tensor]:
+        """Image (3, H, W) uint8 and z-depth (1, H, W) float32 mm, 0 where invalid."""
+        frame = self.frames[index]
+        image = _image(frame)
+        depth = self._depths.get(_view(frame))
+        if depth is None:
+            depth = _depth(frame)
+        for what, shape in (("image", image.shape[1:]), ("depth", depth.shape[1:])):
+            if tuple(shape) != self.size:
+                raise UserError(
+                    f"frame {frame.id} has a {what} of {shape[1]}x{shape[0]} pixels, the first frame has "
+                    f"{self.size[1]}x{self.size[0]}: choose patients whose frames have one size",
+                    "MIXED_SIZES",
+                )
+        return image, depth
+
+
+def _view(frame: Any) -> tuple[str, int]:
+    """What shares one geometry: all variations of it."""
+    return frame.patient, frame.view
+
+
+def _image(frame: Any) -> Tensor:
+    """(3, H, W) uint8; grey images become three equal channels."""
+    pixels = np.asarray(frame.image())
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+def _depth(frame: Any) -> Tensor:
+    """(1, H, W) float32 mm, 0 where there is none."""
+    geometry = frame.geometry()
+    z = np.asarray(geometry["z_depth"], np.float32)
+    valid = np.asarray(geometry["mask"], bool) & np.isfinite(z) & (z > 0)
+    if not valid.any():
+        raise UserError(f"frame {frame.id} has no pixel with a depth: remove its view from the dataset", "EMPTY_MASK")
+    return torch.from_numpy(np.where(valid, z, np.float32(0)))[None]
+
+
+def order(count: int, seed: int, epoch: int) -> list[int]:
+    """The permutation of `count` frames in an epoch: a pure function of its arguments."""
+    generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
+    return torch.randperm(count, generator=generator).tolist()
+
+
+class SeededBatches(Sampler[list[int]]):
+    """Batches number `first` to `last` - 1 of the endless shuffled stream of `count` frames.
+
+    The stream is one epoch's order after another, cut into batches without regard to where an epoch ends:
+    every batch is full, and the batch of a step is known without replaying the steps before it, so that
+    the sampler's position is the step.
+    """
+
+    def __init__(self, count: int, batch: int, seed: int, first: int, last: int):
+        self.count, self.batch, self.seed, self.first, self.last = count, batch, seed, first, last
+
+    def __len__(self) -> int:
+        return max(0, self.last - self.first)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, indices = -1, []
+        for position in range(self.first * self.batch, self.last * self.batch, self.batch):
+            chosen = []
+            for k in range(position, position + self.batch):
+                if k // self.count != epoch:
+                    epoch = k // self.count
+                    indices = order(self.count, self.seed, epoch)
+                chosen.append(indices[k % self.count])
+            yield chosen
+
+
+def evenly(frames: Sequence[Any], count: int | None) -> list[Any]:
+    """`count` of the frames, evenly spread over their order; all of them for None."""
+    if count is None or count >= len(frames):
+        return list(frames)
+    return [frames[(2 * k + 1) * len(frames) // (2 * count)] for k in range(count)]

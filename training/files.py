@@ -1,0 +1,91 @@
+"""Files that are whole or not there, and what a result says of its own origin."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from endorender.errors import UserError
+
+PACKAGES = ("endorender", "torch", "lightning", "torchmetrics", "safetensors", "numpy", "matplotlib")
+
+
+def missing_extra(error: ImportError) -> UserError:
+    """The one line for a user who installed endorender without its networks."""
+    return UserError(
+        f"training and evaluation need {error.name or 'more packages'}; install them with: "
+        "pip install 'endorender[train]'",
+        "MISSING_EXTRA",
+    )
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Writes beside `path`, syncs, renames: a reader sees the old file or the new one, never half of one."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON that ends in a newline; NaN is refused, since JSON has none."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """`what` is said to the user when the file is absent or is not JSON: "a training run"."""
+    if not path.is_file():
+        raise UserError(f"{path.parent} is not {what}: it has no {path.name}", "NOT_FOUND")
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise UserError(f"{path} is not JSON: it was cut short or edited; make it again", "TRUNCATED") from None
+
+
+def fingerprint(value: Any) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of the canonical JSON of `value`."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def derive(*parts: Any) -> int:
+    """A 63-bit seed that depends on every part: `derive(seed, "order", epoch)`."""
+    text = "/".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made a result: Python, the machine's kind, and the packages that matter."""
+    found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def command(argv: Sequence[str] | None = None) -> str:
+    """The command as typed, with PATH for every path: where a patient's data lies is the patient's affair."""
+    argv = sys.argv if argv is None else argv
+    words = ["endorender" if Path(argv[0]).stem in ("endorender", "__main__") else "python"]
+    for word in argv[1:]:
+        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        words.append(flag + equals + ("PATH" if _is_path(value) else value))
+    return " ".join(words)
+
+
+def _is_path(word: str) -> bool:
+    return bool(word) and ("/" in word or os.sep in word or word.startswith("~") or os.path.exists(word))

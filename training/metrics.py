@@ -1,0 +1,183 @@
+"""Metrics of masked depth under named protocols, as a torchmetrics Metric.
+
+A metric is a mean over pixels of some terms and a last step on that mean. So one definition serves the
+value of an image (mean over its pixels) and the pooled value (mean over all pixels of all images); the
+figure that papers quote is the mean of the images' values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from endorender.errors import UserError
+from endorender.registry import Model, Registry
+from training.files import missing_extra
+
+try:
+    from torchmetrics import Metric
+except ImportError as error:
+    raise missing_extra(error) from None
+
+protocols = Registry("protocol")
+
+
+@protocols.register("metric")
+class MetricProtocol(Model):
+    """Depths in mm as predicted: no scaling, no clipping. Every valid pixel of the truth counts."""
+
+    def align(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Valid pixels (N,) of one image -> prediction and truth (M,) to compare, and the scale applied."""
+        return prediction, truth, 1.0
+
+
+@protocols.register("median")
+class MedianProtocol(Model):
+    """Per-image median scaling (Zhou 2017), as in the published endoscopy scripts (AF-SfMLearner).
+
+    Truth outside (min_mm, max_mm) is left out; the prediction is multiplied by median(truth) /
+    median(prediction) and then clipped to [min_mm, max_mm]. The scale of the scene is given away, its
+    shape is judged. A median of an even number of values is the mean of the middle two, as in numpy.
+    """
+
+    min_mm: float = Field(1e-3, gt=0)
+    max_mm: float = Field(150.0, gt=0)
+
+    def align(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, float]:
+        """As in MetricProtocol."""
+        inside = (truth > self.min_mm) & (truth < self.max_mm)
+        prediction, truth = prediction[inside], truth[inside]
+        if not len(truth):
+            raise UserError(
+                f"no depth lies between {self.min_mm:g} and {self.max_mm:g} mm: use the protocol metric",
+                "EMPTY_MASK",
+            )
+        scale = float(truth.quantile(0.5) / prediction.quantile(0.5))
+        return (prediction * scale).clamp(self.min_mm, self.max_mm), truth, scale
+
+
+class Definition(NamedTuple):
+    """terms: (prediction, truth) (N,) -> one or two terms per pixel; finish: their means (2,) -> the value."""
+
+    terms: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+    finish: Callable[[Tensor], Tensor]
+    unit: str = ""
+    higher_is_better: bool = False
+
+
+def _mean(m: Tensor) -> Tensor:
+    return m[0]
+
+
+def _root(m: Tensor) -> Tensor:
+    return m[0].sqrt()
+
+
+def _log_ratio(p: Tensor, t: Tensor) -> Tensor:
+    return p.log() - t.log()
+
+
+def _delta(power: int) -> Callable[[Tensor, Tensor], tuple[Tensor]]:
+    return lambda p, t: ((torch.maximum(p / t, t / p) < 1.25**power).to(p),)
+
+
+# Eigen 2014 (abs_rel … delta3); silog as KITTI's benchmark has it, times 100.
+METRICS: dict[str, Definition] = {
+    "abs_rel": Definition(lambda p, t: ((p - t).abs() / t,), _mean),
+    "sq_rel": Definition(lambda p, t: ((p - t) ** 2 / t,), _mean, "mm"),
+    "rmse": Definition(lambda p, t: ((p - t) ** 2,), _root, "mm"),
+    "rmse_log": Definition(lambda p, t: (_log_ratio(p, t) ** 2,), _root),
+    "log10": Definition(lambda p, t: ((p.log10() - t.log10()).abs(),), _mean),
+    "silog": Definition(
+        lambda p, t: (_log_ratio(p, t), _log_ratio(p, t) ** 2),
+        lambda m: 100 * (m[1] - m[0] ** 2).clamp(min=0).sqrt(),
+    ),
+    "delta1": Definition(_delta(1), _mean, higher_is_better=True),
+    "delta2": Definition(_delta(2), _mean, higher_is_better=True),
+    "delta3": Definition(_delta(3), _mean, higher_is_better=True),
+}
+
+
+class ImageResult(NamedTuple):
+    """One image under one protocol. means: (len(METRICS), 2) float64, the metrics' terms over its pixels.
+
+    pixels: how many were compared; scale: what the prediction was multiplied by; prediction, truth: the
+    pixels (pixels,) as they were compared, mm, for statistics of one's own.
+    """
+
+    means: Tensor
+    pixels: int
+    scale: float
+    prediction: Tensor
+    truth: Tensor
+
+    def values(self) -> dict[str, float]:
+        """Every metric of this image."""
+        return finish(self.means)
+
+
+def of_image(prediction: Tensor, truth: Tensor, mask: Tensor, protocol: Any) -> ImageResult:
+    """Compares one image; prediction, truth (mm) and mask have one shape.
+
+    Errors (UserError): no valid pixel, or a prediction that is not a positive finite number where the
+    truth is valid.
+    """
+    p, t = prediction[mask].double(), truth[mask].double()
+    if not len(t):
+        raise UserError("a frame has no valid pixel: remove it from the dataset", "EMPTY_MASK")
+    if not bool((p.isfinite() & (p > 0)).all()):
+        raise UserError("a prediction is not a positive number: train the network again", "BAD_PREDICTION")
+    p, t, scale = protocol.align(p, t)
+    means = torch.zeros(len(METRICS), 2, dtype=torch.float64)
+    for row, definition in zip(means, METRICS.values()):
+        for k, term in enumerate(definition.terms(p, t)):
+            row[k] = term.mean()
+    return ImageResult(means, len(t), scale, p, t)
+
+
+def finish(means: Tensor) -> dict[str, float]:
+    """Means of the terms (len(METRICS), 2) -> value of every metric."""
+    return {name: float(definition.finish(row)) for row, (name, definition) in zip(means, METRICS.items())}
+
+
+class DepthMetrics(Metric):
+    """Every metric over a set of images under one protocol (a name, or a mapping with its parameters).
+
+    `compute()` returns `NAME`, the mean of the images' values, and `NAME_pooled`, the value over all
+    pixels of all images at once.
+    """
+
+    full_state_update = False
+    sums: Tensor
+    pixels: Tensor
+    images: list[Tensor]
+
+    def __init__(self, protocol: Any = "median", **settings: Any):
+        super().__init__(**settings)
+        self.protocol = protocols.build(protocol)
+        zeros = torch.zeros(len(METRICS), 2, dtype=torch.float64)
+        self.add_state("sums", zeros, dist_reduce_fx="sum")
+        self.add_state("pixels", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("images", [], dist_reduce_fx="cat")
+
+    def update(self, prediction: Tensor, truth: Tensor, mask: Tensor) -> None:
+        """Adds a batch of images: (B, 1, H, W) each."""
+        for p, t, m in zip(prediction, truth, mask):
+            result = of_image(p, t, m, self.protocol)
+            self.sums += result.means.to(self.sums.device) * result.pixels
+            self.pixels += result.pixels
+            self.images.append(result.means[None].to(self.sums.device))
+
+    def compute(self) -> dict[str, float]:
+        """As the class says; UserError if no image was added."""
+        images = torch.cat(self.images) if isinstance(self.images, list) and self.images else self.images
+        if not len(images):
+            raise UserError("no frame was compared: check the patients and the variations", "NO_FRAMES")
+        each = [finish(means) for means in images]
+        values = {name: sum(image[name] for image in each) / len(each) for name in METRICS}
+        pooled = finish(self.sums / self.pixels)
+        return values | {f"{name}_pooled": value for name, value in pooled.items()}

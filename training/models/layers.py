@@ -1,0 +1,107 @@
+"""Parts that depth networks are built from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from endorender.errors import UserError
+
+FINE_TUNING = ("full", "last-layer")
+
+
+def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, group normalisation (groups of up to 8 channels), ReLU. Same size for stride 1."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.GroupNorm(max(1, outputs // 8), outputs),
+        nn.ReLU(),
+    )
+
+
+class Encoder(nn.Module):
+    """(B, 3, H, W) -> features at 1/2, 1/4, ... of the size, one per width; H, W divisible by `stride`."""
+
+    def __init__(self, widths: Sequence[int]):
+        super().__init__()
+        self.stride = 2 ** len(widths)
+        self.stem = convolution(3, widths[0], kernel=5, stride=2)
+        self.levels = nn.ModuleList(
+            nn.Sequential(convolution(before, width), convolution(width, width))
+            for before, width in zip([widths[0], *widths], widths)
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        features = [self.levels[0](self.stem(image))]
+        for level in self.levels[1:]:
+            features.append(level(F.max_pool2d(features[-1], 2)))
+        return features
+
+
+class Decoder(nn.Module):
+    """The encoder's features and the image -> (B, channels, H, W) at full resolution."""
+
+    def __init__(self, widths: Sequence[int], detail: int = 8):
+        super().__init__()
+        self.channels = 2 * detail
+        # Narrowing before upsampling, where pixels are few, takes a tenth off the time of a training step.
+        self.narrow = nn.ModuleList(
+            nn.Conv2d(deep, skip, 1) for deep, skip in zip(widths[::-1], [*widths[-2::-1], detail])
+        )
+        self.levels = nn.ModuleList(convolution(2 * skip, skip) for skip in widths[-2::-1])
+        self.detail = convolution(3, detail)
+        self.fuse = convolution(2 * detail, self.channels)
+
+    def forward(self, features: list[Tensor], image: Tensor) -> Tensor:
+        x = features[-1]
+        for narrow, level, skip in zip(self.narrow, self.levels, features[-2::-1]):
+            x = level(torch.cat([F.interpolate(narrow(x), scale_factor=2.0, mode="nearest"), skip], 1))
+        x = F.interpolate(self.narrow[-1](x), scale_factor=2.0, mode="bilinear", align_corners=False)
+        return self.fuse(torch.cat([x, self.detail(image)], 1))
+
+
+class DepthNetwork(nn.Module):
+    """image (B, 3, H, W), display values in 0..1 -> z-depth (B, 1, H, W) in mm, for any H and W.
+
+    Inside, the last layer predicts ln(depth / typical_mm): depths are positive, and an error weighs by
+    its ratio. Sizes that the encoder cannot halve are padded by repeating the edge, and cut again.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, typical_mm: float):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.head = nn.Conv2d(decoder.channels, 1, 3, padding=1)
+        self.log_typical = math.log(typical_mm)
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        down, right = -height % self.encoder.stride, -width % self.encoder.stride
+        x = 4 * image - 2  # display values, centred and roughly of unit variance
+        if down or right:
+            x = F.pad(x, (0, right, 0, down), mode="replicate")
+        log_ratio = self.head(self.decoder(self.encoder(x), x))
+        return (log_ratio[..., :height, :width] + self.log_typical).exp()
+
+    def last_layer(self) -> nn.Module:
+        """The layer that the paper fine-tunes: the one whose output is the (log) depth."""
+        return self.head
+
+
+def freeze(network: DepthNetwork, mode: str) -> list[str]:
+    """Leaves trainable what the fine-tuning mode trains; returns the names of the frozen parameters.
+
+    mode: "full" (nothing is frozen) or "last-layer" (everything else is).
+    """
+    if mode not in FINE_TUNING:
+        raise UserError(f"no fine-tuning mode is called {mode!r}; there are: {', '.join(FINE_TUNING)}")
+    kept = {id(p) for p in network.last_layer().parameters()} if mode == "last-layer" else None
+    frozen = []
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(kept is None or id(parameter) in kept)
+        if not parameter.requires_grad:
+            frozen.append(name)
+    return frozen

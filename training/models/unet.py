@@ -1,0 +1,34 @@
+"""The small encoder-decoder: trainable from scratch on two CPU cores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from endorender.registry import Model
+from training.models import models
+
+if TYPE_CHECKING:
+    from training.models.layers import DepthNetwork
+
+
+@models.register("unet", cases=[{}, {"width": 8, "levels": 3}])
+class UNet(Model):
+    """Encoder-decoder with skip connections (Ronneberger 2015) and group normalisation (Wu & He 2018).
+
+    Most of it works at half resolution and below; one thin full-resolution path restores edges, which
+    keeps a step at 128x96 cheap. width: channels at half resolution, doubled at each of the `levels`
+    that follow the first, up to eight times. typical_mm: the depth that an untrained network predicts.
+    """
+
+    width: int = Field(16, ge=8, le=256, multiple_of=8)
+    levels: int = Field(4, ge=2, le=6)
+    typical_mm: float = Field(20.0, gt=0, le=1000)
+
+    def network(self) -> DepthNetwork:
+        """The torch module, with random weights from torch's current generator."""
+        from training.models.layers import Decoder, DepthNetwork, Encoder
+
+        widths = [self.width * min(2**level, 8) for level in range(self.levels)]
+        return DepthNetwork(Encoder(widths), Decoder(widths), self.typical_mm)
