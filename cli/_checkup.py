@@ -1,0 +1,50 @@
+"""Facts about this installation. Nothing heavy is imported: versions come from the packages' metadata."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from importlib import metadata
+
+
+def checkup() -> dict[str, str]:
+    """What a bug report should hold: versions, processors, graphics cards, extras with what they lack."""
+    facts = {
+        "endorender": metadata.version("endorender"),
+        "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
+        "processors": f"{_processors()} usable",
+        "gpu": "NVIDIA driver found" if shutil.which("nvidia-smi") else "none found: rendering on the CPU",
+    }
+    needed, extras = _requirements()
+    facts |= {name: _version(name) for name in needed}
+    for extra, names in extras.items():
+        missing = [n for n in names if _version(n) == "missing"]
+        told = ", ".join(f"{n} {_version(n)}" for n in names if n not in missing)
+        way_out = f"missing {', '.join(missing)}: pip install 'endorender[{extra}]'" if missing else ""
+        facts[f"extra {extra}"] = "; ".join(filter(None, (told, way_out)))
+    return facts
+
+
+def _processors() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _requirements() -> tuple[list[str], dict[str, list[str]]]:
+    """Names of the requirements, and of those of each extra."""
+    needed: list[str] = []
+    extras: dict[str, list[str]] = {}
+    for line in metadata.requires("endorender") or []:
+        name = re.split(r"[^A-Za-z0-9_.-]", line)[0]
+        extra = re.search(r"extra == ['\"](\w+)['\"]", line)
+        (extras.setdefault(extra[1], []) if extra else needed).append(name)
+    return needed, extras
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"

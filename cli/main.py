@@ -1,0 +1,58 @@
+"""`endorender`: a group that loads a command when it is asked for, and says a user's mistake in one line."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+COMMANDS = ("demo", "inspect", "render", "train", "evaluate", "report", "list", "doctor")
+INTERRUPTED = 130  # as shells have it: 128 + SIGINT
+
+
+class LazyGroup(click.Group):
+    """Commands live in `cli.NAME`, in an object called `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"cli.{name}").command
+        return command
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run. Exit codes: 0 done, 2 the user's mistake (one line on stderr), 130 interrupted; a bug ends in a
+        traceback."""
+        try:
+            result = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.Abort:
+            fail("interrupted; nothing finished is lost: the same command with --resume continues", INTERRUPTED)
+        except click.ClickException as error:
+            fail(error.format_message(), 2)
+        except ValueError as error:
+            if not _is_user_error(error):
+                raise
+            fail(str(error), 2)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+def _is_user_error(error: ValueError) -> bool:
+    from endorender.errors import UserError
+
+    return isinstance(error, UserError)
+
+
+def fail(message: str, code: int) -> None:
+    """Print `error: ...` in one line on stderr and exit."""
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="endorender", message="endorender %(version)s")
+def main() -> None:
+    """Cinematic path tracing of CT for endoscopic depth: render datasets, train networks, judge them."""

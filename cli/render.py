@@ -1,0 +1,40 @@
+"""`endorender render`: CT in, dataset out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command("render")
+@click.option("--ct", multiple=True, metavar="PATH|sample|phantom:SEED", help="A CT; may be repeated, one per patient.")
+@click.option("--out", required=True, type=click.Path(), help="Folder of the dataset.")
+@click.option("--config", type=click.Path(), help="YAML file with these options as keys; options override it.")
+@click.option("--preset", metavar="NAME", help="Variations of every view (see: list preset).  [paper4]")
+@click.option("--views", type=int, help="Views per patient.  [8]")
+@click.option("--size", metavar="WxH", help="Pixels.  [320x240]")
+@click.option("--spp", type=int, help="Samples per pixel.  [64]")
+@click.option("--seed", type=int, help="Everything random follows from it.  [0]")
+@click.option("--camera", metavar="SPEC", help="NAME or NAME:key=value,... (see: list camera).  [pinhole]")
+@click.option("--light", metavar="SPEC", help="NAME or NAME:key=value,... (see: list light).  [endoscope]")
+@click.option("--surface", metavar="MODE", help="interface, hybrid or volume.  [interface]")
+@click.option("--denoise/--no-denoise", default=None, help="Filter the noise, with the geometry as guide.  [no]")
+@click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
+@click.option("--resample", is_flag=True, default=None, help="Accept missing slices and gantry tilt; interpolate.")
+@click.option("--assume-hu", is_flag=True, default=None, help="Accept values that do not look like HU.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted dataset.")
+@click.option("--only", metavar="ID", help="Render this one frame (PATIENT/VIEW/VARIATION), again if need be.")
+def command(ct: tuple[str, ...], out: str, config: str | None, resume: bool, only: str | None, **flags: Any) -> None:
+    """Fly an endoscope through CTs and write pictures with exact depth.
+
+    Example: endorender render --ct sample --views 4 --size 160x120 --spp 16 --out frames
+    """
+    from cli.progress import bar
+    from endorender.dataset import configure, generate
+
+    configuration = configure(config, ct=ct or None, **flags)
+    with bar("rendering") as progress:
+        root = generate(configuration, out, resume, only, progress)
+    click.echo(f"dataset: {root}\npictures: {root / 'contact_sheet.png'}, {root / 'index.html'}")

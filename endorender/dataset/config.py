@@ -1,0 +1,232 @@
+"""What to render: validated once, frozen, fingerprinted. Its keys are the flags of `endorender render`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, field_serializer, field_validator
+
+from endorender.dataset.frame import SPLITS
+from endorender.dataset.safe_yaml import parse_yaml, read_yaml
+from endorender.dataset.variation import PRESETS, Variation, draw
+from endorender.registry import Model, validated
+
+ALIAS = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+
+
+class Patient(Model):
+    """One CT and the alias under which its patient is known.
+
+    ct: "sample", "phantom:SEED" or the path of a DICOM folder, a DICOM file or a NIfTI file.
+    """
+
+    ct: str = Field(min_length=1)
+    alias: str = Field(pattern=ALIAS)
+    series: str | None = None
+    region: int | None = Field(None, ge=1)
+
+    @property
+    def source(self) -> str:
+        """What may be said of the CT in outputs: paths are patient data and stay out."""
+        return self.ct if self.ct == "sample" or re.fullmatch(r"phantom:\d+", self.ct) else "file"
+
+
+class RenderConfig(Model):
+    """A dataset's configuration.
+
+    ct: one or more CTs, each a string or {ct, alias, series, region}; aliases default to p001, p002, ...
+    preset: which variations every view is rendered in.  views: per patient.
+    size: "WIDTHxHEIGHT" in pixels.  spp: samples per pixel.
+    camera, light: a registered name, "name:key=value,key=value", or a mapping with the key `type`.
+    surface: how wall and volume share the light (interface, hybrid, volume).
+    denoise: filter the radiance before the camera response, with the exact geometry as guide.
+    series, region: which series of a folder and which lumen, for patients that name none themselves.
+    variations: conditions of one's own, instead of a preset's.
+    splits: patients by alias; by default, in the order given, the last fifth is test, the fifth before
+    it val (each at least one from three patients on; of two, the second is test; one alone is train).
+    """
+
+    ct: tuple[Patient, ...] = Field(min_length=1)
+    preset: str = "paper4"
+    views: int = Field(8, ge=1, le=100_000)
+    size: str = "320x240"
+    spp: int = Field(64, ge=1, le=1_000_000)
+    seed: int = Field(0, ge=0, lt=2**63)
+    camera: dict[str, Any] = Field({"type": "pinhole"}, validate_default=True)
+    light: dict[str, Any] = Field({"type": "endoscope"}, validate_default=True)
+    surface: Literal["interface", "hybrid", "volume"] = "interface"
+    denoise: bool = False
+    resample: bool = False
+    assume_hu: bool = False
+    series: str | None = None
+    region: int | None = Field(None, ge=1)
+    variations: tuple[Variation, ...] = ()
+    splits: dict[Literal["train", "val", "test"], tuple[str, ...]] = Field({}, validate_default=True)
+
+    @field_validator("ct", mode="before")
+    @classmethod
+    def _patients(cls, value: Any) -> Any:
+        if isinstance(value, (str, Mapping)):
+            value = [value]
+        if not isinstance(value, (list, tuple)):
+            raise ValueError("must be a path, 'sample', 'phantom:SEED', or a list of these")
+        return [
+            {"alias": f"p{n:03d}", **({"ct": v} if isinstance(v, str) else v)} if not isinstance(v, Patient) else v
+            for n, v in enumerate(value, 1)
+        ]
+
+    @field_validator("ct")
+    @classmethod
+    def _aliases(cls, patients: tuple[Patient, ...]) -> tuple[Patient, ...]:
+        # Folders carry the aliases, and some file systems do not tell upper from lower case.
+        seen = [p.alias.lower() for p in patients]
+        twice = sorted({a for a in seen if seen.count(a) > 1})
+        if twice or "splits" in seen:
+            raise ValueError(f"two patients may not share an alias, and none is called splits: {twice or 'splits'}")
+        return patients
+
+    @field_validator("preset")
+    @classmethod
+    def _preset(cls, name: str) -> str:
+        if name not in PRESETS:
+            raise ValueError(f"no preset of this name; there are: {', '.join(sorted(PRESETS))}")
+        return name
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> str:
+        match = re.fullmatch(r"\s*(\d{1,5})\s*[xX×]\s*(\d{1,5})\s*", str(value))
+        if not match or not all(8 <= int(n) <= 8192 for n in match.groups()):
+            raise ValueError("must be WIDTHxHEIGHT in pixels, each from 8 to 8192, such as 320x240")
+        return f"{int(match[1])}x{int(match[2])}"
+
+    @field_validator("camera", mode="before")
+    @classmethod
+    def _camera(cls, value: Any, info: Any) -> Any:
+        from endorender.scene.camera import cameras
+
+        width, height = (int(n) for n in info.data.get("size", "320x240").split("x"))
+        spec = {"width": width, "height": height, **as_mapping(parse_spec(value))}
+        if (spec["width"], spec["height"]) != (width, height):
+            raise ValueError("the camera's size is set by size, not here")
+        return {k: v for k, v in cameras.dump(cameras.build(spec)).items() if k not in ("width", "height")}
+
+    @field_validator("light", mode="before")
+    @classmethod
+    def _light(cls, value: Any) -> Any:
+        from endorender.scene.light import lights
+
+        return lights.dump(lights.build(parse_spec(value)))
+
+    @field_validator("variations")
+    @classmethod
+    def _variations(cls, variations: tuple[Variation, ...], info: Any) -> tuple[Variation, ...]:
+        names = [v.name for v in variations]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"{', '.join(twice)} is the name of two variations")
+        for v in variations:
+            draw(v, info.data.get("light", {"type": "endoscope"}), np.random.default_rng(0))
+        return variations
+
+    @field_validator("splits")
+    @classmethod
+    def _splits(cls, splits: Any, info: Any) -> Any:
+        known = [p.alias for p in info.data.get("ct", ())]
+        if not splits:
+            return by_rule(known)
+        named = [alias for who in splits.values() for alias in who]
+        if unknown := sorted(set(named) - set(known)):
+            raise ValueError(f"no patient is called {', '.join(unknown)}; there are: {', '.join(known)}")
+        if twice := sorted({a for a in named if named.count(a) > 1}):
+            raise ValueError(f"{', '.join(twice)} may stand in one split only")
+        return {name: tuple(splits.get(name, ())) for name in SPLITS}
+
+    @field_serializer("ct")
+    def _private(self, patients: tuple[Patient, ...]) -> list[dict[str, Any]]:
+        # A series is named by its UID, which is patient data like the path.
+        return [{"alias": p.alias, "source": p.source, "region": p.region} for p in patients]
+
+    @property
+    def width(self) -> int:
+        return int(self.size.split("x")[0])
+
+    @property
+    def height(self) -> int:
+        return int(self.size.split("x")[1])
+
+    @property
+    def columns(self) -> tuple[Variation, ...]:
+        """The variations of every view."""
+        return self.variations or PRESETS[self.preset]
+
+    def build_camera(self) -> Any:
+        """The camera model at this size."""
+        from endorender.scene.camera import cameras
+
+        return cameras.build({**self.camera, "width": self.width, "height": self.height})
+
+    def public(self) -> dict[str, Any]:
+        """The effective configuration as it is stored: JSON types, without paths and series."""
+        return self.model_dump(mode="json", exclude={"series"})
+
+
+def by_rule(aliases: list[str]) -> dict[str, tuple[str, ...]]:
+    """Train, val and test patients where the configuration names none; see RenderConfig."""
+    n = len(aliases)
+    test = n // 5 if n >= 5 else int(n >= 2)
+    val = n // 5 if n >= 5 else int(n >= 3)
+    return {
+        "train": tuple(aliases[: n - val - test]),
+        "val": tuple(aliases[n - val - test : n - test]),
+        "test": tuple(aliases[n - test :]),
+    }
+
+
+def parse_spec(value: Any) -> Any:
+    """`"fisheye:fov=120"` -> {"type": "fisheye", "fov": 120}; mappings pass as they are."""
+    if not isinstance(value, str):
+        return value
+    name, _, rest = value.partition(":")
+    spec: dict[str, Any] = {"type": name.strip()}
+    for part in re.split(r",(?![^\[]*\])", rest) if rest else []:
+        key, equals, text = part.partition("=")
+        if not equals:
+            raise ValueError("must be NAME or NAME:key=value,key=value")
+        spec[key.strip()] = parse_yaml(text, f"{name}: {key.strip()}")
+    return spec
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """`value` if it is a mapping; ValueError otherwise."""
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a name or a mapping with the key 'type'")
+    return value
+
+
+def configure(file: str | Path | None = None, **flags: Any) -> RenderConfig:
+    """Configuration from a YAML file and flags; a flag that is not None overrides the file."""
+    values = {} if file is None else read_yaml(Path(file))
+    values.update({k: v for k, v in flags.items() if v is not None})
+    return validated(RenderConfig, values, "configuration")
+
+
+def fingerprint(public: Mapping[str, Any]) -> str:
+    """sha256 of the canonical JSON of an effective configuration."""
+    text = json.dumps(public, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def difference(old: Any, new: Any, key: str = "") -> list[str]:
+    """`["spp: 16 -> 32"]`: where two nested configurations part."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = [*old, *(k for k in new if k not in old)]
+        return [d for k in keys for d in difference(old.get(k), new.get(k), f"{key}.{k}".lstrip("."))]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [d for n, (a, b) in enumerate(zip(old, new)) for d in difference(a, b, f"{key}[{n}]")]
+    return [] if old == new else [f"{key}: {json.dumps(old)} -> {json.dumps(new)}"]

@@ -1,0 +1,201 @@
+"""What a dataset says about itself: one manifest row per frame, and how to read it back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
+
+from endorender.errors import UserError
+from endorender.registry import Model, one_line
+
+SCHEMA = 1
+SPLITS = ("train", "val", "test")
+Row = tuple[float, ...]
+
+
+class File(Model):
+    """A file of the dataset: its path relative to the dataset's root, and what it must hash to."""
+
+    path: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @field_validator("path")
+    @classmethod
+    def _inside(cls, path: str) -> str:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or "\\" in path or ".." in parts:
+            raise ValueError("must be a relative path inside the dataset")
+        return path
+
+
+class Frame(Model):
+    """One picture: a row of manifest.jsonl.
+
+    id: "PATIENT/VIEW/VARIATION".  K: (3, 3) pixels, pixel centres at integers.
+    world_from_camera: (4, 4) RAS mm from OpenCV camera axes (x right, y down, z forward).
+    parameters: what was drawn for this variation (tissue, light) and the response as it was applied.
+    seed: of the light paths; `traced_with` are the variations of the view that shared them.
+    spp: samples per pixel, 0 for the synthetic renderer, which draws none.
+    volume: the grid that was rendered (shape, spacing in mm, resampling) and a hash of the CT as read.
+    """
+
+    id: str
+    patient: str
+    scene: dict[str, Any]
+    view: int
+    variation: str
+    parameters: dict[str, Any]
+    seed: int
+    traced_with: tuple[str, ...] = ()
+    K: tuple[Row, Row, Row]
+    camera: dict[str, Any]
+    world_from_camera: tuple[Row, Row, Row, Row]
+    volume: dict[str, Any]
+    files: dict[str, File]
+    spp: int
+    denoised: bool
+    status: Literal["done"] = "done"
+
+    _root: Path = PrivateAttr(default=Path())
+
+    def at(self, root: Path) -> Frame:
+        """The same frame, which now finds its files under `root`."""
+        frame = self.model_copy()
+        frame._root = root
+        return frame
+
+    def path(self, kind: str) -> Path:
+        """Where the file of this kind ("image", "radiance", "geometry") lies."""
+        return self._root / self.files[kind].path
+
+    def image(self) -> np.ndarray:
+        """(H, W, 3) uint8: the display image."""
+        from PIL import Image
+
+        try:
+            with Image.open(self.path("image")) as picture:
+                return np.asarray(picture.convert("RGB"))
+        except OSError as error:
+            raise _damaged(self.files["image"].path, error) from None
+
+    def geometry(self) -> dict[str, np.ndarray]:
+        """The noise-free layer of the view.
+
+        z_depth, distance: (H, W) float32 mm; normal: (H, W, 3) float32, camera frame, unit, facing the
+        camera; mask: (H, W) bool. Where the mask is False the others are NaN.
+        """
+        from endorender.dataset import exr
+
+        c, _ = exr.read(self.path("geometry"))
+        return {
+            "z_depth": c["Z"],
+            "distance": c["distance.V"],
+            "normal": np.stack([c[f"normal.{axis}"] for axis in "XYZ"], axis=-1),
+            "mask": c["mask.V"] > 0.5,
+        }
+
+    def radiance(self) -> np.ndarray:
+        """(H, W, 3) float32 linear radiance, as stored in half floats."""
+        from endorender.dataset import exr
+
+        c, _ = exr.read(self.path("radiance"))
+        return np.stack([c[k] for k in "RGB"], axis=-1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset on disk.  info: dataset.json.  frames: the finished ones, in the order of the manifest."""
+
+    root: Path
+    info: dict[str, Any]
+    frames: list[Frame]
+
+    def split(self, name: str) -> list[str]:
+        """Aliases of the patients in "train", "val" or "test"."""
+        if name not in SPLITS:
+            raise UserError(f"a split is one of {', '.join(SPLITS)}, got {name!r}", "UNKNOWN_SPLIT")
+        return list(self.info["splits"][name])
+
+    def select(
+        self,
+        split: str | None = None,
+        patients: Iterable[str] | None = None,
+        variations: Iterable[str] | None = None,
+    ) -> list[Frame]:
+        """Frames that lie in the split, belong to one of the patients and show one of the variations."""
+        inside = None if split is None else set(self.split(split))
+        who = None if patients is None else set(patients)
+        what = None if variations is None else set(variations)
+        return [
+            f
+            for f in self.frames
+            if (inside is None or f.patient in inside)
+            and (who is None or f.patient in who)
+            and (what is None or f.variation in what)
+        ]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame that the configuration asks for is there."""
+        return len(self.frames) == self.info["frames"]
+
+    def __repr__(self) -> str:
+        i = self.info
+        return (
+            f"Dataset({len(self.frames)} of {i['frames']} frames, {len(i['patients'])} patients, "
+            f"{i['configuration']['size']}, {', '.join(i['variations'])})"
+        )
+
+
+def frame_id(patient: str, view: int, variation: str) -> str:
+    """`p001/0007/deep_red`."""
+    return f"{patient}/{view:04d}/{variation}"
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """A dataset folder, finished or not. Raises UserError NOT_A_DATASET or DATASET_DAMAGED."""
+    root = Path(path)
+    return Dataset(root, read_info(root), [frame.at(root) for frame in read_manifest(root)])
+
+
+def read_info(root: Path) -> dict[str, Any]:
+    """dataset.json as a dictionary."""
+    try:
+        info = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{root} is no endorender dataset: it has no dataset.json", "NOT_A_DATASET") from None
+    except (OSError, ValueError) as error:
+        raise _damaged("dataset.json", error) from None
+    if not isinstance(info, dict) or info.get("schema") != SCHEMA:
+        raise UserError(
+            f"{root / 'dataset.json'} is not of schema {SCHEMA}: read it with the endorender that wrote it",
+            "SCHEMA",
+        )
+    return info
+
+
+def read_manifest(root: Path) -> list[Frame]:
+    """Rows of manifest.jsonl. A row that was cut off by a crash (no newline at its end) does not count."""
+    try:
+        text = (root / "manifest.jsonl").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    rows: dict[str, Frame] = {}
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        try:
+            frame = Frame.model_validate_json(line)
+        except ValidationError as error:
+            raise _damaged(f"manifest.jsonl, line {number}", one_line(error)) from None
+        rows[frame.id] = frame
+    return list(rows.values())
+
+
+def _damaged(what: str, error: object) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(f"{what} cannot be read ({reason[:200]}); render with --resume to mend it", "DATASET_DAMAGED")

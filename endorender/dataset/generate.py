@@ -1,0 +1,128 @@
+"""From CTs to a dataset, patient by patient.
+
+Nothing here depends on what was rendered before, so an interrupted dataset continues where it stopped and
+ends up with the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from endorender import __version__
+from endorender.dataset.config import Patient, RenderConfig, fingerprint
+from endorender.dataset.frame import SCHEMA, frame_id, open_dataset
+from endorender.dataset.variation import seed_of
+from endorender.dataset.view import AXES, DEPTH, View, render_view
+from endorender.dataset.writer import Writer
+from endorender.errors import UserError
+
+# Called with: frames done (a fraction counts), frames in all, what is going on.
+Progress = Callable[[float, int, str], None]
+
+
+def generate(
+    config: RenderConfig,
+    out: str | Path,
+    resume: bool = False,
+    only: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Render a dataset into the folder `out` and return that folder.
+
+    resume: continue what was begun there; the configuration must be the same. only: render this one
+    frame ("PATIENT/VIEW/VARIATION"), again if need be. Errors: UserError, nothing in `out` is lost.
+    """
+    from endorender.dataset.pages import write_pages
+
+    ids = [frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views) for v in config.columns]
+    if only is not None and only not in ids:
+        raise UserError(f"no frame is called {only!r}; they run from {ids[0]} to {ids[-1]}", "UNKNOWN_FRAME")
+    writer = Writer(Path(out), describe(config, len(ids)), ids)
+    with writer.open(resume or only is not None):
+        if only is not None:
+            writer.rows.pop(only, None)
+        missing = {i for i in writer.missing() if only in (None, i)}
+        for patient in config.ct:
+            if any(i.startswith(f"{patient.alias}/") for i in missing):
+                _patient(config, patient, writer, missing, progress or (lambda done, total, text: None))
+        writer.finish()
+        if not writer.missing():
+            write_pages(writer, open_dataset(writer.root))
+    return writer.root
+
+
+def describe(config: RenderConfig, frames: int) -> dict[str, Any]:
+    """dataset.json."""
+    public = config.public()
+    return {
+        "schema": SCHEMA,
+        "generator": {"name": "endorender", "version": __version__},
+        "units": {"length": "mm", "ct": "HU", "radiance": "linear scene-referred RGB, relative"},
+        "axes": AXES,
+        "depth": DEPTH,
+        "patients": [p.alias for p in config.ct],
+        "variations": [v.name for v in config.columns],
+        "views": config.views,
+        "frames": frames,
+        "splits": public["splits"],
+        "configuration": public,
+        "fingerprint": fingerprint(public),
+    }
+
+
+def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: set[str], progress: Progress) -> None:
+    """Read the CT, find the lumen, fly through it, and render the missing frames."""
+    from endorender.ct import isotropic, lumen, open_ct
+    from endorender.scene import Scene, lights
+    from endorender.scene.trajectory import poses
+
+    def report(fraction: float, text: str) -> None:
+        progress(len(writer.rows) + fraction, len(writer.ids), f"{patient.alias}: {text}")
+
+    report(0, "reading the CT")
+    raw = open_ct(patient.ct, patient.series or config.series, config.resample, config.assume_hu)
+    digest = volume_hash(raw)
+    if any(f.volume["ct_sha256"] != digest for f in writer.rows.values() if f.patient == patient.alias):
+        raise UserError(
+            f"the CT of {patient.alias} is not the one its finished frames were rendered from: "
+            "give that CT again, or choose another --out",
+            "CT_CHANGED",
+        )
+    volume = isotropic(raw)
+    report(0, "finding the lumen")
+    found = lumen.find(volume, region=patient.region or config.region)
+    path = lumen.centreline(volume, found)
+    cameras = poses(volume, found, path, config.views, seed_of(config.seed, patient.alias, "poses"))
+    facts = {
+        "shape": list(volume.shape),
+        "spacing_mm": [round(float(s), 6) for s in volume.spacing],
+        "meta": json.loads(json.dumps(dict(volume.meta))),
+        "ct_sha256": digest,
+    }
+    scene = Scene(
+        medium=volume,
+        camera=config.build_camera(),
+        world_from_camera=cameras[0],
+        lights=(lights.build(config.light),),
+        threshold=found.threshold,
+        surface=config.surface,
+    )
+    for n in range(config.views):
+        names = [v.name for v in config.columns if frame_id(patient.alias, n, v.name) in missing]
+        if names:
+            view = View(config, patient.alias, n, facts, scene.with_(world_from_camera=cameras[n]))
+            render_view(view, writer, names, partial(report, text=f"view {n}"))
+
+
+def volume_hash(volume: Any) -> str:
+    """sha256 of a CT as it was read: HU and affine."""
+    digest = hashlib.sha256(np.ascontiguousarray(volume.hu).data)
+    digest.update(np.ascontiguousarray(volume.affine, np.float64).data)
+    return digest.hexdigest()

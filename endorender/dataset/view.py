@@ -1,0 +1,236 @@
+"""One view: its geometry once, every variation over it, the files and the manifest's rows.
+
+Variations that may share light paths are traced together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from endorender import __version__
+from endorender.dataset import exr
+from endorender.dataset.config import RenderConfig
+from endorender.dataset.frame import File, Frame, frame_id
+from endorender.dataset.variation import draw, seed_of
+from endorender.dataset.writer import Writer
+from endorender.errors import UserError
+
+if TYPE_CHECKING:
+    from endorender.render import Geometry
+    from endorender.scene import Scene
+
+AXES = {
+    "world": "patient space, RAS+, mm",
+    "camera": "OpenCV: x right, y down, z forward; integer pixel coordinates are pixel centres",
+    "transforms": "target_from_source",
+}
+DEPTH = {
+    "surface": "first crossing of the HU threshold that the lumen was segmented with, on the trilinear HU field",
+    "z_depth": "along the camera's z axis, mm, float32 (channel Z)",
+    "distance": "along the ray, mm, float32 (channel distance.V)",
+    "invalid": "NaN, and mask.V is 0",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """A pose in a patient. facts: what the manifest says of the volume. scene: without a variation's tissue."""
+
+    config: RenderConfig
+    patient: str
+    number: int
+    facts: dict[str, Any]
+    scene: Scene
+
+    @property
+    def folder(self) -> str:
+        """`PATIENT/VIEW`."""
+        return f"{self.patient}/{self.number:04d}"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A variation of a view, rendered.
+
+    radiance: (H, W, 3) linear, as it goes to the camera. layers: further (H, W, 3) arrays by EXR layer name.
+    group: the variations that were traced together with this one; empty for the synthetic renderer.
+    """
+
+    name: str
+    scene: Scene
+    parameters: dict[str, Any]
+    radiance: np.ndarray
+    layers: dict[str, np.ndarray]
+    group: tuple[str, ...] = ()
+    seed: int = 0
+
+
+def render_view(view: View, writer: Writer, names: Sequence[str], report: Callable[[float], None]) -> None:
+    """Render and write the named variations. report: gets the number of frames done since the last row."""
+    from endorender.render.geometry import geometry
+
+    report(0)
+    scenes, parameters = {}, {}
+    for v in view.config.columns:
+        rng = np.random.default_rng(seed_of(view.config.seed, view.patient, view.number, v.name))
+        parameters[v.name] = draw(v, view.config.light, rng)
+        scenes[v.name] = dressed(view.scene, parameters[v.name])
+    seen = geometry(view.scene)
+    if not seen.mask.any():
+        raise UserError(
+            f"{view.patient}, view {view.number}: no wall in sight; choose another lumen with --region", "NO_WALL"
+        )
+    shared = _write_geometry(view, writer, seen)
+    for shot in _shots(view, scenes, parameters, seen, names, report):
+        _write_shot(view, writer, shot, shared)
+        report(0)
+
+
+def _shots(
+    view: View,
+    scenes: dict[str, Scene],
+    parameters: dict[str, Any],
+    seen: Geometry,
+    names: Sequence[str],
+    report: Callable[[float], None],
+) -> Iterator[Shot]:
+    from endorender.render.denoise import denoise
+    from endorender.render.geometry import geometry
+    from endorender.render.radiance import radiance
+    from endorender.render.synthetic import synthetic
+
+    config = view.config
+    for v in config.columns:
+        if v.look is None and v.name in names:
+            yield Shot(v.name, scenes[v.name], parameters[v.name], synthetic(scenes[v.name], seen), {})
+    for group in groups({v.name: scenes[v.name] for v in config.columns if v.look}):
+        wanted = [n for n in group if n in names]
+        if not wanted:
+            continue
+        # All of the group are traced even if one is wanted: alone, its noise would differ. Any name of the
+        # group would do for the seed; with the first it is a matter of the configuration alone.
+        seed = seed_of(config.seed, view.patient, view.number, group[0])
+        progress = partial(_scaled, report, len(wanted))
+        traced = radiance([scenes[n] for n in group], config.spp, seed, progress=progress)
+        for name, light in zip(group, traced):
+            if name in wanted:
+                guide = geometry(scenes[name])
+                image = denoise(light.mean, guide) if config.denoise else light.mean
+                layers = {"albedo": guide.albedo, "variance": light.variance}
+                yield Shot(name, scenes[name], parameters[name], image, layers, group, seed)
+
+
+def _scaled(report: Callable[[float], None], count: int, done: float) -> None:
+    report(done * count)
+
+
+def groups(scenes: dict[str, Scene]) -> list[tuple[str, ...]]:
+    """Names of the scenes, gathered so that each group may be traced by one set of paths."""
+    from endorender.render.radiance import shareable
+
+    found: list[list[str]] = []
+    for name, scene in scenes.items():
+        home = next((g for g in found if shareable(scenes[g[0]], scene)), None)
+        if home is None:
+            found.append([name])
+        else:
+            home.append(name)
+    return [tuple(g) for g in found]
+
+
+def dressed(scene: Scene, parameters: dict[str, Any]) -> Scene:
+    """The scene under one variation's tissue and light."""
+    from endorender.scene import lights, tissues
+
+    changes: dict[str, Any] = {"lights": (lights.build(parameters["light"]),)}
+    if "tissue" in parameters:
+        changes["tissue"] = tissues.build(parameters["tissue"])
+    return scene.with_(**changes)
+
+
+def _write_geometry(view: View, writer: Writer, seen: Geometry) -> File:
+    """The view's geometry file; one that finished frames refer to stays as it is."""
+    for frame in writer.rows.values():
+        if frame.patient == view.patient and frame.view == view.number:
+            return frame.files["geometry"]
+    channels = {
+        "Z": seen.z_depth,
+        "distance.V": seen.distance,
+        **exr.split_rgb("normal", seen.normal, "XYZ"),
+        "mask.V": seen.mask.astype(np.float32),
+    }
+    header = {**_header(view), "units": "mm", "normalFrame": "camera", "depthDefinition": DEPTH["surface"]}
+    return writer.add(f"{view.folder}/geometry.exr", lambda p: exr.write(p, channels, header))
+
+
+def _write_shot(view: View, writer: Writer, shot: Shot, shared: File) -> None:
+    """Develop the radiance into a picture, write both, then the manifest's row."""
+    from endorender.scene import Response
+
+    spp = view.config.spp if shot.group else 0
+    denoised = bool(shot.group) and view.config.denoise
+    response = Response(**shot.parameters["response"]).resolve(shot.radiance)
+    picture = response.apply(shot.radiance)
+    channels = exr.split_rgb("", exr.half(shot.radiance))
+    for layer, values in shot.layers.items():
+        channels |= exr.split_rgb(layer, exr.half(values))
+    header = {
+        **_header(view),
+        "units": "linear scene-referred RGB",
+        "variation": shot.name,
+        "seed": str(shot.seed),
+        "spp": spp,
+        "denoised": int(denoised),
+    }
+    stem = f"{view.folder}/{shot.name}"
+    files = {
+        "geometry": shared,
+        "radiance": writer.add(f"{stem}.exr", lambda p: exr.write(p, channels, header)),
+        "image": writer.add(f"{stem}.png", lambda p: write_png(p, picture)),
+    }
+    told = shot.scene.to_dict()
+    writer.append(
+        Frame(
+            id=frame_id(view.patient, view.number, shot.name),
+            patient=view.patient,
+            scene={"threshold_hu": told["threshold"], "surface": told["surface"]},
+            view=view.number,
+            variation=shot.name,
+            parameters={**shot.parameters, "response": response.model_dump(mode="json")},
+            seed=shot.seed,
+            traced_with=shot.group,
+            K=view.scene.camera.K.tolist(),
+            camera=told["camera"],
+            world_from_camera=told["world_from_camera"],
+            volume=view.facts,
+            files=files,
+            spp=spp,
+            denoised=denoised,
+        )
+    )
+
+
+def _header(view: View) -> dict[str, exr.Attribute]:
+    """EXR attributes that place a view: camera, K and pose, as JSON."""
+    told = view.scene.to_dict()
+    return {
+        "axes": json.dumps(AXES),
+        "camera": json.dumps(told["camera"]),
+        "K": json.dumps(view.scene.camera.K.tolist()),
+        "worldFromCamera": json.dumps(told["world_from_camera"]),
+        "generator": f"endorender {__version__}",
+    }
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """(H, W, 3) uint8 as PNG without any metadata."""
+    from PIL import Image
+
+    Image.fromarray(image).save(path, format="PNG", compress_level=6)

@@ -1,0 +1,188 @@
+"""The writing side of a dataset: whole files or none, one writer, and a manifest that can be trusted after a crash."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from endorender.dataset.config import difference
+from endorender.dataset.frame import File, Frame, read_info, read_manifest
+from endorender.errors import UserError
+
+TEMPORARY = ".tmp-"
+LOCK = ".lock"
+
+
+class Writer:
+    """Owns a dataset folder while it is being written.
+
+    root: the folder. info: what dataset.json must hold. ids: every frame's id, in the manifest's order.
+    rows: the frames that are finished, by id; after a resume those whose files still match their hashes.
+    """
+
+    def __init__(self, root: Path, info: dict[str, Any], ids: list[str]):
+        self.root, self.info, self.ids = root, info, ids
+        self.rows: dict[str, Frame] = {}
+
+    @contextlib.contextmanager
+    def open(self, resume: bool) -> Iterator[Writer]:
+        """Lock the folder and begin or continue. Refuses, and touches nothing, when it holds something else."""
+        begun = check_folder(self.root)
+        if begun and not resume:
+            raise UserError(
+                f"{self.root} holds a dataset already: add --resume to continue it, or choose another --out", "EXISTS"
+            )
+        with disk_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with lock(self.root):
+                if check_folder(self.root):
+                    self._continue()
+                else:
+                    self.add("dataset.json", lambda p: p.write_text(dumps(self.info), encoding="utf-8"))
+                yield self
+
+    def _continue(self) -> None:
+        changes = difference(read_info(self.root), json.loads(dumps(self.info)))
+        # A fingerprint that differs says nothing that its configuration does not say better.
+        changes = [c for c in changes if not c.startswith("fingerprint")] or changes
+        if changes:
+            told = "; ".join(changes).replace("configuration.", "")
+            raise UserError(
+                f"{self.root} was begun with another configuration ({told}): "
+                "repeat the old one, or choose another --out",
+                "CONFIGURATION_CHANGED",
+            )
+        for stray in self.root.rglob(f"{TEMPORARY}*"):
+            stray.unlink()
+        kept = read_manifest(self.root)
+        seen: dict[str, bool] = {}
+        self.rows = {f.id: f for f in kept if f.id in self.ids and all(self._intact(v, seen) for v in f.files.values())}
+        self._write_manifest()
+
+    def _intact(self, file: File, seen: dict[str, bool]) -> bool:
+        if file.path not in seen:
+            path = self.root / file.path
+            seen[file.path] = path.is_file() and sha256(path) == file.sha256
+        return seen[file.path]
+
+    def add(self, path: str, write: Callable[[Path], Any]) -> File:
+        """Let `write` fill a temporary file, sync it and give it its name: `path`, relative to the root."""
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(TEMPORARY + target.name)
+        write(part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        digest = sha256(part)
+        part.replace(target)
+        sync_folder(target.parent)
+        return File(path=path, sha256=digest)
+
+    def append(self, frame: Frame) -> None:
+        """Record a frame whose files are all in place."""
+        with (self.root / "manifest.jsonl").open("a", encoding="utf-8") as file:
+            file.write(row(frame))
+            file.flush()
+            os.fsync(file.fileno())
+        self.rows[frame.id] = frame
+
+    def _write_manifest(self) -> None:
+        rows = [row(self.rows[i]) for i in self.ids if i in self.rows]
+        self.add("manifest.jsonl", lambda p: p.write_text("".join(rows), encoding="utf-8"))
+
+    def finish(self) -> None:
+        """Sort the manifest: how often the work was interrupted can no longer be told from it."""
+        self._write_manifest()
+
+    def missing(self) -> list[str]:
+        """Ids of the frames that are still to be rendered, in order."""
+        return [i for i in self.ids if i not in self.rows]
+
+
+def check_folder(root: Path) -> bool:
+    """Whether a dataset was begun here. UserError when something else is in the way."""
+    if not root.exists():
+        return False
+    if not root.is_dir():
+        raise UserError(f"{root} is a file: choose a folder for --out", "FOREIGN_FOLDER")
+    names = {p.name for p in root.iterdir()}
+    if "dataset.json" in names:
+        return True
+    if others := sorted(n for n in names if n != LOCK and not n.startswith(TEMPORARY)):
+        raise UserError(
+            f"{root} holds other things ({others[0]}{', …' if len(others) > 1 else ''}) and no dataset: "
+            "choose an empty folder for --out",
+            "FOREIGN_FOLDER",
+        )
+    return False
+
+
+@contextlib.contextmanager
+def lock(root: Path) -> Iterator[None]:
+    """Hold the folder for this process; the system lets go when the process dies, however it dies."""
+    import fcntl
+
+    path = root / LOCK
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last holder removes the file: a lock on a removed file protects nothing.
+            if path.exists() and os.stat(path).st_ino == os.fstat(fd).st_ino:
+                break
+        except BlockingIOError:
+            os.close(fd)
+            raise UserError(f"another process is writing {root}: wait for it to end", "LOCKED") from None
+        os.close(fd)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def disk_errors(root: Path) -> Iterator[None]:
+    """What the disk refuses, said as a user's matter: no room, no permission, no such place."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"no room left to write {root}: free some and repeat with --resume", "DISK_FULL") from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise UserError(f"{root} cannot be written: {error.strerror}", "NOT_WRITABLE") from None
+        raise
+
+
+def row(frame: Frame) -> str:
+    """The manifest's line of a frame."""
+    return json.dumps(frame.model_dump(mode="json"), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def dumps(value: Any) -> str:
+    """JSON for people to read."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename survive a power cut."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

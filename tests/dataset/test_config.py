@@ -1,0 +1,158 @@
+"""The configuration: validated once, flags over file, private paths kept out, YAML that cannot hurt."""
+
+import json
+
+import numpy as np
+import pytest
+
+from endorender.dataset import PRESETS, RenderConfig, Variation, configure, draw
+from endorender.dataset.config import by_rule, difference, fingerprint, parse_spec
+from endorender.dataset.safe_yaml import parse_yaml, read_yaml
+from endorender.dataset.variation import seed_of
+from endorender.errors import UserError
+
+
+def refusal(*args, **kwargs):
+    with pytest.raises(UserError) as error:
+        configure(*args, **kwargs)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_flags_override_the_file(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "ct: [phantom:1, {ct: sample, alias: airway}]\nspp: 8\nsize: 64x48\ncamera: {type: pinhole, fov: 90}\n"
+    )
+    config = configure(file, spp=32, views=None, denoise=False)
+    assert (config.spp, config.size, config.views) == (32, "64x48", 8)
+    assert [p.alias for p in config.ct] == ["p001", "airway"]
+    camera = config.build_camera()
+    assert (camera.width, camera.height, camera.fov) == (64, 48, 90)
+
+
+def test_spec_strings():
+    assert parse_spec("fisheye:fov=120,k1=-0.01") == {"type": "fisheye", "fov": 120, "k1": -0.01}
+    assert parse_spec("point:position=[1,2,3],attached=world") == {
+        "type": "point",
+        "position": [1, 2, 3],
+        "attached": "world",
+    }
+    assert configure(ct="sample", camera="fisheye:fov=120").camera["fov"] == 120
+    assert "unknown key" in refusal(ct="sample", light="endoscope:colur=1")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "ct: missing"),
+        ({"ct": "sample", "vews": 3}, "vews: unknown key"),
+        ({"ct": "sample", "size": "0"}, "WIDTHxHEIGHT"),
+        ({"ct": "sample", "size": "0x0"}, "WIDTHxHEIGHT"),
+        ({"ct": "sample", "views": 0}, "views"),
+        ({"ct": "sample", "spp": 0}, "spp"),
+        ({"ct": "sample", "preset": "paper5"}, "paper4"),
+        ({"ct": "sample", "surface": "wet"}, "interface"),
+        ({"ct": "sample", "camera": "pinhole:width=3"}, "size"),
+        ({"ct": [{"ct": "sample", "alias": "../up"}]}, "alias"),
+        ({"ct": [{"ct": "sample", "alias": "a"}, {"ct": "phantom:1", "alias": "A"}]}, "alias"),
+        ({"ct": "sample", "splits": {"train": ["p002"]}}, "p002"),
+        ({"ct": "sample", "splits": {"train": ["p001"], "test": ["p001"]}}, "one split"),
+        ({"ct": "sample", "variations": [{"name": "a", "look": "green"}]}, "yellow_tan"),
+        ({"ct": "sample", "variations": [{"name": "a"}, {"name": "a"}]}, "two variations"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_key(values, words):
+    assert words in refusal(**values)
+
+
+def test_paths_stay_private():
+    config = configure(ct="/clinic/MUELLER_HANS/ct", series="1.2.3.4")
+    stored = json.dumps(config.public())
+    assert "MUELLER" not in stored
+    assert "1.2.3.4" not in stored
+    assert config.public()["ct"] == [{"alias": "p001", "source": "file", "region": None}]
+
+
+def test_fingerprint_sees_every_key_and_no_order():
+    base = configure(ct="phantom:1")
+    assert fingerprint(base.public()) == fingerprint(dict(reversed(base.public().items())))
+    changes = [{"spp": 65}, {"seed": 1}, {"camera": "pinhole:fov=99"}, {"ct": "phantom:2"}, {"denoise": True}]
+    prints = {fingerprint(configure(**{"ct": "phantom:1", **c}).public()) for c in [{}, *changes]}
+    assert len(prints) == len(changes) + 1
+
+
+def test_difference_names_what_changed():
+    old, new = configure(ct="sample").public(), configure(ct="sample", spp=16, camera="pinhole:fov=90").public()
+    assert difference(old, new) == ["spp: 64 -> 16", "camera.fov: 100.0 -> 90.0"]
+    assert difference(old, old) == []
+
+
+def test_splits_by_rule():
+    names = [f"p{n:03d}" for n in range(1, 11)]
+    assert by_rule(names[:1]) == {"train": ("p001",), "val": (), "test": ()}
+    assert by_rule(names[:2]) == {"train": ("p001",), "val": (), "test": ("p002",)}
+    assert by_rule(names[:3]) == {"train": ("p001",), "val": ("p002",), "test": ("p003",)}
+    ten = by_rule(names)
+    assert [len(ten[s]) for s in ("train", "val", "test")] == [6, 2, 2]
+    assert [alias for s in ten.values() for alias in s] == names
+
+
+def test_yaml_is_read_safely(tmp_path):
+    for text, words in [
+        ("a: 1\na: 2\n", "given twice"),
+        ("b: {c: 1, c: 2}", "given twice"),
+        ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        (
+            "a: &a [x]\n"
+            + "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(9)),
+            "alias",
+        ),
+        ("a: &a [*a]", "alias"),
+        ("[" * 3000, "nested"),
+        ("a: [1", "line"),
+        ("- 1", "key: value"),
+        ("1: 2", "words"),
+    ]:
+        file = tmp_path / "c.yaml"
+        file.write_text(text)
+        with pytest.raises(UserError, match=words) as error:
+            read_yaml(file)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="No such file"):
+        read_yaml(tmp_path / "none.yaml")
+    assert parse_yaml("a: &x {b: 1}\nc: *x", "t") == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+def test_draw_is_pure_and_records_what_it_drew():
+    light = configure(ct="sample").light
+    v = Variation(
+        name="warm", look="deep_red", light={"intensity": {"uniform": [500, 1500]}}, response={"contrast": 1.2}
+    )
+    one, two = (draw(v, light, np.random.default_rng(5)) for _ in range(2))
+    assert one == two
+    assert 500 <= one["light"]["intensity"] <= 1500
+    assert one["response"]["contrast"] == 1.2
+    assert one["tissue"]["type"] == "deep_red"
+    other = draw(v, light, np.random.default_rng(6))
+    assert other["light"]["intensity"] != one["light"]["intensity"]
+    json.dumps(one, allow_nan=False)
+
+
+def test_presets():
+    assert [v.name for v in PRESETS["paper4"]] == ["synthetic", "yellow_tan", "pale_pink", "dark_red", "deep_red"]
+    assert [v.look for v in PRESETS["synthetic"]] == [None]
+    for columns in PRESETS.values():
+        for v in columns:
+            assert ("tissue" in draw(v, {"type": "endoscope"}, np.random.default_rng(0))) == (v.look is not None)
+
+
+def test_seeds_depend_on_the_names_alone():
+    assert seed_of(0, "p001", 3, "deep_red") == seed_of(0, "p001", 3, "deep_red")
+    many = {seed_of(0, p, v, n) for p in ("p001", "p002") for v in range(50) for n in ("a", "b")}
+    assert len(many) == 200
+    assert all(0 <= s < 2**31 for s in many)
+
+
+def test_defaults_are_valid():
+    assert RenderConfig(ct=["sample"]).width == 320

@@ -1,0 +1,182 @@
+"""Whole frames or none, one writer, and the same bytes however often the work was broken off."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from endorender.dataset import open_dataset
+from endorender.dataset.frame import read_manifest
+from endorender.dataset.writer import lock
+from endorender.errors import UserError
+from tests.dataset.made import H, W, configuration, contents, make
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("whole") / "data")
+
+
+def refusal(code, *args, **kwargs):
+    with pytest.raises(UserError) as error:
+        make(*args, **kwargs)
+    assert error.value.code == code
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_layout(whole):
+    names = set(contents(whole))
+    frames = {f"p{p:03d}/{v:04d}/{n}" for p in (1, 2, 3) for v in range(4) for n in ("synthetic.exr", "deep_red.png")}
+    tops = {"dataset.json", "manifest.jsonl", "README.md", "contact_sheet.png", "index.html"}
+    splits = {f"splits/{s}.txt" for s in ("train", "val", "test")}
+    assert frames | tops | splits | {"p003/0003/geometry.exr"} <= names
+    assert len(names) == 3 * 4 * (1 + 2 * 5) + len(tops) + 3
+    info = json.loads((whole / "dataset.json").read_text())
+    assert info["frames"] == 60
+    assert info["schema"] == 1
+
+
+def test_open_dataset(whole):
+    data = open_dataset(whole)
+    assert data.complete
+    assert [data.split(s) for s in ("train", "val", "test")] == [["p001"], ["p002"], ["p003"]]
+    for split in ("train", "val", "test"):
+        assert (whole / "splits" / f"{split}.txt").read_text().split() == data.split(split)
+        assert {f.patient for f in data.select(split=split)} == set(data.split(split))
+    assert len(data.select(variations=["deep_red"], patients=["p001", "p002"])) == 8
+    frame = data.select(split="test", variations=["pale_pink"])[2]
+    assert frame.id == "p003/0002/pale_pink"
+    assert frame.image().shape == (H, W, 3)
+    assert (frame.image() == 90).all()
+    geometry = frame.geometry()
+    assert geometry["mask"].dtype == bool
+    assert not geometry["mask"][0, 0]
+    assert np.isnan(geometry["z_depth"][0, 0])
+    assert geometry["normal"].shape == (H, W, 3)
+    assert frame.radiance().dtype == np.float32
+    with pytest.raises(UserError, match="train, val, test"):
+        data.split("all")
+
+
+def test_contact_sheet_has_a_row_per_view_and_a_column_per_variation(whole):
+    with Image.open(whole / "contact_sheet.png") as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).astype(int)
+    assert pixels.shape[0] > 12 * H
+    assert pixels.shape[1] > 6 * W
+    # The grey of each variation's picture, found down the middle of each column as often as there are views.
+    for name in open_dataset(whole).info["variations"]:
+        grey = len(name) * 10
+        columns = (pixels == grey).all(-1).sum(0)
+        assert (columns >= 12 * H).sum() >= W, name
+
+
+def test_index_shows_every_frame_and_loads_nothing_from_elsewhere(whole):
+    page = (whole / "index.html").read_text()
+    for frame in open_dataset(whole).frames:
+        assert f'src="{frame.files["image"].path}"' in page
+    assert "http" not in page
+    card = (whole / "README.md").read_text()
+    assert card.startswith("---\n")
+    assert "60 pictures of 32x24 pixels" in card
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bytes(whole, tmp_path):
+    rng, root, kills = random.Random(4), tmp_path / "data", 0
+    for _ in range(40):
+        worker = subprocess.Popen([sys.executable, "-m", "tests.dataset.made", str(root), "0.01"], cwd=REPOSITORY)
+        try:
+            worker.wait(timeout=rng.uniform(0.9, 1.3))
+            assert worker.returncode == 0
+            break
+        except subprocess.TimeoutExpired:
+            worker.send_signal(signal.SIGKILL)
+            worker.wait()
+            kills += 1
+        if (root / "dataset.json").exists():
+            for frame in open_dataset(root).frames:  # what is in the manifest is whole
+                assert frame.image().shape == (H, W, 3)
+    assert kills >= 2
+    assert contents(root) == contents(whole)
+
+
+def test_a_torn_row_and_a_damaged_file_are_made_again(whole, tmp_path):
+    root = make(tmp_path / "data")
+    (root / "p001/0001/deep_red.png").write_bytes(b"half")
+    (root / "p002/0000/geometry.exr").unlink()
+    manifest = root / "manifest.jsonl"
+    manifest.write_text(manifest.read_text()[:-30])
+    assert len(read_manifest(root)) == 59
+    (root / "p001/.tmp-left.png").write_bytes(b"over")
+    make(root, resume=True)
+    assert contents(root) == contents(whole)
+
+
+def test_finished_work_is_not_done_again(whole):
+    before = {name: (whole / name).stat().st_mtime_ns for name in contents(whole) if name.startswith("p0")}
+    make(whole, resume=True)
+    assert before == {name: (whole / name).stat().st_mtime_ns for name in before}
+
+
+def test_without_resume_nothing_is_touched(whole):
+    before = contents(whole)
+    assert "--resume" in refusal("EXISTS", whole)
+    assert contents(whole) == before
+
+
+def test_a_changed_configuration_is_refused_with_the_difference(whole):
+    before = contents(whole)
+    told = refusal("CONFIGURATION_CHANGED", whole, resume=True, config=configuration(views=5, seed=3))
+    assert "views: 4 -> 5" in told
+    assert "seed: 0 -> 3" in told
+    assert "fingerprint" not in told
+    assert contents(whole) == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_foreign_folder_is_refused(tmp_path, resume):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert "thesis.tex" in refusal("FOREIGN_FOLDER", tmp_path, resume=resume)
+    assert contents(tmp_path) == {"thesis.tex": b"mine"}
+    refusal("FOREIGN_FOLDER", tmp_path / "thesis.tex", resume=resume)
+
+
+def test_a_dataset_of_another_schema_is_refused(tmp_path):
+    (tmp_path / "dataset.json").write_text('{"schema": 99}')
+    refusal("SCHEMA", tmp_path, resume=True)
+    with pytest.raises(UserError) as error:
+        open_dataset(tmp_path / "none")
+    assert error.value.code == "NOT_A_DATASET"
+
+
+def test_a_second_writer_is_refused_and_a_dead_one_is_not(tmp_path):
+    root = tmp_path / "data"
+    worker = subprocess.Popen([sys.executable, "-m", "tests.dataset.made", str(root), "0.5"], cwd=REPOSITORY)
+    try:
+        while not (root / "manifest.jsonl").exists():
+            time.sleep(0.02)
+            assert worker.poll() is None
+        assert "another process" in refusal("LOCKED", root, resume=True)
+    finally:
+        worker.kill()
+        worker.wait()
+    with lock(root):
+        pass
+    assert not (root / ".lock").exists()
+
+
+def test_a_manifest_cannot_point_outside(whole, tmp_path):
+    row = (whole / "manifest.jsonl").read_text().splitlines()[0]
+    (tmp_path / "dataset.json").write_text('{"schema": 1}')
+    (tmp_path / "manifest.jsonl").write_text(row.replace("p001/0000/synthetic.png", "../../etc/passwd") + "\n")
+    with pytest.raises(UserError, match="relative path"):
+        open_dataset(tmp_path)
