@@ -38,7 +38,7 @@ def refuse_inside(scene: Scene, prepared: Prepared) -> None:
     hu = prepared.value_at(np.asarray(scene.world_from_camera, float)[:3, 3])
     if hu is not None and hu >= scene.threshold:
         raise UserError(
-            f"the camera is inside tissue ({hu:.0f} HU; the wall begins at {scene.threshold:.0f}): move it into the lumen",
+            f"the camera is inside tissue ({hu:.0f} HU; wall {scene.threshold:.0f}): move it into the lumen",
             "CAMERA_IN_TISSUE",
         )
 

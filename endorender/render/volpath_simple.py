@@ -1,0 +1,168 @@
+"""The readable oracle: one global majorant, no MIS, no roulette, no cells. `volpath` must agree with it by z-test.
+
+Emitters are reached by next-event estimation alone, with ratio tracking (Novák et al. 2014); the environment by paths
+that escape. Uses the same look-ups, wall and materials, none of the same tracking.
+"""
+
+import numpy as np
+
+from endorender.engine import ti
+from endorender.render import backend, shading, tracking
+from endorender.render import rng as random
+from endorender.render.cache import kernels
+from endorender.render.medium import CELL, majorants, prepare
+from endorender.render.radiance import Radiance
+from endorender.render.rng import rand
+from endorender.render.view import pack_emitters, pack_environment, pack_table, pack_view
+from endorender.scene import surface as coat_model
+from endorender.scene.scene import Scene
+
+vec3 = ti.math.vec3
+
+
+@kernels
+def _tracer(kind: str, surface: str, dtype: str, phase: type, camera: type, lit: bool):  # type: ignore[no-untyped-def]
+    t = tracking.device(kind, surface, CELL[kind], dtype)
+    shade = shading.device(kind, surface, phase, 3)
+    coat = coat_model.device()
+    camera_ray = camera.device()
+    WALL = surface == "interface"
+
+    @ti.func
+    def next_wall(field, o, d, start, end, inv, threshold, inside):
+        hit = -1.0
+        if ti.static(WALL):
+            hit = t.crossing(field, o * inv, d * inv, start, end, threshold, inside)
+        return hit
+
+    @ti.kernel
+    def trace(
+        field: ti.types.ndarray(),
+        smooth: ti.types.ndarray(),
+        table: ti.types.ndarray(),
+        grid: ti.types.ndarray(),
+        view: ti.types.ndarray(),
+        emitters: ti.types.ndarray(),
+        env: ti.types.ndarray(),
+        majorant: float,
+        mean: ti.types.ndarray(),
+        squares: ti.types.ndarray(),
+        spp: ti.i32,
+        max_scatterings: ti.i32,
+        frame_key: ti.u64,
+    ):
+        for pixel in range(mean.shape[0]):
+            q = shade.unpack(view)
+            for sample in range(spp):
+                rng = random.start(frame_key, pixel, sample)
+                u = pixel % q.width + rand(rng) - 0.5
+                v = pixel // q.width + rand(rng) - 0.5
+                d = (q.turn @ camera_ray(u, v, q.optics)).normalized()
+                o = q.lens
+                beta, radiance = vec3(1.0), vec3(0.0)
+                scatterings = 0
+                while True:
+                    span = t.clip(field, o, d, q.inv)
+                    if span[1] <= span[0]:
+                        radiance += beta * shade.environment(env, q.to_world @ d)
+                        break
+                    inside = t.value(field, o + span[0] * d, q.inv) >= q.threshold
+                    # 1. Fly: to the wall, to a real collision, or out.
+                    wall = next_wall(field, o, d, span[0], span[1], q.inv, q.threshold, inside)
+                    end = wall if wall >= 0.0 else span[1]
+                    s, value, collided = span[0], 0.0, False
+                    while ti.static(not WALL) or inside:
+                        s -= ti.log(1.0 - rand(rng)) / majorant
+                        if s >= end:
+                            break
+                        value = t.value(field, o + s * d, q.inv)
+                        if rand(rng) * majorant < t.sigma(table, value, q.wall_hu):
+                            collided = True
+                            break
+                    if not collided and wall < 0.0:
+                        radiance += beta * shade.environment(env, q.to_world @ d)
+                        break
+                    # 2. What is met: the coat, a particle, or (hybrid) a surface at a particle.
+                    x = o + (s if collided else wall) * d
+                    event = shade.event(field, smooth, table, grid, t, x, d, value, collided, q, rng)
+                    if collided:
+                        if scatterings == max_scatterings:
+                            break
+                        scatterings += 1
+                    if event.kind == shade.PHASE:
+                        beta *= event.albedo
+                    if event.kind == shade.COAT and inside:
+                        beta *= 1.0 - event.reflect
+                        o = x + q.nudge * d
+                        continue
+                    # 3. One emitter, through whatever lies between.
+                    if ti.static(lit):
+                        light = shade.sample_emitter(emitters, x, rng)
+                        f = shade.bounce(event, d, light.direction, q)
+                        weight = f.shiny + f.diffuse * (event.albedo if event.kind == shade.BSDF else vec3(1.0))
+                        so = x + (q.nudge * event.n if event.kind == shade.COAT else vec3(0.0))
+                        left, through = light.distance, 1.0
+                        while (weight * light.radiance).max() > 0.0:
+                            within = t.value(field, so, q.inv) >= q.threshold
+                            bounds = t.clip(field, so, light.direction, q.inv)
+                            until = ti.min(bounds[1], left)
+                            next_s = next_wall(field, so, light.direction, bounds[0], until, q.inv, q.threshold, within)
+                            stop = next_s if next_s >= 0.0 else until
+                            r = bounds[0]
+                            while ti.static(not WALL) or within:
+                                r -= ti.log(1.0 - rand(rng)) / majorant
+                                if r >= stop:
+                                    break
+                                y = t.value(field, so + r * light.direction, q.inv)
+                                through *= 1.0 - t.sigma(table, y, q.wall_hu) / majorant
+                            if next_s < 0.0 or through == 0.0:
+                                break
+                            so += (next_s + q.nudge) * light.direction
+                            left -= next_s + q.nudge
+                            n = t.normal(field, smooth, so, q.inv)
+                            through *= 1.0 - q.specular * coat.fresnel(ti.abs(n.dot(light.direction)), q.ior)
+                        radiance += beta * weight * light.radiance * through
+                    # 4. Onwards.
+                    turn = shade.sample(event, d, q, rng)
+                    if turn.stop == 1:
+                        break
+                    beta *= turn.weight
+                    d = turn.direction
+                    o = x
+                    if event.kind == shade.COAT:
+                        o = x + q.nudge * (event.n if turn.reflected == 1 else d)
+                delta = radiance - vec3(mean[pixel, 0], mean[pixel, 1], mean[pixel, 2])
+                for c in ti.static(range(3)):
+                    mean[pixel, c] += delta[c] / (sample + 1)
+                    squares[pixel, c] += delta[c] * (radiance[c] - mean[pixel, c])
+
+    return trace
+
+
+def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
+    """What `radiance([scene], spp, seed)` estimates, by the plainest means. Slow; for tests and small pictures."""
+    backend.ensure()
+    prepared = prepare(scene.medium)
+    bounds = np.abs(majorants(prepared, scene.tissue, scene.surface, scene.threshold))
+    environment = pack_environment([scene])
+    env = environment[0] if environment else np.zeros((1, 1, 3), np.float32)
+    lit = any(hasattr(light, "emitters") for light in scene.lights)
+    n = scene.camera.width * scene.camera.height
+    mean, squares = (backend.resident(np.zeros((n, 3), np.float32)) for _ in range(2))
+    kernel = _tracer(prepared.kind, scene.surface, str(prepared.low.dtype), type(scene.phase), type(scene.camera), lit)
+    kernel(
+        prepared.field,
+        prepared.smooth,
+        backend.resident(pack_table([scene])),
+        prepared.albedo,
+        *map(backend.resident, (pack_view(scene, prepared), pack_emitters([scene], prepared), env)),
+        float(max(bounds.max(), 1e-6)),
+        mean,
+        squares,
+        spp,
+        scene.max_scatterings,
+        random.key(seed, 0),
+    )
+    shape = (scene.camera.height, scene.camera.width, 3)
+    variance = backend.fetch(squares) / (max(spp - 1, 1) * spp)
+    return Radiance(backend.fetch(mean).reshape(shape), variance.reshape(shape), spp)
