@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import cos, pi
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator
 
@@ -13,7 +13,8 @@ from training.losses import losses
 from training.models import models
 
 if TYPE_CHECKING:
-    AnyModel = AnyLoss = Any
+    AnyModel: TypeAlias = Any
+    AnyLoss: TypeAlias = Any
 else:
     AnyModel, AnyLoss = models.field(), losses.field()
 
@@ -23,7 +24,7 @@ class TrainConfig(Model):
 
     model, loss: a registered name, or a mapping with `type` and parameters.
     variations: which images of each view to train on (such as "synthetic"); null: all that there are.
-    images: how many training frames to use, evenly spread; null: all of them.
+    images: how many training frames to use, drawn by the seed (more images include the fewer); null: all.
     steps, batch: optimiser steps and images in each.
     learning_rate, warmup, schedule, weight_decay, clip: AdamW; the rate rises over `warmup` steps and
     falls to zero by a cosine, or stays; the gradient's norm is clipped.

@@ -157,8 +157,8 @@ class SeededBatches(Sampler[list[int]]):
             yield chosen
 
 
-def evenly(frames: Sequence[Any], count: int | None) -> list[Any]:
-    """`count` of the frames, evenly spread over their order; all of them for None."""
+def subset(frames: Sequence[Any], count: int | None, seed: int) -> list[Any]:
+    """`count` of the frames in their order, drawn by the seed; a larger subset holds the smaller ones."""
     if count is None or count >= len(frames):
         return list(frames)
-    return [frames[(2 * k + 1) * len(frames) // (2 * count)] for k in range(count)]
+    return [frames[k] for k in sorted(order(len(frames), seed, -1)[:count])]

@@ -7,7 +7,7 @@ figure that papers quote is the mean of the images' values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -137,6 +137,12 @@ def of_image(prediction: Tensor, truth: Tensor, mask: Tensor, protocol: Any) -> 
         for k, term in enumerate(definition.terms(p, t)):
             row[k] = term.mean()
     return ImageResult(means, len(t), scale, p, t)
+
+
+def pooled(results: Sequence[ImageResult]) -> dict[str, float]:
+    """Every metric over all pixels of all images at once."""
+    pixels = sum(result.pixels for result in results)
+    return finish(torch.stack([result.means * result.pixels for result in results]).sum(0) / pixels)
 
 
 def finish(means: Tensor) -> dict[str, float]:

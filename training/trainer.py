@@ -31,10 +31,10 @@ from training.checkpoint import (
     save_checkpoint,
 )
 from training.config import TrainConfig
-from training.data import Batch, DepthFrames, SeededBatches, evenly, people, refuse_shared_patients
+from training.data import Batch, DepthFrames, SeededBatches, people, refuse_shared_patients, subset
 from training.files import command, derive, missing_extra, read_json, versions, write_atomic, write_json
 from training.metrics import DepthMetrics
-from training.models.layers import DepthNetwork, freeze
+from training.models.layers import DepthNetwork, freeze, frozen_modules
 
 try:
     import lightning.pytorch as lightning
@@ -81,8 +81,8 @@ def train(
         return out
     if config.fine_tune != "full":
         kept = sum(p.numel() for p in network.parameters() if p.requires_grad)
-        say(f"fine-tuning {config.fine_tune}: {kept} weights are trained, {len(frozen)} tensors are frozen")
-        say("frozen: " + ", ".join(frozen))
+        still = ", ".join(f"{name}.*" for name in frozen_modules(network))
+        say(f"fine-tuning {config.fine_tune}: {kept} weights are trained; frozen: {still}")
     with _quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(config.seed, "training"))
         _fit(config, out, network, frames, progress or (lambda done, total, text: None), done)
@@ -120,8 +120,8 @@ def _frames(dataset: Any, config: TrainConfig) -> dict[str, list[Any]]:
     chosen = {name: dataset.select(split=name, variations=config.variations) for name in ("train", "val")}
     if not chosen["train"]:
         raise UserError("the dataset has no training patient: name one in its splits, and render again", "NO_FRAMES")
-    chosen["train"] = evenly(chosen["train"], config.images)
-    chosen["val"] = evenly(chosen["val"], config.validate_images)
+    chosen["train"] = subset(chosen["train"], config.images, config.seed)
+    chosen["val"] = subset(chosen["val"], config.validate_images, 0)  # the same for every run
     return chosen
 
 

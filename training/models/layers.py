@@ -105,3 +105,15 @@ def freeze(network: DepthNetwork, mode: str) -> list[str]:
         if not parameter.requires_grad:
             frozen.append(name)
     return frozen
+
+
+def frozen_modules(network: nn.Module) -> list[str]:
+    """The fewest modules (or single parameters) that hold all that is frozen and nothing else."""
+    names = []
+    for name, child in network.named_children():
+        parameters = list(child.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            names.append(name)
+        else:
+            names += [f"{name}.{inner}" for inner in frozen_modules(child)]
+    return names + [name for name, p in network.named_parameters(recurse=False) if not p.requires_grad]

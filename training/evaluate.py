@@ -1,0 +1,248 @@
+"""A network judged on frames: per-frame metrics under named protocols, and what a report is made of.
+
+EVALUATION/summary.json     what was judged on what; means with intervals, pooled values
+EVALUATION/frames.csv       every metric of every frame under every protocol
+EVALUATION/by_depth.csv     error against true depth
+EVALUATION/predictions.npz  the network's depth of every frame, float32 mm, before any alignment
+EVALUATION/shown.npz        image and true depth of some frames, for the report's pictures
+EVALUATION/run.json, log.csv   copies of the run's
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from endorender.dataset import open_dataset
+from endorender.errors import UserError
+from training import metrics, statistics
+from training.checkpoint import LOG, RUN, Run, data_identity, load_run
+from training.data import DepthFrames, people
+from training.files import command, versions, write_json
+from training.metrics import METRICS, ImageResult, of_image, pooled
+from training.trainer import Progress
+
+SUMMARY = "summary.json"
+DEPTH_EDGES_MM = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0, 150.0, np.inf)
+SHOWN, WORST = 8, 4
+
+
+def evaluate(
+    run: str | Path,
+    data: Any,
+    out: str | Path,
+    protocols: Sequence[Any] = ("metric", "median"),
+    split: str | None = "test",
+    patients: Sequence[str] | None = None,
+    variations: Sequence[str] | None = None,
+    label: str | None = None,
+    title: str | None = None,
+    batch: int = 8,
+    progress: Progress | None = None,
+) -> Path:
+    """Judges a run's network on a dataset's frames and returns the evaluation's folder.
+
+    run: a run's folder. data: a dataset's folder or an open Dataset. out: absent or empty; it is filled in
+    one move. protocols: names, or mappings with `type` and parameters.
+    split: "test" by default, None for every patient; patients: by alias, instead of a split.
+    label: the network's name in reports; title: the data's.
+
+    Errors (UserError): no such frames; PATIENT_SEEN when a patient of the split "test" or "val" was
+    trained on (to judge on seen patients, ask for them by `patients` or by split "train": it is noted).
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not an empty folder: choose another output folder", "EXISTS")
+    judges = _judges(protocols)
+    trained = load_run(run)
+    dataset = open_dataset(data) if isinstance(data, (str, Path)) else data
+    split = None if patients is not None else split
+    frames = dataset.select(split=split, patients=patients, variations=variations)
+    if not frames:
+        who = sorted({frame.patient for frame in dataset.frames})
+        raise UserError(
+            f"the dataset has no such frame: its patients are {', '.join(who)}; choose them by split, "
+            "patients and variations",
+            "NO_FRAMES",
+        )
+    seen = sorted(alias for person, alias in people(frames).items() if person in trained.info["seen"])
+    if seen and split in ("val", "test"):
+        raise UserError(
+            f"the network was trained on patient {', '.join(seen)} of the split {split}: judge it on others, "
+            "or name the patients to judge it on what it has seen",
+            "PATIENT_SEEN",
+        )
+    tensors = DepthFrames(frames)
+    predictions = predict(trained.network, tensors, batch, progress)
+    truths = [(item["z_depth"], item["mask"]) for item in map(tensors.__getitem__, range(len(tensors)))]
+    results = {
+        name: [of_image(p, depth, mask, judge) for p, (depth, mask) in zip(predictions, truths)]
+        for name, judge in judges.items()
+    }
+    summary = {
+        "schema": 1,
+        "label": label or label_of(trained.info),
+        "data": {
+            "title": title or f"patient {', '.join(sorted(people(frames).values()))}",
+            "split": split,
+            "patients": sorted(people(frames).values()),
+            "seen_in_training": seen,
+            "variations": sorted({frame.variation for frame in frames}),
+            "frames": len(frames),
+            "size": f"{tensors.size[1]}x{tensors.size[0]}",
+            "sha256": data_identity(frames),
+        },
+        "protocols": {
+            name: {"parameters": metrics.protocols.dump(judges[name])} | _aggregate(frames, results[name])
+            for name in judges
+        },
+        "network": {"weights": trained.weights, "seed": trained.config.seed},
+        "versions": versions(),
+        "command": command(),
+    }
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        part.mkdir(parents=True)
+        _write(part, frames, tensors, predictions, results, trained)
+        write_json(part / SUMMARY, summary)
+        part.replace(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return out
+
+
+def _judges(wanted: Sequence[Any]) -> dict[str, Any]:
+    """Protocols by name; a name may be given once."""
+    registry = metrics.protocols
+    built = [registry.build(p) for p in ([wanted] if isinstance(wanted, str) else wanted)]
+    judges = {registry.name_of(type(p)): p for p in built}
+    if not built or len(judges) != len(built):
+        raise UserError(f"name each protocol once; there are: {', '.join(registry)}")
+    return judges
+
+
+def label_of(info: dict[str, Any]) -> str:
+    """What a run is, in a few words: `unet, synthetic; last-layer fine-tuned on deep_red, pale_pink`."""
+    start, config = info["init_from"], info["config"]
+    looks = ", ".join(info["data"]["train"]["variations"])
+    if start is None:
+        return f"{config['model']['type']}, {looks}"
+    how = "trained further" if config["fine_tune"] == "full" else f"{config['fine_tune']} fine-tuned"
+    return f"{label_of(start)}; {how} on {looks}"
+
+
+@torch.no_grad()
+def predict(
+    network: torch.nn.Module, frames: DepthFrames, batch: int = 8, progress: Progress | None = None
+) -> list[torch.Tensor]:
+    """z-depth (1, H, W) float32 mm of every frame, on the CPU."""
+    device = next(network.parameters()).device
+    found: list[torch.Tensor] = []
+    for item in DataLoader(frames, batch, generator=torch.Generator()):
+        found.extend(network(item["image"].to(device)).cpu())
+        if progress:
+            progress(len(found), len(frames), "predicting depth")
+    return found
+
+
+def _aggregate(frames: Sequence[Any], results: list[ImageResult]) -> dict[str, Any]:
+    """Mean of the images' values with a bootstrap interval over frames, pooled value; by condition and patient."""
+    values = [result.values() for result in results]
+
+    def table(chosen: Iterable[int]) -> dict[str, Any]:
+        rows = [values[k] for k in chosen]
+        return {name: list(statistics.mean([row[name] for row in rows])) for name in METRICS}
+
+    def by(key: str) -> dict[str, Any]:
+        names = sorted({getattr(frame, key) for frame in frames})
+        return {name: table(k for k, frame in enumerate(frames) if getattr(frame, key) == name) for name in names}
+
+    return {
+        "interval": "mean of the images' values, then the limits of its 95 % bootstrap interval over frames",
+        "mean": table(range(len(frames))),
+        "pooled": pooled(results),
+        "by_variation": by("variation"),
+        "by_patient": by("patient"),
+    }
+
+
+def _write(
+    folder: Path,
+    frames: Sequence[Any],
+    tensors: DepthFrames,
+    predictions: list[torch.Tensor],
+    results: dict[str, list[ImageResult]],
+    run: Run,
+) -> None:
+    rows = []
+    for name, found in results.items():
+        for frame, result in zip(frames, found):
+            where = (frame.id, frame.patient, frame.view, frame.variation, name)
+            rows.append([*where, result.pixels, result.scale, *result.values().values()])
+    header = ["frame", "patient", "view", "variation", "protocol", "pixels", "scale", *METRICS]
+    write_csv(folder / "frames.csv", header, rows)
+    header = ["protocol", "low_mm", "high_mm", "pixels", "abs_rel", "error_mm", "bias_mm"]
+    write_csv(folder / "by_depth.csv", header, by_depth(results))
+    save_arrays(folder / "predictions.npz", {f.id: p[0].numpy() for f, p in zip(frames, predictions)})
+    pictures: dict[str, np.ndarray] = {}
+    for index in shown(frames, next(iter(results.values()))):
+        frame, item = frames[index], tensors[index]
+        pictures[f"{frame.id}/image"] = (item["image"] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        pictures[f"{frame.id}/z_depth"] = item["z_depth"][0].where(item["mask"][0], torch.nan).numpy()
+    save_arrays(folder / "shown.npz", pictures)
+    for name in (RUN, LOG):
+        shutil.copyfile(run.path / name, folder / name)
+
+
+def shown(frames: Sequence[Any], results: Sequence[ImageResult]) -> list[int]:
+    """Which frames a report may show: views evenly spread, their conditions in turn, and the worst by abs_rel.
+
+    The first part depends on the frames alone, so that two networks' evaluations show the same ones.
+    """
+    views: dict[tuple[str, Any], list[int]] = {}
+    for index, frame in enumerate(frames):
+        views.setdefault((frame.patient, frame.view), []).append(index)
+    groups = list(views.values())
+    count = min(SHOWN, len(groups))
+    chosen = [groups[(2 * k + 1) * len(groups) // (2 * count)] for k in range(count)]
+    picked = [group[k % len(group)] for k, group in enumerate(chosen)]
+    worst = sorted(range(len(frames)), key=lambda k: -results[k].values()["abs_rel"])[:WORST]
+    return list(dict.fromkeys(picked + worst))
+
+
+def by_depth(results: dict[str, list[ImageResult]]) -> list[list[Any]]:
+    """Rows protocol, low, high (mm of true depth), pixels, mean |p−t|/t, mean |p−t|, mean p−t; no empty bins."""
+    rows = []
+    for name, found in results.items():
+        p = torch.cat([result.prediction for result in found]).numpy()
+        t = torch.cat([result.truth for result in found]).numpy()
+        where = np.digitize(t, DEPTH_EDGES_MM) - 1
+        for k, (low, high) in enumerate(pairwise(DEPTH_EDGES_MM)):
+            inside = where == k
+            if inside.any():
+                d = (p - t)[inside]
+                rows.append([name, low, high, int(inside.sum()), (abs(d) / t[inside]).mean(), abs(d).mean(), d.mean()])
+    return rows
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """A compressed npz, byte for byte the same for the same arrays."""
+    settings: dict[str, Any] = dict(arrays)
+    np.savez_compressed(path, **settings)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Numbers are written so that reading them gives the same double."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([repr(float(v)) if isinstance(v, (float, np.floating)) else v for v in row] for row in rows)

@@ -1,0 +1,60 @@
+"""Confidence intervals by the bootstrap (Efron 1979), percentile method."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+LEVEL = 0.95
+DRAWS = 4000
+
+
+class Interval(NamedTuple):
+    """An estimate and the limits of its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def excludes_zero(self) -> bool:
+        """Whether the sign of the estimate is decided."""
+        return self.low > 0 or self.high < 0
+
+
+def mean(values: Sequence[float], units: Sequence[Hashable] | None = None) -> Interval:
+    """Mean of the values, (N,). units: (N,) what to resample together (a view, a patient); None: each value."""
+    sums, counts, weights = _resampled(np.asarray(values, float)[:, None], units)
+    draws = (weights @ sums)[:, 0] / (weights @ counts)
+    return _interval(float(np.mean(values)), draws)
+
+
+def reduction(before: Sequence[float], after: Sequence[float], units: Sequence[Hashable] | None = None) -> Interval:
+    """100 (e_before − e_after) / e_before of the mean errors, in percent; positive: `after` is better.
+
+    before, after: (N,) errors of the same frames in the same order: they are resampled in pairs, so that
+    what makes a frame hard for both cancels.
+    """
+    pairs = np.stack([np.asarray(before, float), np.asarray(after, float)], axis=1)
+    sums, _, weights = _resampled(pairs, units)
+    b, a = (weights @ sums).T
+    total = pairs.sum(0)
+    return _interval(float(100 * (total[0] - total[1]) / total[0]), 100 * (b - a) / b)
+
+
+def _resampled(values: np.ndarray, units: Sequence[Hashable] | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums (U, C) and counts (U,) of the units' values, and how often each draw took each unit (DRAWS, U)."""
+    names = list(range(len(values))) if units is None else list(units)
+    index = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    where = np.array([index[name] for name in names])
+    counts = np.bincount(where).astype(float)
+    sums = np.stack([np.bincount(where, column) for column in values.T], axis=1)
+    rng = np.random.default_rng(0)
+    weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), DRAWS).astype(float)
+    return sums, counts, weights
+
+
+def _interval(value: float, draws: np.ndarray) -> Interval:
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
