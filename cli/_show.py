@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 
@@ -21,3 +22,16 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ("; " if any(isinstance(v, (str, Mapping)) for v in value) else " x ").join(map(_text, value)) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def scores(evaluation: Path) -> str:
+    """A table of an evaluation's means with their intervals, one row per protocol."""
+    summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
+    shown = ("abs_rel", "rmse", "delta1")
+    lines = ["protocol  " + "".join(f"{name:>26}" for name in shown)]
+    for protocol, found in summary["protocols"].items():
+        cells = (found["mean"][name] for name in shown)
+        lines.append(
+            f"{protocol:10}" + "".join(f"{m:>10.3f} [{low:.3f}, {high:.3f}]".rjust(26) for m, low, high in cells)
+        )
+    return "\n".join(lines)

@@ -24,13 +24,23 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"cli.{name}").command
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Say after Ctrl-C how to go on."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            goes_on = command is not None and any(p.name == "resume" for p in command.params)
+            way = "the same command with --resume continues" if goes_on else "the same command begins again"
+            fail(f"interrupted; what was finished is kept: {way}", INTERRUPTED)
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run. Exit codes: 0 done, 2 the user's mistake (one line on stderr), 130 interrupted; a bug ends in a
         traceback."""
         try:
             result = super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.Abort:
-            fail("interrupted; nothing finished is lost: the same command with --resume continues", INTERRUPTED)
+            fail("interrupted", INTERRUPTED)
         except click.ClickException as error:
             fail(error.format_message(), 2)
         except ValueError as error:

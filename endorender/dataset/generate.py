@@ -44,6 +44,10 @@ def generate(
     ids = [frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views) for v in config.columns]
     if only is not None and only not in ids:
         raise UserError(f"no frame is called {only!r}; they run from {ids[0]} to {ids[-1]}", "UNKNOWN_FRAME")
+    for patient in config.ct:
+        # Said now, not in the middle of the night when this patient's turn comes.
+        if patient.source == "file" and not Path(patient.ct).exists():
+            raise UserError(f"{patient.ct}: no such file or folder (also: sample, phantom:SEED)", "NOT_FOUND")
     writer = Writer(Path(out), describe(config, len(ids)), ids)
     with writer.open(resume or only is not None):
         if only is not None:
@@ -83,8 +87,13 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
     from endorender.scene import Scene, lights
     from endorender.scene.trajectory import poses
 
+    shown = 0.0
+
     def report(fraction: float, text: str) -> None:
-        progress(len(writer.rows) + fraction, len(writer.ids), f"{patient.alias}: {text}")
+        # Frames that were traced together are written one by one afterwards: progress does not go back for that.
+        nonlocal shown
+        shown = max(shown, len(writer.rows) + fraction)
+        progress(shown, len(writer.ids), f"{patient.alias}: {text}")
 
     report(0, "reading the CT")
     raw = open_ct(patient.ct, patient.series or config.series, config.resample, config.assume_hu)

@@ -29,6 +29,7 @@ class Writer:
     def __init__(self, root: Path, info: dict[str, Any], ids: list[str]):
         self.root, self.info, self.ids = root, info, ids
         self.rows: dict[str, Frame] = {}
+        self._begun = False
 
     @contextlib.contextmanager
     def open(self, resume: bool) -> Iterator[Writer]:
@@ -39,13 +40,17 @@ class Writer:
                 f"{self.root} holds a dataset already: add --resume to continue it, or choose another --out", "EXISTS"
             )
         with disk_errors(self.root):
+            fresh = not self.root.exists()
             self.root.mkdir(parents=True, exist_ok=True)
-            with lock(self.root):
-                if check_folder(self.root):
-                    self._continue()
-                else:
-                    self.add("dataset.json", lambda p: p.write_text(dumps(self.info), encoding="utf-8"))
-                yield self
+            try:
+                with lock(self.root):
+                    self._begun = check_folder(self.root)
+                    if self._begun:
+                        self._continue()
+                    yield self
+            finally:
+                if fresh and not any(self.root.iterdir()):
+                    self.root.rmdir()
 
     def _continue(self) -> None:
         changes = difference(read_info(self.root), json.loads(dumps(self.info)))
@@ -72,7 +77,13 @@ class Writer:
         return seen[file.path]
 
     def add(self, path: str, write: Callable[[Path], Any]) -> File:
-        """Let `write` fill a temporary file, sync it and give it its name: `path`, relative to the root."""
+        """Let `write` fill a temporary file, sync it and give it its name: `path`, relative to the root.
+
+        The first file of all is dataset.json: a mistake noticed before any work leaves no folder behind.
+        """
+        if not self._begun:
+            self._begun = True
+            self.add("dataset.json", lambda p: p.write_text(dumps(self.info), encoding="utf-8"))
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(TEMPORARY + target.name)
@@ -113,6 +124,7 @@ def check_folder(root: Path) -> bool:
         raise UserError(f"{root} is a file: choose a folder for --out", "FOREIGN_FOLDER")
     names = {p.name for p in root.iterdir()}
     if "dataset.json" in names:
+        read_info(root)
         return True
     if others := sorted(n for n in names if n != LOCK and not n.startswith(TEMPORARY)):
         raise UserError(

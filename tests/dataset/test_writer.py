@@ -14,7 +14,7 @@ from PIL import Image
 
 from endorender.dataset import open_dataset
 from endorender.dataset.frame import read_manifest
-from endorender.dataset.writer import lock
+from endorender.dataset.writer import Writer, lock
 from endorender.errors import UserError
 from tests.dataset.made import H, W, configuration, contents, make
 
@@ -156,6 +156,14 @@ def test_a_dataset_of_another_schema_is_refused(tmp_path):
     with pytest.raises(UserError) as error:
         open_dataset(tmp_path / "none")
     assert error.value.code == "NOT_A_DATASET"
+
+
+def test_a_mistake_before_the_first_frame_leaves_nothing(tmp_path):
+    writer = Writer(tmp_path / "data", {"schema": 1}, ["p001/0000/synthetic"])
+    with pytest.raises(UserError, match="no such CT"), writer.open(resume=False):
+        assert (tmp_path / "data").is_dir()
+        raise UserError("no such CT")
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_second_writer_is_refused_and_a_dead_one_is_not(tmp_path):

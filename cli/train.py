@@ -1,0 +1,37 @@
+"""`endorender train`: a depth network on a dataset, from scratch or from another run's weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command("train")
+@click.argument("dataset", type=click.Path())
+@click.option("--out", required=True, type=click.Path(), help="Folder of the run.")
+@click.option("--config", type=click.Path(), help="YAML file with a training configuration; options override it.")
+@click.option("--init-from", metavar="RUN", type=click.Path(), help="Fine-tune this run's network.")
+@click.option("--fine-tune", metavar="MODE", help="full or last-layer.  [full]")
+@click.option("--model", metavar="NAME", help="See: list model.  [unet]")
+@click.option("--loss", metavar="NAME", help="See: list loss.  [silog]")
+@click.option("--variations", metavar="A,B", help="Which images of each view.  [all]")
+@click.option("--images", type=int, help="How many training frames.  [all]")
+@click.option("--steps", type=int, help="Optimiser steps.  [400]")
+@click.option("--batch", type=int, help="Images per step.  [8]")
+@click.option("--learning-rate", type=float, help="Peak rate of AdamW.  [0.002]")
+@click.option("--seed", type=int, help="Weights, order and augmentation follow from it.  [0]")
+@click.option("--device", metavar="NAME", help="auto, cpu or gpu.  [auto]")
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
+def command(dataset: str, out: str, config: str | None, init_from: str | None, resume: bool, **flags: Any) -> None:
+    """Train a network on the patients of a DATASET's split train.
+
+    Example: endorender train frames --variations synthetic --steps 400 --out runs/synthetic
+    """
+    from cli._options import training_values
+    from cli.progress import bar
+    from training.trainer import train
+
+    with bar("training") as progress:
+        run = train(training_values(config, flags), out, dataset, init_from, resume, progress, say=click.echo)
+    click.echo(f"run: {run}")

@@ -1,0 +1,176 @@
+"""The command line: quick to answer, one line for a mistake, and the right exit code."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cli.main import COMMANDS, main
+from cli.render import command as render_command
+from endorender.dataset import RenderConfig
+from endorender.registry import REGISTRIES
+from tests.dataset.made import contents
+
+REPOSITORY = Path(__file__).parents[2]
+HEAVY = ("taichi", "torch", "numpy", "pydantic", "rich", "matplotlib", "OpenEXR")
+
+
+def run(*args):
+    return CliRunner().invoke(main, [str(a) for a in args])
+
+
+def mistake(*args):
+    """Run; assert exit code 2 and one line on stderr; return the line."""
+    result = run(*args)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom cli.main import main\ntry:\n    main(['--help'])\nexcept SystemExit as end:\n"
+        f"    assert end.code == 0\nassert not [m for m in {HEAVY} if m in sys.modules]"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - started < 1.5
+    assert all(re.search(rf"^  {name} +\S", done.stdout, re.M) for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name):
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    command = main.get_command(None, name)
+    assert all(p.help for p in command.params if isinstance(p, click.Option))
+
+
+def test_datasets_are_read_without_taichi_and_torch():
+    code = "import sys, endorender.dataset\nassert not {'taichi', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=REPOSITORY)
+
+
+def test_every_key_of_the_configuration_is_a_flag_and_the_help_tells_its_default():
+    flags = {p.name: p for p in render_command.params}
+    only_in_files = {"splits", "variations"}
+    assert set(RenderConfig.model_fields) - only_in_files <= set(flags)
+    assert set(flags) - set(RenderConfig.model_fields) == {"out", "config", "resume", "only"}
+    config = RenderConfig(ct=["sample"])
+    for name in ("preset", "views", "size", "spp", "seed", "surface"):
+        assert f"[{getattr(config, name)}]" in flags[name].help, name
+    assert f"[{config.camera['type']}]" in flags["camera"].help
+    assert f"[{config.light['type']}]" in flags["light"].help
+
+
+def test_list_names_everything_registered_with_its_parameters():
+    assert set(run("list").stdout.split()) == {*REGISTRIES, "preset"}
+    for kind in REGISTRIES:
+        shown = run("list", kind).stdout
+        assert all(re.search(rf"^{name}  \S", shown, re.M) for name in REGISTRIES[kind]), kind
+    assert "fov = 100.0  full horizontal angle, degrees" in run("list", "camera").stdout
+    assert "deep_red" in run("list", "preset").stdout
+    assert "there are" in mistake("list", "cameras")
+
+
+def test_doctor():
+    facts = json.loads(run("doctor", "--json").stdout)
+    assert facts["taichi"] == "1.7.4"
+    assert "extra denoise" in facts
+    assert "processors" in run("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--ct", "sample", "--size", "0"), "WIDTHxHEIGHT"),
+        (("--ct", "sample", "--views", "0"), "views"),
+        (("--ct", "sample", "--spp", "many"), "not a valid integer"),
+        (("--ct", "sample", "--sp", "1"), "No such option"),
+        (("--ct", "sample", "--camera", "pinhole:fov=400"), "fov"),
+        (("--ct", "nowhere"), "nowhere"),
+        ((), "ct: missing"),
+    ],
+)
+def test_render_refuses_in_one_line(tmp_path, args, words):
+    assert words in mistake("render", "--out", tmp_path / "data", *args)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_folder_without_ct_and_a_truncated_file(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no CT here")
+    whole = next((REPOSITORY / "endorender" / "ct" / "samples").glob("*.nii.gz")).read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "void.nii").write_bytes(b"")
+    for source in ("empty", "cut.nii.gz", "void.nii"):
+        mistake("inspect", tmp_path / source)
+        mistake("render", "--ct", tmp_path / source, "--out", tmp_path / "out" / source)
+        assert not (tmp_path / "out" / source).exists()
+
+
+def test_configuration_files(tmp_path):
+    file = tmp_path / "c.yaml"
+    for text, words in [("ct: sample\nvews: 3\n", "vews: unknown key"), ("ct: sample\nct: sample\n", "twice")]:
+        file.write_text(text)
+        assert words in mistake("render", "--config", file, "--out", tmp_path / "data")
+    assert "none.yaml" in mistake("render", "--config", tmp_path / "none.yaml", "--out", tmp_path / "data")
+
+
+def test_a_foreign_folder_is_left_alone(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"holiday")
+    assert "photo.jpg" in mistake("render", "--ct", "sample", "--out", tmp_path)
+    assert contents(tmp_path) == {"photo.jpg": b"holiday"}
+
+
+def test_a_bug_ends_in_a_traceback(monkeypatch):
+    monkeypatch.setattr("cli._checkup.checkup", lambda: 1 / 0)
+    result = run("doctor")
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("endorender.dataset.generate", interrupted)
+    result = run("render", "--ct", "sample", "--out", tmp_path / "data")
+    assert result.exit_code == 130
+    assert "--resume continues" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def strangers(tmp_path):
+    """A folder with packages of others that bear our generic names."""
+    for name in ("cli", "training", "tests"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('a stranger was imported')\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("how", ["script", "module"])
+def test_runs_beside_foreign_packages_of_the_same_names(strangers, how):
+    script = Path(sys.executable).with_name("endorender")
+    if how == "script" and not script.exists():
+        pytest.skip("endorender is not installed in this environment")
+    command = [str(script)] if how == "script" else [sys.executable, "-m", "endorender"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    for args in (["list", "model"], ["--version"]):
+        done = subprocess.run([*command, *args], cwd=strangers, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("endorender ")
+
+
+def test_sigint_is_the_signal_behind_130():
+    assert 128 + signal.SIGINT == 130
