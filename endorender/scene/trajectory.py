@@ -1,0 +1,127 @@
+"""Where an endoscope looks from: camera poses along a lumen's centreline."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from endorender.ct.errors import CTError
+from endorender.ct.lumen import Lumen, Path, sample
+from endorender.ct.volume import Volume
+
+AHEAD_MM = (8.0, 20.0)  # how far ahead on the centreline the scope aims, at least and at most
+TRIES = 8
+
+
+def poses(
+    volume: Volume,
+    lumen: Lumen,
+    path: Path,
+    views: int,
+    seed: int,
+    min_clearance_mm: float = 2.5,
+    jitter: float = 0.5,
+    roll: float = 180.0,
+    look_aside: float = 12.0,
+) -> np.ndarray:
+    """Camera poses in the order of the path, from its first point towards its last.
+
+    The path is divided into `views` equal stretches with one camera in each. It aims at a place farther along,
+    is pushed aside from the centreline, turned away from its aim and rolled, all at random but never closer to the
+    wall than min_clearance_mm: an offset that would be is drawn again, then shrunk.
+
+    jitter: 0..1, the part of the free radius (clearance - min_clearance_mm) that the push may take.
+    roll: degrees, uniform in +-roll about the view axis. look_aside: degrees, standard deviation, cut at twice it.
+    Returns (V, 4, 4) world_from_camera, OpenCV axes (x right, y down, z forward), RAS mm.
+    Deterministic in its arguments. Raises CTError NO_PATH where the whole path is too narrow.
+    """
+    if views < 1:
+        raise ValueError(f"views must be >= 1, got {views}")
+    if not 0 <= jitter <= 1:
+        raise ValueError(f"jitter must be in [0, 1], got {jitter}")
+    rng = np.random.default_rng([seed, 0x905E5])
+    points = path.points
+    step = path.length / (len(points) - 1)
+    # Nothing to see from the far end, where the nose would touch: the last aim lies on the path.
+    usable = np.arange(len(points))[: max(2, len(points) - int(AHEAD_MM[0] / step))]
+    usable = usable[path.clearance[usable] >= min_clearance_mm]
+    if len(usable) == 0:
+        raise CTError(
+            f"the way through the lumen is {2 * float(path.clearance.max()):.1f} mm wide at most, too narrow to keep "
+            f"{min_clearance_mm:g} mm from the wall",
+            "NO_PATH",
+        )
+    frames = _frames(points)
+    out = np.empty((views, 4, 4))
+    for n in range(views):
+        # Among the usable points, so that a narrow stretch costs no views.
+        index = usable[min(len(usable) - 1, int((n + rng.uniform()) / views * len(usable)))]
+        out[n] = _pose(volume, lumen, path, frames, int(index), step, rng, min_clearance_mm, jitter, roll, look_aside)
+    return out
+
+
+def _pose(
+    volume: Volume,
+    lumen: Lumen,
+    path: Path,
+    frames: np.ndarray,
+    index: int,
+    step: float,
+    rng: np.random.Generator,
+    min_clearance: float,
+    jitter: float,
+    roll: float,
+    look_aside: float,
+) -> np.ndarray:
+    """(4, 4) one camera at a point of the path."""
+    here, clearance = path.points[index], float(path.clearance[index])
+    ahead = float(np.clip(clearance, *AHEAD_MM))
+    aim = path.points[min(len(path.points) - 1, index + max(1, round(ahead / step)))]
+    position = here
+    reach = jitter * max(0.0, clearance - min_clearance)
+    for attempt in range(TRIES):
+        # Uniform over the disc across the path.
+        r, a = reach * np.sqrt(rng.uniform()), 2 * np.pi * rng.uniform()
+        tried = here + r * (np.cos(a) * frames[index, :, 0] + np.sin(a) * frames[index, :, 1])
+        if float(sample(volume, lumen.clearance, tried)) >= min_clearance:
+            position = tried
+            break
+        reach *= 0.7 if attempt else 1.0
+    forward = aim - position
+    forward /= np.linalg.norm(forward)
+    basis = _upright(forward, frames[index, :, 1])
+    side = np.clip(rng.normal(size=2), -2, 2) * np.radians(look_aside)
+    turned = basis @ _turn(0, side[0]) @ _turn(1, side[1]) @ _turn(2, np.radians(rng.uniform(-roll, roll)))
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = turned, position
+    return pose
+
+
+def _frames(points: np.ndarray) -> np.ndarray:
+    """(N, 3, 3) columns across, across, along: carried along the path without spinning about it (Bishop 1975)."""
+    tangent = np.gradient(points, axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    out = np.empty((len(points), 3, 3))
+    # Patient's anterior (RAS y) up at first; superior where the path itself runs forward or back.
+    first = np.array([0.0, 1.0, 0.0]) if abs(tangent[0, 1]) < 0.8 else np.array([0.0, 0.0, 1.0])
+    down = -first
+    for n, t in enumerate(tangent):
+        down = down - (down @ t) * t
+        down /= np.linalg.norm(down)
+        out[n] = np.stack([np.cross(down, t), down, t], axis=1)
+    return out
+
+
+def _upright(forward: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """(3, 3) rotation with columns right, down, forward; down as near to the given one as it can be."""
+    down = down - (down @ forward) * forward
+    down /= np.linalg.norm(down)
+    return np.stack([np.cross(down, forward), down, forward], axis=1)
+
+
+def _turn(axis: int, angle: float) -> np.ndarray:
+    """(3, 3) rotation about a camera axis."""
+    c, s = np.cos(angle), np.sin(angle)
+    i, j = [a for a in range(3) if a != axis]
+    m = np.eye(3)
+    m[i, i], m[i, j], m[j, i], m[j, j] = c, -s, s, c
+    return m
