@@ -154,8 +154,9 @@ def sample(volume: Volume, field: np.ndarray, points: np.ndarray) -> np.ndarray:
     """(..., 3) RAS mm -> (...) trilinear values of an (I, J, K) field of the volume's grid; 0 outside."""
     from scipy import ndimage
 
-    at = np.moveaxis(volume.to_voxel(np.asarray(points, float)), -1, 0)
-    return np.asarray(ndimage.map_coordinates(field, at, order=1, cval=0.0))
+    points = np.asarray(points, float)
+    at = volume.to_voxel(points.reshape(-1, 3)).T
+    return np.asarray(ndimage.map_coordinates(field, at, order=1, cval=0.0)).reshape(points.shape[:-1])
 
 
 def centreline(volume: Volume, lumen: Lumen, step_mm: float = 1.0) -> Path:
