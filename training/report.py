@@ -1,0 +1,149 @@
+"""One page that says what was gained: self-contained HTML, and its figures as PNG files beside it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from endorender.errors import UserError
+from training.compare import Arm, Section, load_evaluation, sections
+from training.files import command, missing_extra, versions, write_atomic
+from training.metrics import METRICS
+
+try:
+    from training import figures
+except ImportError as error:
+    raise missing_extra(error) from None
+
+PAGE = "report.html"
+ROWS, WORST = 4, 4
+LEAD = ("median", "metric")  # which protocol leads, if it is there
+
+
+def report(evaluations: Sequence[str | Path], out: str | Path, title: str | None = None) -> Path:
+    """Writes OUT/report.html and OUT/figures/*.png, and returns the page.
+
+    evaluations: folders that `evaluate` wrote. Those of the same frames form a section, in the order
+    given; in it the first label is the baseline that the others are compared with, and evaluations with
+    one label are seeds of one way of training. Frames of another dataset make a section of their own.
+
+    Errors (UserError): an evaluation that cannot be read, evaluations that cannot be compared, an output
+    folder that holds anything but a report.
+    """
+    out = Path(out)
+    found = sections([load_evaluation(path) for path in evaluations])
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / PAGE).is_file())):
+        raise UserError(f"{out} holds something other than a report: choose another output folder", "FOREIGN_FOLDER")
+    (out / "figures").mkdir(parents=True, exist_ok=True)
+    shown = [_section(section, out, number) for number, section in enumerate(found, 1)]
+    page = _template("report.html").render(
+        title=title or "Depth from one endoscope image",
+        sections=shown,
+        sources=list(_sources(found)),
+        versions=versions(),
+        command=command(),
+        protocols=sorted({name for section in found for name in section.protocols}),
+    )
+    write_atomic(out / PAGE, page)
+    return out / PAGE
+
+
+def _template(name: str) -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("training"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["figures3"] = lambda value: f"{value:#.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return environment.get_template(name)
+
+
+def _section(section: Section, out: Path, number: int) -> dict[str, Any]:
+    """What the template shows of a section; its figures are written on the way."""
+    lead = next((name for name in LEAD if name in section.protocols), section.protocols[0])
+    ordered = [lead, *(name for name in section.protocols if name != lead)]
+
+    def save(name: str, figure: Any) -> str:
+        data = figures.png(figure)
+        write_atomic(out / "figures" / f"{number}_{name}.png", data)
+        return "data:image/png;base64," + base64.b64encode(data).decode()
+
+    stored = [i for i in section.ids() if i in _stored(section)]
+    best = section.arms[-1]
+    errors = dict(zip(section.ids(), best.values(lead, "abs_rel")))
+    worst = sorted(stored, key=lambda name: -errors[name])[:WORST]
+    usual = [name for name in stored if name not in worst] or stored
+    rows = [usual[(2 * k + 1) * len(usual) // (2 * min(ROWS, len(usual)))] for k in range(min(ROWS, len(usual)))]
+    compared = len(section.arms) > 1
+    return {
+        "section": section,
+        "lead": lead,
+        "headlines": [_headline(section, arm, lead) for arm in section.arms[1:]],
+        "tables": [{"protocol": p, "rows": list(_table(section, p))} for p in ordered],
+        "pictures": {p: save(f"pictures_{p}", figures.pictures(section, p, rows)) for p in ordered},
+        "worst": save("worst", figures.pictures(section, lead, worst)),
+        "worst_of": best.label,
+        "against_depth": {p: save(f"error_against_depth_{p}", figures.against_depth(section, p)) for p in ordered},
+        "by_condition": save("by_condition", figures.by_condition(section, lead)),
+        "by_patient": save("by_patient", figures.by_condition(section, lead, column="patient"))
+        if len(section.data["patients"]) > 1
+        else None,
+        "paired": save("frame_by_frame", figures.paired(section, lead)) if compared else None,
+        "convergence": save("convergence", figures.convergence(section)) if number == 1 else None,
+    }
+
+
+def _stored(section: Section) -> set[str]:
+    """Frames whose image and truth some evaluation keeps."""
+    keys = {key for arm in section.arms for e in arm.evaluations[:1] for key in e.arrays("shown.npz")}
+    return {key.removesuffix("/image") for key in keys if key.endswith("/image")}
+
+
+def _headline(section: Section, arm: Arm, protocol: str) -> dict[str, Any]:
+    return {
+        "arm": arm,
+        "before": section.mean(section.arms[0], protocol, "abs_rel"),
+        "after": section.mean(arm, protocol, "abs_rel"),
+        "difference": section.difference(arm, protocol, "abs_rel"),
+    }
+
+
+def _table(section: Section, protocol: str) -> Iterator[dict[str, Any]]:
+    for metric, definition in METRICS.items():
+        yield {
+            "metric": metric,
+            "unit": definition.unit,
+            "higher": definition.higher_is_better,
+            "arms": [
+                {
+                    "mean": section.mean(arm, protocol, metric),
+                    "pooled": arm.pooled(protocol, metric),
+                    "seeds": arm.per_seed(protocol, metric),
+                    "difference": section.difference(arm, protocol, metric) if k else None,
+                }
+                for k, arm in enumerate(section.arms)
+            ],
+        }
+
+
+def _sources(found: Sequence[Section]) -> Iterator[dict[str, Any]]:
+    """Of every evaluation: how it came about, in words that can be typed again."""
+    for section in found:
+        for arm in section.arms:
+            for evaluation in arm.evaluations:
+                yield {
+                    "title": f"{arm.label} · seed {evaluation.summary['network']['seed']} · {section.title}",
+                    "command": evaluation.summary["command"],
+                    "train_command": evaluation.run["command"],
+                    "summary": json.dumps(
+                        {key: evaluation.summary[key] for key in ("data", "network", "versions")}, indent=2
+                    ),
+                    "run": json.dumps({k: v for k, v in evaluation.run.items() if k != "seen"}, indent=2),
+                }
