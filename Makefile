@@ -6,11 +6,12 @@ TORCH_INDEX ?=
 PIP = $(VENV)/bin/pip install --disable-pip-version-check -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt
 STAMP = $(VENV)/.installed
 DEMO ?= demo
+SIZE ?= small
 
 .PHONY: demo test check bench clean
 
 demo: $(STAMP)
-	$(VENV)/bin/endorender demo --out $(DEMO)
+	$(VENV)/bin/endorender demo --out $(DEMO) --size $(SIZE)
 
 test: $(STAMP)
 	$(VENV)/bin/pytest
