@@ -5,6 +5,7 @@ from __future__ import annotations
 from endorender.ct import lumen, phantoms
 from endorender.ct.errors import CODES, CTError
 from endorender.ct.inspection import describe, preview
+from endorender.ct.prepare import Prepared, prepare, seal
 from endorender.ct.reader import load, open_ct
 from endorender.ct.resample import isotropic
 from endorender.ct.volume import AIR_HU, Volume
@@ -13,6 +14,7 @@ __all__ = [
     "AIR_HU",
     "CODES",
     "CTError",
+    "Prepared",
     "Volume",
     "describe",
     "isotropic",
@@ -20,5 +22,7 @@ __all__ = [
     "lumen",
     "open_ct",
     "phantoms",
+    "prepare",
     "preview",
+    "seal",
 ]

@@ -79,7 +79,7 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
     if not 1 <= number <= len(found):
         listing = ", ".join(f"{i}: {v:g} ml" for i, v in enumerate(volumes, 1))
         raise CTError(f"no region {number}; the lumens are {listing}", "LUMEN")
-    return _grown(volume, hu, labels == found[number - 1], number, volumes, voxel_ml)
+    return _grown(volume, hu, labels == found[number - 1], number, volumes)
 
 
 def _inside(volume: Volume, labels: np.ndarray, n: int, box: tuple[slice, ...]) -> bool:
@@ -99,28 +99,22 @@ def _inside(volume: Volume, labels: np.ndarray, n: int, box: tuple[slice, ...]) 
     surface = int((piece & ~ndimage.binary_erosion(piece)).sum())
     if faces > 0.3 * surface:
         return False
-    outward = ndimage.distance_transform_edt(~piece, sampling=volume.spacing)
-    shell = volume.hu[wide][(outward > 1.5) & (outward < 5.0)]
+    shell = volume.hu[wide][widened(piece, 4.0, volume.spacing) & ~widened(piece, 1.5, volume.spacing)]
     if shell.size == 0 or (shell > -300).mean() < 0.2:
         return False
-    inward = ndimage.distance_transform_edt(piece, sampling=volume.spacing)
-    return float(inward.max()) > SCOPE_MM
+    return not widened(~piece, SCOPE_MM, volume.spacing).all()
 
 
-def _grown(
-    volume: Volume, hu: np.ndarray, seed: np.ndarray, number: int, volumes: tuple[float, ...], voxel_ml: float
-) -> Lumen:
+def _grown(volume: Volume, hu: np.ndarray, seed: np.ndarray, number: int, volumes: tuple[float, ...]) -> Lumen:
     """The seed at the highest threshold that does not leak."""
     from scipy import ndimage
 
-    margin = np.ceil(15.0 / volume.spacing).astype(int)
-    where = ndimage.find_objects(seed.astype(np.int8))[0]
-    box = tuple(slice(max(0, s.start - m), s.stop + m) for s, m in zip(where, margin))
+    box = around(volume, seed, 15.0)
     part, core = hu[box], seed[box]
     start = np.unravel_index(int(np.argmax(core)), core.shape)
     # Air that is surely air may join at a higher threshold (two hollows behind a film): it is no leak.
     air = ndimage.binary_opening(part < AIR_HU, iterations=2) | core
-    near = ndimage.distance_transform_edt(~air, sampling=volume.spacing) <= LEAK_MM
+    near = widened(air, LEAK_MM, volume.spacing)
 
     def grow(threshold: float) -> tuple[np.ndarray, bool]:
         labels, _ = ndimage.label(part < threshold)
@@ -140,14 +134,49 @@ def _grown(
                 low, mask = middle, piece
     else:
         low = high
+    return measured(volume, box, mask, float(low), number, volumes)
+
+
+def measured(
+    volume: Volume,
+    box: tuple[slice, ...],
+    mask: np.ndarray,
+    threshold: float,
+    region: int,
+    candidates: tuple[float, ...],
+) -> Lumen:
+    """A Lumen from its mask inside a box: clearance and volume."""
+    from scipy import ndimage
+
     whole = np.zeros(volume.shape, bool)
     whole[box] = mask
+    box = around(volume, whole, 0.0)
+    mask = whole[box]
     clearance = np.zeros(volume.shape, np.float32)
     # Padding by one layer of wall makes the edge of the scan an obstacle: nobody flies out of the data.
     padded = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=volume.spacing)[1:-1, 1:-1, 1:-1]
     # From voxel centre to voxel centre; the wall lies half a voxel before the first centre outside.
     clearance[box] = np.maximum(padded - 0.5 * volume.spacing.min(), 0) * mask
-    return Lumen(whole, float(low), clearance, float(mask.sum() * voxel_ml), number, volumes)
+    voxel_ml = float(np.abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
+    return Lumen(whole, threshold, clearance, float(mask.sum() * voxel_ml), region, candidates)
+
+
+def widened(mask: np.ndarray, by_mm: float, spacing: np.ndarray) -> np.ndarray:
+    """The mask and what lies within by_mm of it along each axis (a box: ten times as fast as a ball)."""
+    from scipy import ndimage
+
+    size = 2 * np.maximum(1, np.rint(by_mm / spacing).astype(int)) + 1
+    return ndimage.maximum_filter(mask.view(np.uint8), size=tuple(int(n) for n in size)).view(bool)
+
+
+def around(volume: Volume, mask: np.ndarray, margin_mm: float) -> tuple[slice, ...]:
+    """The mask's bounding box, wider by a margin, within the volume."""
+    margin = np.ceil(margin_mm / volume.spacing).astype(int)
+    spans = []
+    for axis, m in enumerate(margin):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        spans.append(slice(max(0, int(hit[0]) - int(m)), min(volume.shape[axis], int(hit[-1]) + int(m) + 1)))
+    return tuple(spans)
 
 
 def sample(volume: Volume, field: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -193,12 +222,19 @@ def centreline(volume: Volume, lumen: Lumen, step_mm: float = 1.0) -> Path:
         central = np.where(room, (SCOPE_MM / np.maximum(clearance, SCOPE_MM)) ** 2 + 0.01, np.inf)
     _, graph = far(one_end, central)
     raw = np.array(graph.traceback(other_end), float) + [s.start for s in box]
-    points = _evenly(volume.to_world(raw), step_mm)
+    points = _evenly(_trimmed(volume, lumen, volume.to_world(raw)), step_mm)
     path = _smoothed(volume, lumen, points, step_mm)
     third = max(1, len(path.points) // 3)
     if path.clearance[:third].mean() < path.clearance[-third:].mean():
         path = Path(path.points[::-1].copy(), path.clearance[::-1].copy())
     return path
+
+
+def _trimmed(volume: Volume, lumen: Lumen, points: np.ndarray) -> np.ndarray:
+    """Without the last stretch into the corner of a blind end: ends at half the usual clearance."""
+    clearance = sample(volume, lumen.clearance, points)
+    wide = np.flatnonzero(clearance >= 0.5 * float(np.median(clearance)))
+    return points[wide[0] : wide[-1] + 1]
 
 
 def _evenly(points: np.ndarray, step: float) -> np.ndarray:
