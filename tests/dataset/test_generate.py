@@ -1,0 +1,165 @@
+"""From a CT file to a finished dataset, with the real lumen, poses and renderer."""
+
+import json
+
+import numpy as np
+import pytest
+
+from endorender.ct.volume import Volume
+from endorender.dataset import configure, exr, generate, open_dataset
+from endorender.dataset.generate import volume_hash
+from endorender.errors import UserError
+from tests.dataset.made import contents
+
+LOOKS = ["yellow_tan", "pale_pink", "dark_red", "deep_red"]
+
+
+def tube(path, radius=9.0, bend=6.0):
+    """A bent tube of air in tissue as NIfTI: 44 x 44 x 80 voxels of 1 mm."""
+    import nibabel
+
+    x, y, z = np.meshgrid(np.arange(44.0), np.arange(44.0), np.arange(80.0), indexing="ij")
+    distance = np.hypot(x - 21.5 - bend * np.sin(z / 20), y - 21.5) - radius
+    hu = np.clip(distance * 700 - 470, -1000, 45).astype(np.int16)
+    hu[..., [0, 1, -2, -1]] = 40
+    affine = np.diag([1.0, 1, 1, 1])
+    affine[:3, 3] = (5, -7, 30)
+    nibabel.save(nibabel.Nifti1Image(hu, affine), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ct(tmp_path_factory):
+    return tube(tmp_path_factory.mktemp("MUELLER_HANS") / "ct.nii.gz")
+
+
+def configuration(ct, **changes):
+    values = {"ct": str(ct), "views": 2, "size": "24x18", "spp": 2, "seed": 3, "denoise": False}
+    return configure(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def data(ct, tmp_path_factory):
+    return generate(configuration(ct), tmp_path_factory.mktemp("out") / "data")
+
+
+def test_every_frame_is_there_with_what_made_it(data):
+    dataset = open_dataset(data)
+    assert dataset.complete
+    assert [f.variation for f in dataset.frames] == ["synthetic", *LOOKS] * 2
+    for frame in dataset.frames:
+        assert frame.image().shape == (18, 24, 3)
+        assert frame.parameters["response"]["exposure"] > 0
+        assert np.allclose(np.linalg.det(np.array(frame.world_from_camera)[:3, :3]), 1)
+        if frame.variation == "synthetic":
+            assert (frame.spp, frame.traced_with) == (0, ())
+        else:
+            assert (frame.spp, list(frame.traced_with)) == (2, LOOKS)
+            assert frame.parameters["tissue"]["type"] == frame.variation
+    seeds = {frame.view: frame.seed for frame in dataset.select(variations=["deep_red"])}
+    assert seeds[0] != seeds[1]
+
+
+def test_one_geometry_per_view_that_fits_the_camera(data):
+    dataset = open_dataset(data)
+    for view in (0, 1):
+        frames = [f for f in dataset.frames if f.view == view]
+        assert len({f.files["geometry"].path for f in frames}) == 1
+        g = frames[0].geometry()
+        assert g["mask"].mean() > 0.9
+        assert np.array_equal(np.isfinite(g["z_depth"]), g["mask"])
+        # distance = z-depth / cosine of the pixel's angle, by the K of the manifest alone
+        k = np.array(frames[0].K)
+        v, u = np.mgrid[:18, :24]
+        ray = np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones((18, 24))], -1)
+        assert np.allclose(g["distance"], g["z_depth"] * np.linalg.norm(ray, axis=-1), rtol=1e-4, equal_nan=True)
+        assert ((g["normal"] * ray).sum(-1)[g["mask"]] < 0).all()
+        assert np.allclose(np.linalg.norm(g["normal"], axis=-1)[g["mask"]], 1, atol=1e-4)
+
+
+def test_depth_lands_on_the_tube(data):
+    for frame in open_dataset(data).select(variations=["synthetic"]):
+        g, k, pose = frame.geometry(), np.array(frame.K), np.array(frame.world_from_camera)
+        v, u = np.mgrid[:18, :24]
+        ray = np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones((18, 24))], -1)
+        points = ((ray * g["z_depth"][..., None]) @ pose[:3, :3].T + pose[:3, 3])[g["mask"]] - (5, -7, 30)
+        side = points[(points[:, 2] > 3) & (points[:, 2] < 76)]
+        off = np.hypot(side[:, 0] - 21.5 - 6 * np.sin(side[:, 2] / 20), side[:, 1] - 21.5) - 9.0
+        threshold = frame.scene["threshold_hu"]
+        assert np.median(np.abs(off - (threshold + 470) / 700)) < 0.1
+
+
+def test_exr_layers(data):
+    frame = open_dataset(data).select(variations=["pale_pink"])[0]
+    channels, header = exr.read(frame.path("radiance"))
+    assert set(channels) == {*"RGB", *(f"{n}.{c}" for n in ("albedo", "variance") for c in "RGB")}
+    assert all(c.dtype == np.float16 for c in channels.values())
+    assert header["spp"] == 2
+    assert header["seed"] == str(frame.seed)
+    assert json.loads(header["K"]) == [list(r) for r in frame.K]
+    assert json.loads(header["worldFromCamera"]) == [list(r) for r in frame.world_from_camera]
+    _, header = exr.read(frame.path("geometry"))
+    assert header["units"] == "mm"
+    assert "threshold" in header["depthDefinition"]
+
+
+def test_nothing_of_the_patient_is_in_the_output(data, ct):
+    for name, raw in contents(data).items():
+        assert b"MUELLER" not in raw, name
+        assert ct.name.encode() not in raw, name
+        assert str(data.parent).encode() not in raw, name
+
+
+def test_a_single_frame_comes_out_the_same(data, ct, tmp_path):
+    name = "p001/0001/dark_red"
+    alone = generate(configuration(ct), tmp_path / "alone", only=name)
+    assert [f.id for f in open_dataset(alone).frames] == [name]
+    assert not open_dataset(alone).complete
+    for file in (f"{name}.exr", f"{name}.png", "p001/0001/geometry.exr"):
+        assert (alone / file).read_bytes() == (data / file).read_bytes(), file
+    before = contents(data)
+    generate(configuration(ct), data, only=name)
+    assert contents(data) == before
+    with pytest.raises(UserError, match="p001/0000/synthetic"):
+        generate(configuration(ct), data, only="p009/0000/synthetic")
+
+
+def test_interrupted_and_resumed_it_has_the_same_bytes(data, ct, tmp_path):
+    seen = []
+
+    def interrupt(done, total, text):
+        seen.append(done)
+        if done >= 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(configuration(ct), tmp_path / "data", progress=interrupt)
+    assert 1 <= len(open_dataset(tmp_path / "data").frames) < 10
+    (tmp_path / "data" / "p001" / "0000" / "synthetic.png").unlink()
+    generate(configuration(ct), tmp_path / "data", resume=True)
+    assert contents(tmp_path / "data") == contents(data)
+    assert seen == sorted(seen)
+
+
+def test_another_ct_under_the_same_alias_is_refused(data, tmp_path):
+    other = tube(tmp_path / "other.nii.gz", radius=8)
+    (data / "p001" / "0000" / "deep_red.png").rename(tmp_path / "kept.png")
+    with pytest.raises(UserError) as error:
+        generate(configuration(other), data, resume=True)
+    assert error.value.code == "CT_CHANGED"
+    assert "other.nii" not in str(error.value)
+    (tmp_path / "kept.png").rename(data / "p001" / "0000" / "deep_red.png")
+
+
+def test_seed_changes_poses_and_noise(data, ct, tmp_path):
+    other = open_dataset(generate(configuration(ct, seed=4, preset="synthetic"), tmp_path / "data"))
+    assert other.info["variations"] == ["synthetic"]
+    assert other.frames[0].world_from_camera != open_dataset(data).frames[0].world_from_camera
+
+
+def test_volume_hash_sees_values_and_place():
+    hu = np.zeros((3, 4, 5), np.int16)
+    base = volume_hash(Volume(hu, np.eye(4)))
+    assert base == volume_hash(Volume(np.asfortranarray(hu), np.eye(4)))
+    assert base != volume_hash(Volume(hu + np.int16(1), np.eye(4)))
+    assert base != volume_hash(Volume(hu, np.diag([1, 1, 2.0, 1])))
