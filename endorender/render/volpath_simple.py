@@ -29,7 +29,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: type, camera: type, lit:
     WALL = surface == "interface"
 
     @ti.func
-    def next_wall(field, o, d, start, end, inv, threshold, inside):
+    def next_wall(field: ti.template(), o, d, start, end, inv, threshold, inside):
         hit = -1.0
         if ti.static(WALL):
             hit = t.crossing(field, o * inv, d * inv, start, end, threshold, inside)
