@@ -27,10 +27,8 @@ def command(
     from endorender import ct
 
     volume = ct.open_ct(path, series, resample, assume_hu)
-    grid = ct.isotropic(volume)
-    lumen = ct.lumen.find(grid, region)
-    way = ct.lumen.centreline(grid, lumen)
-    click.echo(table(ct.describe(volume, lumen, way), as_json))
+    ready = ct.prepare(volume, region)
+    click.echo(table(ct.describe(volume, ready.lumen, ready.path), as_json))
     if preview:
-        ct.preview(grid, lumen, way, preview)
+        ct.preview(ready.volume, ready.lumen, ready.path, preview)
         click.echo(f"preview: {preview}", err=as_json)

@@ -83,7 +83,7 @@ def describe(config: RenderConfig, frames: int) -> dict[str, Any]:
 
 def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: set[str], progress: Progress) -> None:
     """Read the CT, find the lumen, fly through it, and render the missing frames."""
-    from endorender.ct import isotropic, lumen, open_ct
+    from endorender.ct import open_ct, prepare
     from endorender.scene import Scene, lights
     from endorender.scene.trajectory import poses
 
@@ -104,11 +104,10 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
             "give that CT again, or choose another --out",
             "CT_CHANGED",
         )
-    volume = isotropic(raw)
     report(0, "finding the lumen")
-    found = lumen.find(volume, region=patient.region or config.region)
-    path = lumen.centreline(volume, found)
-    cameras = poses(volume, found, path, config.views, seed_of(config.seed, patient.alias, "poses"))
+    ready = prepare(raw, region=patient.region or config.region)
+    volume = ready.volume
+    cameras = poses(volume, ready.lumen, ready.path, config.views, seed_of(config.seed, patient.alias, "poses"))
     facts = {
         "shape": list(volume.shape),
         "spacing_mm": [round(float(s), 6) for s in volume.spacing],
@@ -120,7 +119,7 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
         camera=config.build_camera(),
         world_from_camera=cameras[0],
         lights=(lights.build(config.light),),
-        threshold=found.threshold,
+        threshold=ready.lumen.threshold,
         surface=config.surface,
     )
     for n in range(config.views):
