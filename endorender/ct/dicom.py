@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -78,7 +79,7 @@ def _files(path: Path) -> Iterator[Opener]:
     """Ways to open every file, in the order of names."""
     if path.is_dir():
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
-            yield lambda file=file: open(file, "rb")  # type: ignore[misc]
+            yield partial(_opened, file)
     elif zipfile.is_zipfile(path):
         archive = zipfile.ZipFile(path)
         for info in sorted(archive.infolist(), key=lambda i: i.filename):
@@ -86,12 +87,16 @@ def _files(path: Path) -> Iterator[Opener]:
                 continue
             if info.file_size > MAX_FILE:
                 raise CTError("a member of the zip is too large when unpacked: unpack it yourself", "TOO_LARGE")
-            yield lambda info=info: io.BytesIO(_unpacked(archive, info))  # type: ignore[misc]
+            yield partial(_unpacked, archive, info)
     else:
-        yield lambda: open(path, "rb")
+        yield partial(_opened, path)
 
 
-def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def _opened(path: Path) -> BinaryIO:
+    return open(path, "rb")
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
     try:
         with archive.open(info) as member:
             data = member.read(MAX_FILE + 1)
@@ -99,7 +104,7 @@ def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         raise CTError(f"the zip cannot be unpacked ({type(error).__name__}): unpack it yourself", "TRUNCATED") from None
     if len(data) > MAX_FILE:
         raise CTError("a member of the zip is too large when unpacked: unpack it yourself", "TOO_LARGE")
-    return data
+    return io.BytesIO(data)
 
 
 @contextmanager
@@ -115,7 +120,7 @@ def _quiet() -> Iterator[None]:
 def parse(opener: Opener, pixels: bool) -> Any:
     """The dataset, or None if the file is no DICOM. Raises CTError TRUNCATED, TOO_LARGE."""
     import pydicom
-    from pydicom.filereader import read_file_meta_info, read_preamble
+    from pydicom.filereader import read_preamble
 
     with opener() as file, _quiet():
         head = file.read(132)
@@ -346,16 +351,11 @@ def _tilt(stack: list[Slice], normal: np.ndarray) -> float:
     aside = offsets - along[:, None] * normal
     slope = aside[-1] / along[-1]
     stray = np.linalg.norm(aside - along[:, None] * slope, axis=1).max()
-    if stray > max(0.01, 0.01 * first_pitch(stack)):
+    if stray > max(0.01, 0.01 * min(stack[0].pitch)):
         raise CTError(
             f"slices are shifted sideways by up to {stray:.2f} mm: export the series again", "IRREGULAR_SPACING"
         )
     return math.degrees(math.atan(float(np.linalg.norm(slope)))) if np.linalg.norm(aside[-1]) > 0.01 else 0.0
-
-
-def first_pitch(stack: list[Slice]) -> float:
-    """Smaller in-plane pitch in mm."""
-    return min(stack[0].pitch)
 
 
 def _even_heights(heights: np.ndarray, resample: bool, notes: list[str]) -> np.ndarray:

@@ -54,7 +54,7 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
     region: which of several, 1 = largest by volume (default). label: (I, J, K) mask; only air under it counts.
 
     The wall's threshold is the highest HU up to -550 at which the lumen does not leak: bronchi lie in lung, which is
-    nearly air itself, and at -550 both are one (explosion-controlled region growing, Mori et al. 1996).
+    nearly air itself, and at -550 both are one (explosion-controlled region growing, as in airway segmentation).
     Raises CTError LUMEN when there is none, or no such region.
     """
     from scipy import ndimage
@@ -242,7 +242,7 @@ def _evenly(points: np.ndarray, step: float) -> np.ndarray:
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     if along[-1] < 2 * step:
         raise CTError(f"the way through the lumen is only {along[-1]:.1f} mm long", "NO_PATH")
-    at = np.linspace(0, along[-1], int(round(along[-1] / step)) + 1)
+    at = np.linspace(0, along[-1], round(along[-1] / step) + 1)
     return np.stack([np.interp(at, along, points[:, a]) for a in range(3)], axis=1)
 
 

@@ -22,7 +22,7 @@ class Person:
     length: float  # of the centreline
     flexures: tuple[tuple[float, float, float], ...]  # (place 0..1 along, turn, plane of the turn)
     fold_spacing: float
-    fold_depth: float  # part of the radius that a fold in the middle between taeniae takes
+    fold_height: float  # mean, in the middle between two taeniae
     fold_width: float  # falls to 1/e of its height this far from the crest
     alignment: float  # mm by which the folds of the three rows miss one another (standard deviation)
     triangle: float  # how far the section departs from a circle, part of the radius
@@ -35,7 +35,7 @@ class Person:
 
 def draw(rng: np.random.Generator) -> Person:
     """A person at random. Pure: the ranges are those of docs/anatomy.md."""
-    radius = float(rng.uniform(16.0, 24.0))
+    radius = float(rng.uniform(14.5, 23.0))
     turn = rng.uniform(np.radians(55), np.radians(115), 2)
     first_plane = rng.uniform(0, 2 * np.pi)
     plane = (first_plane, first_plane + rng.choice([-1, 1]) * rng.uniform(np.radians(40), np.radians(150)))
@@ -44,16 +44,16 @@ def draw(rng: np.random.Generator) -> Person:
         radius=radius,
         length=float(rng.uniform(210, 250)),
         flexures=tuple((float(a), float(b), float(c)) for a, b, c in zip(place, turn, plane)),
-        fold_spacing=float(rng.uniform(15, 27)),
-        fold_depth=float(rng.uniform(0.28, 0.46)),
+        fold_spacing=float(rng.uniform(13, 23)),
+        fold_height=float(rng.uniform(6.0, 11.0)),
         fold_width=float(rng.uniform(2.2, 3.2)),
         alignment=float(rng.uniform(0.8, 4.5)),
         triangle=float(rng.uniform(0.03, 0.09)),
         taenia=float(rng.uniform(0.7, 1.6)),
         twist=float(rng.uniform(-0.006, 0.006)),
-        wall=float(rng.uniform(2.0, 3.0)),
+        wall=float(rng.uniform(1.6, 2.8)),
         noise=float(rng.uniform(9, 18)),
-        polyps=int(rng.integers(2, 6)),
+        polyps=int(rng.integers(1, 5)),
     )
 
 
@@ -97,7 +97,7 @@ class Frame:
 
 def _centreline(person: Person, rng: np.random.Generator) -> Frame:
     """Integrates a heading that turns at the flexures and wanders between; drawn again while it meets itself."""
-    n = int(round(person.length / STEP)) + 1
+    n = round(person.length / STEP) + 1
     s = np.linspace(0, 1, n)
     for attempt in range(100):
         ease = max(0.3, 1 - 0.03 * attempt)  # straighter with every failure, so that the search ends
@@ -165,19 +165,15 @@ def _wall_table(person: Person, frame: Frame, rng: np.random.Generator) -> np.nd
     phi = 2 * (((theta - band) / (2 * np.pi / 3)) % 1.0) - 1
     wall = radius * (1 + person.triangle * np.cos(np.pi * phi))
     folds = np.zeros((n, ANGLES))
+    places = [rng.uniform(0.3, 1.0) * person.fold_spacing]
+    while places[-1] < person.length - 6:
+        places.append(places[-1] + person.fold_spacing * max(0.55, 1 + 0.22 * rng.normal()))
     for row in range(3):
-        at = rng.uniform(0.3, 1.0) * person.fold_spacing if row == 0 else None
-        if row == 0:
-            places = []
-            while at is not None and at < person.length - 6:
-                places.append(at)
-                at += person.fold_spacing * max(0.55, 1 + 0.22 * rng.normal())
         for place in places:
             if rng.uniform() < 0.07:  # here and there a row has no fold
                 continue
             shift = place + person.alignment * rng.normal()
-            depth = person.fold_depth * np.clip(1 + 0.25 * rng.normal(), 0.45, 1.5)
-            depth = min(depth, 0.55)
+            height = person.fold_height * float(np.clip(1 + 0.3 * rng.normal(), 0.4, 1.7))
             span = rng.uniform(0.85, 1.2)
             lean, bow = 0.10 * rng.normal() * person.radius, 0.10 * rng.normal() * person.radius
             width = person.fold_width * rng.uniform(0.85, 1.2)
@@ -187,12 +183,16 @@ def _wall_table(person: Person, frame: Frame, rng: np.random.Generator) -> np.nd
             beyond = np.where(third[near] == row, x, np.where(third[near] == (row + 1) % 3, x + 2, x - 2))
             profile = np.clip(1 - (beyond / span) ** 2, 0, None) ** 0.85
             off = s[near] - shift - lean * beyond - bow * beyond**2
+            # The free edge is neither straight nor of one height.
+            phase = rng.uniform(0, 2 * np.pi, 3)
+            off = off + 0.5 * np.sin(5 * beyond + phase[0]) + 0.3 * np.sin(9 * beyond + phase[1])
+            depth = np.minimum(height / radius[near], 0.55) * (1 + 0.07 * np.sin(6 * beyond + phase[2]))
             crest = np.exp(-_ridge(off, width))
             folds[near] = np.maximum(folds[near], depth * profile * crest)
     wall = wall * (1 - folds)
     arc = (1 - np.abs(phi)) * (np.pi / 3) * radius  # mm from the band's middle
-    wall -= person.taenia * np.exp(-((arc / 3.2) ** 2))
-    for size, height in ((6.0, 0.35), (2.5, 0.12)):  # mucosa is never a perfect surface
+    wall -= person.taenia * np.exp(-((arc / 4.0) ** 2))
+    for size, height in ((7.0, 0.45), (2.6, 0.16)):  # mucosa is never a perfect surface
         wall += height * _smooth_noise(rng, (n, ANGLES), (size / STEP, size / person.radius * ANGLES / 6.28), True)
     end = np.minimum(s, (n - 1) * STEP - s) / (0.9 * person.radius)
     return wall * np.sqrt(np.clip(1 - np.clip(1 - end, 0, 1) ** 2, 0, 1))
@@ -250,18 +250,29 @@ def _add_polyps(
         angle = 2 * np.pi * a / ANGLES
         inward = -(frame.u[k] * np.cos(angle) + frame.v[k] * np.sin(angle))
         foot = frame.points[k] - table[k, a] * inward
-        size = float(np.clip(rng.lognormal(np.log(3.5), 0.35), 2.0, 7.0))
-        stalk = float(rng.uniform(5, 9)) if size > 3.5 and rng.uniform() < 0.4 else 0.0
-        head = foot + inward * (stalk + (0.55 * size if stalk else 0.25 * size))
-        reach = size + stalk + 6
+        width = float(np.clip(rng.lognormal(np.log(6.5), 0.35), 3.5, 13.0))
+        stalked = width > 6.0 and rng.uniform() < 0.3
+        stalk = float(rng.uniform(4, 8)) if stalked else 0.0
+        # Half-axes along and across: a head is nearly a ball, a sessile polyp a dome of 0.2 to 0.6 of its width.
+        tall = 0.45 * width if stalked else width * float(np.clip(0.38 + 0.15 * rng.normal(), 0.2, 0.65))
+        wide = 0.5 * width
+        head = foot + inward * (stalk + 0.6 * tall if stalked else 0.0)
+        reach = width + stalk + 6
         lo = np.maximum(np.floor((foot - reach - low) / PITCH).astype(int), 0)
         hi = np.minimum(np.ceil((foot + reach - low) / PITCH).astype(int) + 1, distance.shape)
         box = tuple(slice(a, b) for a, b in zip(lo, hi))
         p = np.stack(np.meshgrid(*[np.arange(a, b) for a, b in zip(lo, hi)], indexing="ij"), axis=-1) * PITCH + low
-        solid = np.linalg.norm(p - head, axis=-1) - size
-        if stalk:
+        along = (p - head) @ inward
+        across = (p - head) - along[..., None] * inward
+        # Lumps of a few millimetres: no polyp is a ball.
+        waves = rng.normal(size=(4, 3)) * 2 * np.pi / width
+        lumps = np.sin((p - head) @ waves.T + rng.uniform(0, 2 * np.pi, 4)).sum(axis=-1)
+        ratio = np.sqrt((along / tall) ** 2 + (np.linalg.norm(across, axis=-1) / wide) ** 2) * (1 + 0.05 * lumps)
+        solid = (ratio - 1) * min(tall, wide)
+        if stalked:
             t = np.clip((p - foot) @ inward / stalk, -0.3, 1)
-            solid = np.minimum(solid, np.linalg.norm(p - foot - t[..., None] * stalk * inward, axis=-1) - 0.38 * size)
+            neck = np.linalg.norm(p - foot - t[..., None] * stalk * inward, axis=-1) - 0.2 * width
+            solid = np.minimum(solid, neck)
         # Smooth maximum (Quilez) of lumen and not-polyp: the foot blends in over 1.5 mm.
         lumen, outside = distance[box], -solid
         blend = np.clip(0.5 + 0.5 * (outside - lumen) / 1.5, 0, 1)
