@@ -53,7 +53,8 @@ SCENES = {
 def test_agrees_with_the_oracle(name):
     # Both stop at 64 scatterings: the oracle has no roulette, and most of its paths would wander for ever.
     scene = SCENES[name]().with_(max_scatterings=64)
-    assert_same_image(radiance([scene], 1024, 1)[0], radiance_simple(scene, 256, 2))
+    cheap = 16 if name in ("outside", "map") else 1
+    assert_same_image(radiance([scene], 1024 * cheap, 1)[0], radiance_simple(scene, 256 * cheap, 2))
 
 
 @pytest.mark.parametrize("g", [0.0, 0.9, -0.5])
