@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from endorender.render.backend import init
-    from endorender.render.denoise import denoise
-    from endorender.render.geometry import Geometry, geometry
-    from endorender.render.radiance import Radiance, radiance, shareable
-    from endorender.render.synthetic import synthetic
+    from endorender.render.oidn import denoise
+    from endorender.render.exact import Geometry, geometry
+    from endorender.render.film import Radiance, radiance, shareable
+    from endorender.render.plain import synthetic
 
 _HOME = {
     "init": "backend",
-    "denoise": "denoise",
-    "Geometry": "geometry",
-    "geometry": "geometry",
-    "Radiance": "radiance",
-    "radiance": "radiance",
-    "shareable": "radiance",
-    "synthetic": "synthetic",
+    "denoise": "oidn",
+    "Geometry": "exact",
+    "geometry": "exact",
+    "Radiance": "film",
+    "radiance": "film",
+    "shareable": "film",
+    "synthetic": "plain",
 }
 
 

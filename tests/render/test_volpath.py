@@ -110,7 +110,7 @@ def test_single_scattering_inverse_square():
 def test_same_seed_same_bytes_whatever_the_launches(monkeypatch):
     scene = tube_scene()
     a = radiance([scene], 8, 7)[0]
-    module = sys.modules["endorender.render.radiance"]
+    module = sys.modules["endorender.render.film"]
     monkeypatch.setattr(module, "LAUNCH_SECONDS", 1e-5)
     calls = []
     b = radiance([scene], 8, 7, progress=calls.append)[0]

@@ -11,7 +11,7 @@ import numpy as np
 from endorender.errors import UserError
 from endorender.render import backend, rng
 from endorender.render.cache import per_object
-from endorender.render.geometry import refuse_inside
+from endorender.render.exact import refuse_inside
 from endorender.render.medium import CELL, majorants, prepare
 from endorender.render.view import pack_emitters, pack_environment, pack_table, pack_view
 from endorender.scene.scene import GridMedium, Scene

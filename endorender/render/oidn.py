@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from endorender.errors import UserError
-from endorender.render.geometry import Geometry
+from endorender.render.exact import Geometry
 
 
 def denoise(image: np.ndarray, geometry: Geometry) -> np.ndarray:

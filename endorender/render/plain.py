@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from endorender.render.geometry import Geometry
+from endorender.render.exact import Geometry
 from endorender.scene.scene import Scene
 
 
