@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from endorender.ct.errors import CTError
+from endorender.ct.files import parse
 from endorender.ct.values import compact
 from endorender.ct.volume import AIR_HU
 
 if TYPE_CHECKING:
     from endorender.ct.dicom import Slice
-
-MAX_FILE = 2**31  # bytes of one file, unpacked
 
 
 def hounsfield(stack: list[Slice], assume_hu: bool, notes: list[str]) -> list[np.ndarray]:
@@ -23,8 +22,6 @@ def hounsfield(stack: list[Slice], assume_hu: bool, notes: list[str]) -> list[np
 
     Raises CTError NO_RESCALE, TRUNCATED, MISSING_DECODER.
     """
-    from endorender.ct.dicom import parse
-
     planes: list[np.ndarray] = []
     dataset: Any = None
     opened: Any = None

@@ -1,0 +1,117 @@
+"""DICOM series made for the tests. Their HU are a linear function of the patient point, so any place can be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+CANARY = "CANARY^PATIENT"
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def truth(ras: np.ndarray) -> np.ndarray:
+    """(..., 3) RAS mm -> HU, between air and soft tissue wherever the tests put a slice."""
+    return -380 + np.asarray(ras) @ np.array([11.0, 9.0, 3.0])
+
+
+def plane(position: np.ndarray, axes: np.ndarray, spacing: tuple[float, float], shape: tuple[int, int]) -> np.ndarray:
+    """(rows, cols) HU of one slice. position, axes: LPS. spacing: between rows, between columns."""
+    row, col = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    lps = position + col[..., None] * spacing[1] * axes[:3] + row[..., None] * spacing[0] * axes[3:]
+    return np.rint(truth(lps * [-1, -1, 1]))
+
+
+def series(
+    folder: Path,
+    count: int = 8,
+    step: float = 3.0,
+    shape: tuple[int, int] = (20, 24),
+    spacing: tuple[float, float] = (2.0, 2.0),
+    axes: tuple[float, ...] = AXIAL,
+    first: tuple[float, float, float] = (-22.0, -18.0, -40.0),
+    shear: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    prefix: str = "slice",
+    change: Callable[[Dataset, int], None] | None = None,
+    skip: tuple[int, ...] = (),
+) -> str:
+    """Writes slices and returns the SeriesInstanceUID. change(dataset, index) edits one before it is written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    direction = np.array(axes)
+    normal = np.cross(direction[:3], direction[3:])
+    uid = generate_uid()
+    for n in range(count):
+        if n in skip:
+            continue
+        position = np.array(first) + n * (step * normal + np.array(shear))
+        hu = plane(position, direction, spacing, shape)
+        ds = dataset(hu, uid)
+        ds.ImagePositionPatient = [f"{x:.8g}" for x in position]
+        ds.ImageOrientationPatient = [f"{x:.10g}" for x in direction]
+        ds.PixelSpacing = list(spacing)
+        ds.SliceThickness = 99  # a lie: thickness is no distance
+        ds.InstanceNumber = (n * 5) % count
+        if change:
+            change(ds, n)
+        # Names in an order of their own.
+        ds.save_as(folder / f"{prefix}{(n * 7 + 3) % 10}{n}.dcm", enforce_file_format=True)
+    return str(uid)
+
+
+def dataset(hu: np.ndarray, uid: str) -> Dataset:
+    """One CT image without its place in the patient; unsigned 16 bit, intercept -1024."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = CTImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds = Dataset()
+    ds.file_meta = meta
+    ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    ds.Modality, ds.SeriesInstanceUID, ds.SeriesNumber = "CT", uid, 2
+    ds.PatientName = ds.PatientID = ds.SeriesDescription = ds.InstitutionName = CANARY
+    ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    ds.ConvolutionKernel, ds.KVP = "B30f", 120
+    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
+    ds.RescaleSlope, ds.RescaleIntercept = 1, -1024
+    pixels(ds, (hu + 1024).astype(np.uint16))
+    return ds
+
+
+def pixels(ds: Dataset, stored: np.ndarray, bits: int = 16) -> None:
+    """Puts stored values in."""
+    ds.Rows, ds.Columns = stored.shape
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, bits, bits - 1
+    ds.PixelRepresentation = int(stored.dtype.kind == "i")
+    ds.PixelData = stored.tobytes()
+
+
+def enhanced(file: Path, count: int = 6, step: float = 3.0) -> None:
+    """The same field as one enhanced multi-frame file, frames from top to bottom."""
+    axes = np.array(AXIAL)
+    positions = [np.array([-22.0, -18.0, -40.0 + n * step]) for n in reversed(range(count))]
+    planes = [plane(p, axes, (2.0, 2.0), (20, 24)) for p in positions]
+    ds = dataset(planes[0], generate_uid())
+    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    del ds.RescaleSlope, ds.RescaleIntercept
+    measures, orientation, values = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, orientation.ImageOrientationPatient = [2.0, 2.0], list(AXIAL)
+    values.RescaleSlope, values.RescaleIntercept = 1, -1024
+    shared = Dataset()
+    shared.PixelMeasuresSequence = Sequence([measures])
+    shared.PlaneOrientationSequence = Sequence([orientation])
+    shared.PixelValueTransformationSequence = Sequence([values])
+    ds.SharedFunctionalGroupsSequence = Sequence([shared])
+    frames = []
+    for position in positions:
+        place, frame = Dataset(), Dataset()
+        place.ImagePositionPatient = list(position)
+        frame.PlanePositionSequence = Sequence([place])
+        frames.append(frame)
+    ds.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    ds.NumberOfFrames = count
+    ds.PixelData = (np.stack(planes) + 1024).astype(np.uint16).tobytes()
+    ds.save_as(file, enforce_file_format=True)
