@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,7 @@ import numpy as np
 
 from endorender.errors import UserError
 from training import statistics
-from training.evaluate import SUMMARY
-from training.files import read_json
-from training.metrics import METRICS
+from training.files import SUMMARY, read_json
 from training.statistics import Interval
 
 Table = list[dict[str, str]]
@@ -38,9 +37,9 @@ class Evaluation:
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """Contents of predictions.npz or shown.npz."""
         try:
-            with np.load(self.path / name, allow_pickle=False) as file:
+            with open(self.path / name, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return dict(file)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             raise UserError(f"{self.path / name} cannot be read: evaluate again", "TRUNCATED") from None
 
 
@@ -114,6 +113,10 @@ class Section:
     protocols: tuple[str, ...]
     arms: tuple[Arm, ...]
 
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """Every metric's `unit` and `higher_is_better`."""
+        return self.arms[0].evaluations[0].summary["metrics"]
+
     def ids(self) -> list[str]:
         """Names of the frames, in order."""
         return [row["frame"] for row in self._frames()]
@@ -136,7 +139,7 @@ class Section:
     def difference(self, arm: Arm, protocol: str, metric: str) -> Difference:
         """The honest difference of an arm to the baseline: 100 (e_no − e_ft) / e_no."""
         before, after = self.arms[0].values(protocol, metric), arm.values(protocol, metric)
-        if METRICS[metric].higher_is_better:
+        if self.metrics()[metric]["higher_is_better"]:
             gain = 100 * (after - before)
             return Difference(metric, statistics.mean(gain), statistics.mean(gain, self.views()))
         return Difference(

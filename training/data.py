@@ -95,7 +95,7 @@ class DepthFrames(Dataset):
         for what, shape in (("image", image.shape[1:]), ("depth", depth.shape[1:])):
             if tuple(shape) != self.size:
                 raise UserError(
-                    f"frame {frame.id} has a {what} of {shape[1]}x{shape[0]} pixels, the first frame has "
+                    f"the {what} of frame {frame.id} has {shape[1]}x{shape[0]} pixels, the first frame has "
                     f"{self.size[1]}x{self.size[0]}: choose patients whose frames have one size",
                     "MIXED_SIZES",
                 )

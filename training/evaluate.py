@@ -27,11 +27,9 @@ from endorender.errors import UserError
 from training import metrics, statistics
 from training.checkpoint import LOG, RUN, Run, data_identity, load_run
 from training.data import DepthFrames, people
-from training.files import command, versions, write_json
+from training.files import SUMMARY, Progress, command, versions, write_json
 from training.metrics import METRICS, ImageResult, of_image, pooled
-from training.trainer import Progress
 
-SUMMARY = "summary.json"
 DEPTH_EDGES_MM = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0, 150.0, np.inf)
 SHOWN, WORST = 8, 4
 
@@ -105,6 +103,7 @@ def evaluate(
             name: {"parameters": metrics.protocols.dump(judges[name])} | _aggregate(frames, results[name])
             for name in judges
         },
+        "metrics": {name: {"unit": d.unit, "higher_is_better": d.higher_is_better} for name, d in METRICS.items()},
         "network": {"weights": trained.weights, "seed": trained.config.seed},
         "versions": versions(),
         "command": command(),
@@ -131,13 +130,14 @@ def _judges(wanted: Sequence[Any]) -> dict[str, Any]:
 
 
 def label_of(info: dict[str, Any]) -> str:
-    """What a run is, in a few words: `unet, synthetic; last-layer fine-tuned on deep_red, pale_pink`."""
+    """What a run is, in a few words: `unet on synthetic, fine-tuned (last-layer) on deep_red, pale_pink`."""
     start, config = info["init_from"], info["config"]
-    looks = ", ".join(info["data"]["train"]["variations"])
+    looks = info["data"]["train"]["variations"]
     if start is None:
-        return f"{config['model']['type']}, {looks}"
-    how = "trained further" if config["fine_tune"] == "full" else f"{config['fine_tune']} fine-tuned"
-    return f"{label_of(start)}; {how} on {looks}"
+        return f"{config['model']['type']} on {', '.join(looks)}"
+    if looks == start["data"]["train"]["variations"] and config["fine_tune"] == "full":
+        return f"{label_of(start)}, trained further"
+    return f"{label_of(start)}, fine-tuned ({config['fine_tune']}) on {', '.join(looks)}"
 
 
 @torch.no_grad()
@@ -194,7 +194,7 @@ def _write(
     write_csv(folder / "by_depth.csv", header, by_depth(results))
     save_arrays(folder / "predictions.npz", {f.id: p[0].numpy() for f, p in zip(frames, predictions)})
     pictures: dict[str, np.ndarray] = {}
-    for index in shown(frames, next(iter(results.values()))):
+    for index in shown(frames, results):
         frame, item = frames[index], tensors[index]
         pictures[f"{frame.id}/image"] = (item["image"] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         pictures[f"{frame.id}/z_depth"] = item["z_depth"][0].where(item["mask"][0], torch.nan).numpy()
@@ -203,8 +203,8 @@ def _write(
         shutil.copyfile(run.path / name, folder / name)
 
 
-def shown(frames: Sequence[Any], results: Sequence[ImageResult]) -> list[int]:
-    """Which frames a report may show: views evenly spread, their conditions in turn, and the worst by abs_rel.
+def shown(frames: Sequence[Any], results: dict[str, list[ImageResult]]) -> list[int]:
+    """Which frames a report may show: views evenly spread, their conditions in turn, and each protocol's worst.
 
     The first part depends on the frames alone, so that two networks' evaluations show the same ones.
     """
@@ -215,8 +215,10 @@ def shown(frames: Sequence[Any], results: Sequence[ImageResult]) -> list[int]:
     count = min(SHOWN, len(groups))
     chosen = [groups[(2 * k + 1) * len(groups) // (2 * count)] for k in range(count)]
     picked = [group[k % len(group)] for k, group in enumerate(chosen)]
-    worst = sorted(range(len(frames)), key=lambda k: -results[k].values()["abs_rel"])[:WORST]
-    return list(dict.fromkeys(picked + worst))
+    for found in results.values():
+        errors = [result.values()["abs_rel"] for result in found]
+        picked += sorted(range(len(frames)), key=lambda k: -errors[k])[:WORST]
+    return list(dict.fromkeys(picked))
 
 
 def by_depth(results: dict[str, list[ImageResult]]) -> list[list[Any]]:

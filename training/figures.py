@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,9 +45,9 @@ def _axes(axes: Axes, x: str = "", y: str = "") -> None:
     axes.set_axisbelow(True)
 
 
-def short(arm: Arm, limit: int = 34) -> str:
-    """The arm's label, cut for a legend."""
-    return arm.label if len(arm.label) <= limit else arm.label[: limit - 1] + "…"
+def wrapped(arm: Arm, width: int = 46) -> str:
+    """The arm's label on lines of at most so many characters."""
+    return textwrap.fill(arm.label, width)
 
 
 def pictures(section: Section, protocol: str, ids: Sequence[str]) -> Figure:
@@ -63,16 +64,18 @@ def pictures(section: Section, protocol: str, ids: Sequence[str]) -> Figure:
     predictions = [[d[i] * s[i] for i in ids] for d, s in zip(depths, scales)]
     truths = [stored[f"{i}/z_depth"] for i in ids]
     errors = [[p - t for p, t in zip(row, truths)] for row in predictions]
-    end = max(1.0, float(np.nanpercentile(np.abs(np.stack(sum(errors, []))), 98)))
+    end = max(1.0, float(np.nanpercentile(np.abs([e for row in errors for e in row]), 98)))
 
     height, width = truths[0].shape
     columns, side = 2 + 2 * len(section.arms), 1.7
     tall = side * height / width
-    figure = Figure(figsize=(columns * side + 0.95, len(ids) * (tall + 0.06) + 1.0))
+    lines = max(wrapped(arm, 24).count("\n") for arm in section.arms)
+    above = 0.35 + 0.14 * lines
+    figure = Figure(figsize=(columns * side + 0.95, len(ids) * (tall + 0.06) + 0.55 + above))
     inches = figure.get_size_inches()
     grid = figure.add_gridspec(
         len(ids), columns + 1, width_ratios=[1] * columns + [0.05], wspace=0.04, hspace=0.05,
-        left=0.28 / inches[0], right=1 - 0.5 / inches[0], top=1 - 0.45 / inches[1], bottom=0.55 / inches[1],
+        left=0.28 / inches[0], right=1 - 0.5 / inches[0], top=1 - above / inches[1], bottom=0.55 / inches[1],
     )  # fmt: skip
     depth_map, error_map = _map("viridis"), _map("RdBu_r")
     for row, (name, truth) in enumerate(zip(ids, truths)):
@@ -91,7 +94,7 @@ def pictures(section: Section, protocol: str, ids: Sequence[str]) -> Figure:
             axis.spines[:].set_visible(False)
         axes[0].set_ylabel(name, fontsize=6.5, color=INK)
         if row == 0:
-            heads = ["image", "true depth"] + [h for arm in section.arms for h in (short(arm, 24), "error")]
+            heads = ["image", "true depth"] + [h for arm in section.arms for h in (wrapped(arm, 24), "error")]
             for axis, head in zip(axes, heads):
                 axis.set_title(head, fontsize=8, color=INK, pad=4)
         _bar(figure, depth_image, figure.add_subplot(grid[row, columns]), "depth, mm" if row == 0 else "")
@@ -108,7 +111,7 @@ def _map(name: str) -> Any:
 
 def _bar(figure: Figure, image: Any, axes: Axes, label: str, orientation: Any = "vertical") -> None:
     bar = figure.colorbar(image, cax=axes, orientation=orientation)
-    bar.outline.set_linewidth(0)  # type: ignore[operator, attr-defined]
+    bar.outline.set_linewidth(0)
     axes.tick_params(labelsize=6.5, length=2, colors=INK)
     if orientation == "horizontal":
         axes.set_title(label, fontsize=7, color=INK, pad=3)
@@ -127,22 +130,21 @@ def against_depth(section: Section, protocol: str) -> Figure:
     figure = Figure(figsize=(9.2, 3.0), layout="constrained")
     panels = figure.subplots(1, 3)
     tables = [arm.by_depth(protocol) for arm in section.arms]
-    last = max(t["high"][np.isfinite(t["high"])].max() for t in tables)
+    low, share = tables[0]["low"], tables[0]["pixels"] / tables[0]["pixels"].sum()
+    high = np.where(np.isfinite(tables[0]["high"]), tables[0]["high"], 1.3 * low)  # the last bin is open
     names = (("error_mm", "mean |error|, mm"), ("abs_rel", "mean |error| / depth"), ("bias_mm", "mean error, mm"))
     for axes, (key, label) in zip(panels, names):
         _axes(axes, "true depth, mm", label)
-        base = tables[0]
-        share = base["pixels"] / base["pixels"].sum()
         back = axes.twinx()
-        widths = np.minimum(base["high"], last) - base["low"]
-        back.bar(base["low"], share, widths, align="edge", color="#eef1f4", edgecolor="white", linewidth=0.8)
+        back.bar(low, share, high - low, align="edge", color="#eef1f4", edgecolor="white", linewidth=0.8)
         back.set(ylim=(0, 2.2 * share.max()), yticks=[])
         back.spines[:].set_visible(False)
         axes.set_zorder(2)
         axes.patch.set_visible(False)
         for table, arm, colour in zip(tables, section.arms, COLOURS):
-            middle = (table["low"] + np.minimum(table["high"], last)) / 2
-            axes.plot(middle, table[key], "o-", color=colour, label=short(arm), linewidth=1.6, markersize=3.5)
+            axes.plot(
+                (low + high) / 2, table[key], "o-", color=colour, label=wrapped(arm), linewidth=1.6, markersize=3.5
+            )
         if key == "bias_mm":
             axes.axhline(0, color=INK, linewidth=0.8)
         else:
@@ -167,7 +169,7 @@ def by_condition(section: Section, protocol: str, metric: str = "abs_rel", colum
         y = np.arange(len(names)) + (k - (count - 1) / 2) * 0.6 / max(count, 2)
         x = np.array([f.value for f in found])
         reach = np.array([[f.value - f.low for f in found], [f.high - f.value for f in found]])
-        axes.errorbar(x, y, xerr=reach, fmt="o", color=colour, label=short(arm), markersize=5, capsize=2.5)
+        axes.errorbar(x, y, xerr=reach, fmt="o", color=colour, label=wrapped(arm), markersize=5, capsize=2.5)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(left=0)
@@ -185,7 +187,7 @@ def paired(section: Section, protocol: str, metric: str = "abs_rel") -> Figure:
     for axes, arm in zip(panels, others):
         after = arm.values(protocol, metric)
         end = 1.08 * max(before.max(), after.max())
-        _axes(axes, f"{metric}, {short(section.arms[0], 30)}", f"{metric}, {short(arm, 30)}")
+        _axes(axes, f"{metric}\n{wrapped(section.arms[0], 34)}", f"{wrapped(arm, 34)}\n{metric}")
         axes.plot([0, end], [0, end], color="#8c959f", linewidth=0.9)
         for name, colour in zip(names, (COLOURS[1:] + COLOURS[:1]) * len(names)):
             at = looks == name
@@ -208,7 +210,7 @@ def convergence(section: Section) -> Figure:
             window = min(20, len(loss))
             smooth = np.convolve(loss, np.ones(window) / window, "valid")
             left.plot(step, loss, color=colour, linewidth=0.5, alpha=0.25)
-            left.plot(step[window - 1 :], smooth, color=colour, linewidth=1.6, label="" if number else short(arm))
+            left.plot(step[window - 1 :], smooth, color=colour, linewidth=1.6, label="" if number else wrapped(arm))
             at = [row for row in evaluation.log if row.get("val_abs_rel_median")]
             if at:
                 y = [float(row["val_abs_rel_median"]) for row in at]

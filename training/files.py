@@ -7,13 +7,15 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from endorender.errors import UserError
 
+SUMMARY = "summary.json"  # of an evaluation
+Progress = Callable[[float, int, str], None]  # done, in all, what is going on
 PACKAGES = ("endorender", "torch", "lightning", "torchmetrics", "safetensors", "numpy", "matplotlib")
 
 

@@ -9,14 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from endorender.errors import UserError
+from training import figures
 from training.compare import Arm, Section, load_evaluation, sections
-from training.files import command, missing_extra, versions, write_atomic
-from training.metrics import METRICS
-
-try:
-    from training import figures
-except ImportError as error:
-    raise missing_extra(error) from None
+from training.files import command, versions, write_atomic
 
 PAGE = "report.html"
 ROWS, WORST = 4, 4
@@ -116,11 +111,11 @@ def _headline(section: Section, arm: Arm, protocol: str) -> dict[str, Any]:
 
 
 def _table(section: Section, protocol: str) -> Iterator[dict[str, Any]]:
-    for metric, definition in METRICS.items():
+    for metric, about in section.metrics().items():
         yield {
             "metric": metric,
-            "unit": definition.unit,
-            "higher": definition.higher_is_better,
+            "unit": about["unit"],
+            "higher": about["higher_is_better"],
             "arms": [
                 {
                     "mean": section.mean(arm, protocol, metric),

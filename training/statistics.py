@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 LEVEL = 0.95
-DRAWS = 4000
+DRAWS = 2000
+Numbers = Sequence[float] | np.ndarray
 
 
 class Interval(NamedTuple):
@@ -23,14 +25,14 @@ class Interval(NamedTuple):
         return self.low > 0 or self.high < 0
 
 
-def mean(values: Sequence[float], units: Sequence[Hashable] | None = None) -> Interval:
+def mean(values: Numbers, units: Sequence[Hashable] | None = None) -> Interval:
     """Mean of the values, (N,). units: (N,) what to resample together (a view, a patient); None: each value."""
     sums, counts, weights = _resampled(np.asarray(values, float)[:, None], units)
     draws = (weights @ sums)[:, 0] / (weights @ counts)
     return _interval(float(np.mean(values)), draws)
 
 
-def reduction(before: Sequence[float], after: Sequence[float], units: Sequence[Hashable] | None = None) -> Interval:
+def reduction(before: Numbers, after: Numbers, units: Sequence[Hashable] | None = None) -> Interval:
     """100 (e_before − e_after) / e_before of the mean errors, in percent; positive: `after` is better.
 
     before, after: (N,) errors of the same frames in the same order: they are resampled in pairs, so that
@@ -50,9 +52,14 @@ def _resampled(values: np.ndarray, units: Sequence[Hashable] | None) -> tuple[np
     where = np.array([index[name] for name in names])
     counts = np.bincount(where).astype(float)
     sums = np.stack([np.bincount(where, column) for column in values.T], axis=1)
+    return sums, counts, _draws(len(counts))
+
+
+@lru_cache(maxsize=2)
+def _draws(units: int) -> np.ndarray:
+    """(DRAWS, units): how often each resample takes each unit; the same ones every time."""
     rng = np.random.default_rng(0)
-    weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), DRAWS).astype(float)
-    return sums, counts, weights
+    return rng.multinomial(units, np.full(units, 1 / units), DRAWS).astype(float)
 
 
 def _interval(value: float, draws: np.ndarray) -> Interval:

@@ -32,7 +32,7 @@ from training.checkpoint import (
 )
 from training.config import TrainConfig
 from training.data import Batch, DepthFrames, SeededBatches, people, refuse_shared_patients, subset
-from training.files import command, derive, missing_extra, read_json, versions, write_atomic, write_json
+from training.files import Progress, command, derive, missing_extra, read_json, versions, write_atomic, write_json
 from training.metrics import DepthMetrics
 from training.models.layers import DepthNetwork, freeze, frozen_modules
 
@@ -41,7 +41,6 @@ try:
 except ImportError as error:
     raise missing_extra(error) from None
 
-Progress = Callable[[float, int, str], None]  # steps done, steps in all, what is going on
 VALIDATED = {"abs_rel": ("metric", "median"), "rmse": ("metric", "median"), "delta1": ("median",)}
 
 

@@ -1,0 +1,164 @@
+"""Evaluations: the right frames, the right numbers, and no patient that was trained on by accident."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from endorender.dataset import open_dataset
+from endorender.errors import UserError
+from tests.dataset.made import make
+from training.checkpoint import load_run
+from training.compare import load_evaluation
+from training.data import DepthFrames
+from training.evaluate import evaluate, label_of, predict
+from training.metrics import METRICS, of_image, protocols
+from training.trainer import train
+
+CONFIG = {"model": {"type": "unet", "width": 8, "levels": 2}, "steps": 5, "batch": 4}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, make_tubes):
+    return train(CONFIG, tmp_path_factory.mktemp("runs") / "run", make_tubes())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, run, make_tubes):
+    return evaluate(run, make_tubes(), tmp_path_factory.mktemp("evaluations") / "done", title="tubes")
+
+
+def test_every_number_can_be_had_again_from_the_predictions_and_the_truth(run, done, make_tubes):
+    frames = make_tubes().select(split="test")
+    with np.load(done / "predictions.npz") as file:
+        predictions = dict(file)
+    assert list(predictions) == [f.id for f in frames]
+    with open(done / "frames.csv", newline="") as file:
+        rows = {(row["frame"], row["protocol"]): row for row in csv.DictReader(file)}
+    assert len(rows) == 2 * len(frames)
+    tensors = DepthFrames(frames)
+    means = {p: [] for p in ("metric", "median")}
+    for k, frame in enumerate(frames):
+        item = tensors[k]
+        for name, values in means.items():
+            p = torch.from_numpy(predictions[frame.id])[None]
+            result = of_image(p, item["z_depth"], item["mask"], protocols.build(name))
+            row = rows[frame.id, name]
+            assert {m: float(row[m]) for m in METRICS} == result.values()
+            assert (int(row["pixels"]), float(row["scale"])) == (result.pixels, result.scale)
+            assert row["variation"] == frame.variation
+            values.append(result.values()["abs_rel"])
+    summary = json.loads((done / "summary.json").read_text())
+    for name, values in means.items():
+        value, low, high = summary["protocols"][name]["mean"]["abs_rel"]
+        assert value == pytest.approx(np.mean(values), rel=1e-12)
+        assert low < value < high
+    assert summary["data"] | {"sha256": ""} == {
+        "title": "tubes",
+        "split": "test",
+        "patients": ["p4"],
+        "seen_in_training": [],
+        "variations": ["deep_red", "pale_pink", "synthetic"],
+        "frames": 12,
+        "size": "32x24",
+        "sha256": "",
+    }
+    network = load_run(run).network
+    again = predict(network, tensors, batch=5)
+    np.testing.assert_allclose(np.stack([p[0] for p in again]), np.stack(list(predictions.values())), rtol=1e-4)
+
+
+def test_error_against_depth_adds_up_to_the_pooled_error(done):
+    evaluation = load_evaluation(done)
+    for protocol in ("metric", "median"):
+        rows = [row for row in evaluation.by_depth if row["protocol"] == protocol]
+        pixels = np.array([int(row["pixels"]) for row in rows])
+        of_bins = np.array([float(row["abs_rel"]) for row in rows])
+        pooled = evaluation.summary["protocols"][protocol]["pooled"]["abs_rel"]
+        assert (pixels * of_bins).sum() / pixels.sum() == pytest.approx(pooled)
+        assert all(abs(float(row["bias_mm"])) <= float(row["error_mm"]) + 1e-12 for row in rows)
+
+
+def test_the_pictures_kept_are_the_frames_themselves_and_show_every_condition(done, make_tubes):
+    frames = {f.id: f for f in make_tubes().frames}
+    kept = load_evaluation(done).arrays("shown.npz")
+    names = {key.rsplit("/", 1)[0] for key in kept}
+    assert {frames[name].variation for name in names} == {"synthetic", "pale_pink", "deep_red"}
+    for name in names:
+        np.testing.assert_array_equal(kept[f"{name}/image"], frames[name].image())
+        np.testing.assert_array_equal(kept[f"{name}/z_depth"], frames[name].geometry()["z_depth"])
+
+
+def test_equal_evaluations_are_equal_bytes_and_nothing_half_done_is_left(tmp_path, run, done, make_tubes):
+    again = evaluate(run, make_tubes(), tmp_path / "again", title="tubes")
+    for path in done.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+    with pytest.raises(UserError, match="not an empty folder"):
+        evaluate(run, make_tubes(), again)
+
+    def crash(count, total, text):
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        evaluate(run, make_tubes(), tmp_path / "cut", progress=crash)
+    assert [p.name for p in tmp_path.iterdir()] == ["again"]
+
+
+def test_a_patient_that_was_trained_on_is_refused_unless_asked_for(tmp_path, run, make_tubes):
+    data = make_tubes()
+    data.splits = {"test": ["p1"], "train": ["p4"]}
+    with pytest.raises(UserError, match=r"trained on patient p1 of the split test") as refusal:
+        evaluate(run, data, tmp_path / "a")
+    assert refusal.value.code == "PATIENT_SEEN"
+    asked = evaluate(run, data, tmp_path / "b", patients=["p1", "p4"])
+    assert json.loads((asked / "summary.json").read_text())["data"]["seen_in_training"] == ["p1"]
+    strangers = make_tubes()
+    for frame in strangers.frames:  # another hospital's p1
+        frame.volume["ct_sha256"] += "'"
+    tuned = train({"steps": 1, "batch": 2}, tmp_path / "tuned", strangers, init_from=run)
+    strangers.splits = {"test": ["p1"]}
+    assert evaluate(run, strangers, tmp_path / "c").is_dir()
+    with pytest.raises(UserError, match="trained on patient p1"):  # two trainings ago
+        evaluate(tuned, data, tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"protocols": ["affine"]}, "there are: median, metric"),
+        ({"protocols": []}, "name each protocol once"),
+        ({"protocols": ["median", {"type": "median", "max_mm": 50}]}, "name each protocol once"),
+        ({"protocols": [{"type": "median", "max": 50}]}, "max: unknown key"),
+        ({"patients": ["p9"]}, "its patients are p1, p2, p3, p4"),
+        ({"variations": ["green"]}, "no such frame"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_in_one_line(tmp_path, run, make_tubes, arguments, text):
+    with pytest.raises(UserError) as refusal:
+        evaluate(run, make_tubes(), tmp_path / "out", **arguments)
+    assert text in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_tell_the_history_of_a_run():
+    def info(looks, mode="full", start=None):
+        config = {"model": {"type": "unet"}, "fine_tune": mode}
+        return {"config": config, "data": {"train": {"variations": looks}}, "init_from": start}
+
+    base = info(["synthetic"])
+    assert label_of(base) == "unet on synthetic"
+    assert label_of(info(["synthetic"], start=base)) == "unet on synthetic, trained further"
+    assert label_of(info(["a", "b"], "last-layer", base)) == "unet on synthetic, fine-tuned (last-layer) on a, b"
+
+
+def test_datasets_on_disk_are_trained_on_and_judged_by_path(tmp_path):
+    make(tmp_path / "data")
+    run = train(CONFIG, tmp_path / "run", tmp_path / "data")
+    done = evaluate(run, str(tmp_path / "data"), tmp_path / "evaluation")
+    summary = json.loads((done / "summary.json").read_text())
+    assert summary["data"]["patients"] == open_dataset(tmp_path / "data").split("test")
+    everything = "".join(p.read_text() for p in done.iterdir() if p.suffix in (".json", ".csv"))
+    assert str(tmp_path) not in everything + (run / "run.json").read_text()

@@ -1,0 +1,56 @@
+"""Whole files, and outputs that tell no patient's secrets."""
+
+import os
+
+import pytest
+
+from endorender.errors import UserError
+from training.files import command, derive, fingerprint, read_json, versions, write_atomic, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
+    write_atomic(tmp_path / "a", "old")
+
+    def full(number):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(tmp_path / "a", "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_json_is_read_back_and_what_is_not_json_is_named(tmp_path):
+    write_json(tmp_path / "a.json", {"n": [1, 0.1, None], "s": "é"})
+    assert read_json(tmp_path / "a.json", "a thing") == {"n": [1, 0.1, None], "s": "é"}
+    (tmp_path / "a.json").write_text('{"n": [1')
+    with pytest.raises(UserError, match="cut short"):
+        read_json(tmp_path / "a.json", "a thing")
+    with pytest.raises(UserError, match="not a thing"):
+        read_json(tmp_path / "b.json", "a thing")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "c.json", float("nan"))
+
+
+def test_the_command_is_kept_without_paths(tmp_path, monkeypatch):
+    (tmp_path / "scan").mkdir()
+    argv = ["/usr/bin/endorender", "train", "/data/Miller^Anna", "--out=../runs/x", "--steps", "400", "--seed=1", "~/c"]
+    assert command(argv) == "endorender train PATH --out=PATH --steps 400 --seed=1 PATH"
+    monkeypatch.chdir(tmp_path)
+    assert command(["/x/cli/__main__.py", "evaluate", "scan", "--label", "last layer"]) == (
+        "endorender evaluate PATH --label last layer"
+    )
+    assert command(["/home/anna/script.py"]) == "python"
+
+
+def test_seeds_and_fingerprints_depend_on_every_part():
+    assert derive(0, "order", 1) == derive(0, "order", 1)
+    assert len({derive(*parts) for parts in [(0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2)]}) == 4
+    assert 0 <= derive("x") < 2**63
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_versions_name_what_matters():
+    assert {"python", "machine", "endorender", "torch", "numpy"} <= set(versions())

@@ -1,0 +1,172 @@
+"""The page: honest figures, nothing from the network, nothing that a label could smuggle in."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from endorender.errors import UserError
+from training.compare import load_evaluation, sections
+from training.evaluate import evaluate
+from training.report import report
+from training.trainer import train
+
+SMALL = {"model": {"type": "unet", "width": 8, "levels": 2}, "batch": 4, "steps": 12, "validate_every": 6}
+EVIL = '<script>alert("x")</script> & co'
+
+
+@pytest.fixture(scope="module")
+def evaluations(tmp_path_factory, make_tubes):
+    """Baseline, and fine-tuned with two seeds; on a test patient, and on other data."""
+    root, data, other = tmp_path_factory.mktemp("work"), make_tubes(), make_tubes(patients=3, views=2, size=(20, 40))
+    base = train(SMALL | {"variations": ["synthetic"]}, root / "base", data)
+    tuned = [
+        train(SMALL | {"seed": seed, "variations": ["pale_pink", "deep_red"]}, root / f"t{seed}", data, base)
+        for seed in (0, 1)
+    ]
+    looks = ["pale_pink", "deep_red"]
+    found = []
+    for where, (kind, title) in {"own": (data, "test patient"), "other": (other, "airway " + EVIL)}.items():
+        for run, label in [(base, "plain " + EVIL), *((t, "tuned") for t in tuned)]:
+            who = {"variations": looks} if where == "own" else {"patients": ["p3"], "variations": looks}
+            found.append(evaluate(run, kind, root / where / run.name, label=label, title=title, **who))
+    return found
+
+
+@pytest.fixture(scope="module")
+def page(evaluations, tmp_path_factory):
+    return report(evaluations, tmp_path_factory.mktemp("out") / "report")
+
+
+class Tags(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.stack = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *a) for a in attrs]
+        if tag not in ("meta", "img", "br"):
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+
+def test_sections_arms_and_seeds_follow_the_order_given(evaluations):
+    own, other = sections([load_evaluation(path) for path in evaluations])
+    assert own.title == "test patient"
+    assert [arm.label for arm in own.arms] == ["plain " + EVIL, "tuned"]
+    assert [len(arm.evaluations) for arm in own.arms] == [1, 2]
+    assert len(own.ids()) == 8
+    assert len(other.ids()) == 4
+    assert [e.summary["network"]["seed"] for e in own.arms[1].evaluations] == [0, 1]
+
+
+def test_the_difference_is_the_one_that_can_be_worked_from_the_tables(evaluations):
+    own = sections([load_evaluation(path) for path in evaluations])[0]
+    base, *seeds = ([float(r["abs_rel"]) for r in e.frames if r["protocol"] == "median"] for e in own_evaluations(own))
+    after = np.mean(seeds, axis=0)
+    difference = own.difference(own.arms[1], "median", "abs_rel")
+    expected = 100 * (np.mean(base) - after.mean()) / np.mean(base)
+    assert difference.by_frame.value == pytest.approx(expected)
+    assert difference.by_view.value == pytest.approx(expected)
+    assert difference.by_frame.low <= expected <= difference.by_frame.high
+    delta = own.difference(own.arms[1], "metric", "delta1")
+    points = 100 * (own.arms[1].values("metric", "delta1") - own.arms[0].values("metric", "delta1")).mean()
+    assert delta.by_frame.value == pytest.approx(points)
+
+
+def own_evaluations(section):
+    return [e for arm in section.arms for e in arm.evaluations]
+
+
+def test_the_page_is_self_contained_and_well_formed(page):
+    text = page.read_text()
+    parsed = Tags(text)
+    assert parsed.stack == []
+    assert "script" not in parsed.tags
+    assert "link" not in parsed.tags
+    for tag, name, value in parsed.attributes:
+        if name in ("src", "href", "srcset"):
+            assert value.startswith("data:image/png;base64,"), (tag, name, value[:60])
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert "&lt;script&gt;alert(" in text
+    assert text.count('<section class="section">') == 3  # the two sets of frames, and where they come from
+
+
+def test_the_page_says_the_figures_of_the_tables(page, evaluations):
+    text = page.read_text()
+    own = sections([load_evaluation(path) for path in evaluations])[0]
+    value = own.difference(own.arms[1], "median", "abs_rel").by_frame.value
+    assert f"{abs(value):.1f} % {'less' if value >= 0 else 'more'} error" in text
+    assert f"{own.mean(own.arms[0], 'median', 'abs_rel').value:#.3g}" in text
+    assert "One patient" in text
+    assert "torch" in text
+    assert "learning_rate" in text
+
+
+def test_figures_are_pictures_that_show_something(page):
+    figures = sorted((page.parent / "figures").iterdir())
+    names = {path.stem for path in figures}
+    for number in (1, 2):
+        for protocol in ("metric", "median"):
+            assert {f"{number}_pictures_{protocol}", f"{number}_error_against_depth_{protocol}"} <= names
+        assert {f"{number}_by_condition", f"{number}_worst", f"{number}_frame_by_frame"} <= names
+    assert "1_convergence" in names
+    for path in figures:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"), int)
+        assert min(pixels.shape[:2]) > 150, path.name
+        assert len(np.unique(pixels @ [1, 256, 65536])) > 50, path.name
+        assert (pixels[[0, -1]] == 255).all(), path.name  # nothing runs over the edge
+        assert (pixels[:, [0, -1]] == 255).all(), path.name
+
+
+def test_one_evaluation_alone_is_a_report_without_comparison_and_can_be_made_again(evaluations, tmp_path):
+    page = report(evaluations[3:4], tmp_path / "one")
+    text = page.read_text()
+    assert "less error" not in text
+    assert "Differences" not in text
+    assert not (tmp_path / "one/figures/1_frame_by_frame.png").exists()
+    pictures = {path.name: path.read_bytes() for path in (tmp_path / "one/figures").iterdir()}
+    page.write_text("an old one")
+    assert report(evaluations[3:4], tmp_path / "one").read_text() == text
+    assert {path.name: path.read_bytes() for path in (tmp_path / "one/figures").iterdir()} == pictures
+
+
+def test_what_cannot_be_reported_is_refused(evaluations, tmp_path):
+    with pytest.raises(UserError, match="no evaluation"):
+        report([], tmp_path / "a")
+    with pytest.raises(UserError, match="not an evaluation"):
+        report([tmp_path], tmp_path / "a")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").write_text("years")
+    with pytest.raises(UserError, match="something other than a report"):
+        report(evaluations, tmp_path / "mine")
+    broken = shutil.copytree(evaluations[0], tmp_path / "broken")
+    (broken / "predictions.npz").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(UserError, match="evaluate again"):
+        report([broken], tmp_path / "b")
+    other = shutil.copytree(evaluations[0], tmp_path / "other")
+    summary = json.loads((other / "summary.json").read_text())
+    summary["protocols"] = {"metric": summary["protocols"]["metric"]}
+    (other / "summary.json").write_text(json.dumps(summary))
+    summary["protocols"] = {"metric": summary["protocols"]["metric"] | {"parameters": {"type": "metric", "x": 1}}}
+    summary["label"] = "another"
+    third = shutil.copytree(other, tmp_path / "third")
+    (third / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match="no protocol in common"):
+        report([other, third], tmp_path / "c")
+
+
+def test_a_pickle_among_the_arrays_is_not_opened(evaluations, tmp_path):
+    bad = shutil.copytree(evaluations[0], tmp_path / "bad")
+    np.savez(bad / "predictions.npz", **{"p4/0000/pale_pink": np.array([{"a": 1}], dtype=object)})
+    with pytest.raises(UserError, match="evaluate again"):
+        report([bad], tmp_path / "out")
