@@ -24,7 +24,7 @@ import click
 @click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
 @click.option("--resample", is_flag=True, default=None, help="Accept missing slices and gantry tilt; interpolate.")
 @click.option("--assume-hu", is_flag=True, default=None, help="Accept values that do not look like HU.")
-@click.option("--resume", is_flag=True, help="Continue an interrupted dataset.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted dataset; the options need not be repeated.")
 @click.option("--only", metavar="ID", help="Render this one frame (PATIENT/VIEW/VARIATION), again if need be.")
 def command(ct: tuple[str, ...], out: str, config: str | None, resume: bool, only: str | None, **flags: Any) -> None:
     """Fly an endoscope through CTs and write pictures with exact depth.
@@ -34,7 +34,8 @@ def command(ct: tuple[str, ...], out: str, config: str | None, resume: bool, onl
     from cli.progress import bar
     from endorender.dataset import configure, generate
 
-    configuration = configure(config, ct=ct or None, **flags)
+    begun = out if resume or only else None
+    configuration = configure(config, begun, ct=ct or None, **flags)
     with bar("rendering") as progress:
         root = generate(configuration, out, resume, only, progress)
     click.echo(f"dataset: {root}\npictures: {root / 'contact_sheet.png'}, {root / 'index.html'}")

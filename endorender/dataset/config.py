@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_serializer, field_validator
 
-from endorender.dataset.frame import SPLITS
+from endorender.dataset.frame import SPLITS, read_info
 from endorender.dataset.safe_yaml import parse_yaml, read_yaml
 from endorender.dataset.variation import PRESETS, Variation, draw
+from endorender.errors import UserError
 from endorender.registry import Model, validated
 
 ALIAS = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -209,11 +210,30 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
     return value
 
 
-def configure(file: str | Path | None = None, **flags: Any) -> RenderConfig:
-    """Configuration from a YAML file and flags; a flag that is not None overrides the file."""
-    values = {} if file is None else read_yaml(Path(file))
+def configure(file: str | Path | None = None, begun: str | Path | None = None, **flags: Any) -> RenderConfig:
+    """Configuration from a YAML file and flags; a flag that is not None overrides the file.
+
+    begun: a dataset; without a file its configuration is taken, if there is one. It does not hold the paths of
+    CTs: those have to be given again.
+    """
+    values = read_yaml(Path(file)) if file else {}
+    if begun and not file and (Path(begun) / "dataset.json").is_file():
+        values = stored(Path(begun), flags.pop("ct", None))
     values.update({k: v for k, v in flags.items() if v is not None})
     return validated(RenderConfig, values, "configuration")
+
+
+def stored(root: Path, cts: Sequence[str] | None) -> dict[str, Any]:
+    """Keys of the configuration that a dataset was begun with. cts: its CTs, needed where they are files."""
+    values: dict[str, Any] = dict(read_info(root)["configuration"])
+    patients = values["ct"]
+    if cts is None and any(p["source"] == "file" for p in patients):
+        raise UserError("give the CTs again with --ct, in the same order: a dataset does not hold their paths", "NO_CT")
+    if cts is not None and len(cts) != len(patients):
+        raise UserError(f"the dataset was begun with {len(patients)} CTs, and {len(cts)} are given", "NO_CT")
+    names = cts or [p["source"] for p in patients]
+    values["ct"] = [{"ct": ct, "alias": p["alias"], "region": p["region"]} for ct, p in zip(names, patients)]
+    return values
 
 
 def fingerprint(public: Mapping[str, Any]) -> str:

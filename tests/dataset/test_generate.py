@@ -141,6 +141,15 @@ def test_interrupted_and_resumed_it_has_the_same_bytes(data, ct, tmp_path):
     assert seen == sorted(seen)
 
 
+def test_a_dataset_knows_its_configuration_but_for_the_paths(data, ct):
+    assert configure(begun=data, ct=[str(ct)]) == configuration(ct)
+    assert configure(begun=data, ct=[str(ct)], spp=9).spp == 9
+    for given, words in [(None, "with --ct"), (["a", "b"], "1 CTs")]:
+        with pytest.raises(UserError, match=words):
+            configure(begun=data, ct=given)
+    assert configure(begun=data / "none", ct="sample").views == 8
+
+
 def test_another_ct_under_the_same_alias_is_refused(data, tmp_path):
     other = tube(tmp_path / "other.nii.gz", radius=8)
     (data / "p001" / "0000" / "deep_red.png").rename(tmp_path / "kept.png")
