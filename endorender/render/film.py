@@ -88,7 +88,7 @@ def radiance(
     )
     env, alias = environment or (np.zeros((1, 1, channels), np.float32), np.zeros((1, 3), np.float32))
     n = first.camera.width * first.camera.height
-    view = pack_view(first, prepared) if roulette is None else pack_view(first, prepared, roulette)
+    view = pack_view(first, prepared, roulette)
     fixed = [
         prepared.field,
         prepared.smooth,

@@ -76,9 +76,9 @@ def device() -> SimpleNamespace:
         """Density of `sample` per steradian."""
         p = 0.0
         ci = wi.dot(n)
-        if ci > 0.0:
+        if ci > 0.0 and wo.dot(n) > -ci:  # else the half vector is below the surface
             h = (wi + wo).normalized()
-            p = ndf(ti.max(h.dot(n), 0.0), alpha) / ((1.0 + lam(ci, alpha)) * 4.0 * ti.max(ci, 1e-6))
+            p = ndf(h.dot(n), alpha) / ((1.0 + lam(ci, alpha)) * 4.0 * ti.max(ci, 1e-6))
         return p
 
     @ti.func

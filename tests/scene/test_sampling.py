@@ -1,0 +1,162 @@
+"""Every sampler against its own density: chi-square, normalisation, mean cosine; the coat's energy and reciprocity."""
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from endorender.engine import ti
+from endorender.render import backend, rng
+from endorender.scene import phase_functions
+from endorender.scene import surface as coat_model
+
+N = 1_000_000
+CORNERS = np.array([0.0, 1 - 2.0**-24], np.float32)  # the ends of what the generator can give
+
+
+def uniforms(n, seed):
+    return np.random.default_rng(seed).random(n, np.float32)
+
+
+def on_device(function, *arrays):
+    """Apply a scalar Taichi function elementwise."""
+    backend.ensure()
+    out = np.empty_like(arrays[0])
+
+    if len(arrays) == 2:
+
+        @ti.kernel
+        def run(a: ti.types.ndarray(), b: ti.types.ndarray(), o: ti.types.ndarray()):
+            for i in range(o.shape[0]):
+                o[i] = function(a[i], b[i])
+
+    run(*map(np.ascontiguousarray, arrays), out)
+    return out
+
+
+def chi_square(counts, expected, tests):
+    """Whether counts fit expectations at α = 0.01 over a family of tests (Šidák); sparse bins are pooled."""
+    order = np.argsort(expected)
+    counts, expected = counts[order].astype(float), expected[order]
+    pooled = np.searchsorted(np.cumsum(expected), 5.0)
+    counts = np.append(counts[pooled + 1 :], counts[: pooled + 1].sum())
+    expected = np.append(expected[pooled + 1 :], expected[: pooled + 1].sum())
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    return statistic < chi2.isf(1 - (1 - 0.01) ** (1 / tests), len(counts) - 1)
+
+
+@pytest.mark.parametrize(("name", "case"), phase_functions.cases())
+def test_phase_functions(name, case):
+    model = phase_functions.build({"type": name, **case})
+    sample, pdf = model.device()
+    p = np.float32(model.parameter)
+    cos = on_device(sample, uniforms(N, 1), np.full(N, p))
+    assert np.isfinite(on_device(sample, CORNERS, np.full(2, p))).all()
+    assert np.abs(cos).max() <= 1
+    assert abs(cos.mean() - model.mean_cosine()) < 0.01
+    # The density over fine bins, by the midpoint rule on a grid that crowds where HG peaks.
+    edges = np.cos(np.linspace(np.pi, 0, 4001))
+    middle = (0.5 * (edges[1:] + edges[:-1])).astype(np.float32)
+    mass = 2 * np.pi * on_device(pdf, middle, np.full(len(middle), p)).astype(float) * np.diff(edges)
+    assert abs(mass.sum() - 1) < 1e-3
+    counts = np.histogram(cos, edges[::40])[0]
+    assert chi_square(counts, mass.reshape(100, 40).sum(1) * N, len(phase_functions.cases()))
+
+
+def coat(call, wi, other, alpha, ior=1.4):
+    """Value (call='eval', 'pdf') or direction (call='sample', other = two uniforms) of the coat around +z."""
+    backend.ensure()
+    device = coat_model.device()
+    out = np.empty((len(other), 3 if call == "sample" else 1), np.float32)
+    which = {"sample": 0, "pdf": 1, "eval": 2}[call]
+
+    @ti.kernel
+    def run(w: ti.math.vec3, a: float, eta: float, o: ti.types.ndarray(), r: ti.types.ndarray()):
+        for i in range(r.shape[0]):
+            n = ti.math.vec3(0, 0, 1)
+            if ti.static(which == 0):
+                d = device.sample(w, n, a, o[i, 0], o[i, 1])
+                for c in ti.static(range(3)):
+                    r[i, c] = d[c]
+            elif ti.static(which == 1):
+                r[i, 0] = device.pdf(w, ti.math.vec3(o[i, 0], o[i, 1], o[i, 2]), n, a)
+            else:
+                r[i, 0] = device.eval(w, ti.math.vec3(o[i, 0], o[i, 1], o[i, 2]), n, a, eta)
+
+    run(ti.math.vec3(*wi), alpha, ior, np.ascontiguousarray(other, np.float32), out)
+    return out
+
+
+def direction(theta, phi=0.3):
+    return np.array([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)])
+
+
+def sphere_grid(rows, cols):
+    """Midpoints (rows·cols, 3) of equal solid angles and that solid angle."""
+    z = 1 - (np.arange(rows) + 0.5) / rows * 2
+    phi = (np.arange(cols) + 0.5) / cols * 2 * np.pi - np.pi
+    zz, pp = np.meshgrid(z, phi, indexing="ij")
+    s = np.sqrt(1 - zz**2)
+    return np.stack([s * np.cos(pp), s * np.sin(pp), zz], -1).reshape(-1, 3), 4 * np.pi / (rows * cols)
+
+
+@pytest.mark.parametrize("theta", [0.1, 0.8, 1.4])
+@pytest.mark.parametrize("alpha", [0.2, 0.6])
+def test_coat_sampling(theta, alpha):
+    wi = direction(theta)
+    u = np.stack([uniforms(N, 2), uniforms(N, 3)], -1)
+    d = coat("sample", wi, u, alpha)
+    corners = coat("sample", wi, np.stack(np.meshgrid(CORNERS, CORNERS), -1).reshape(-1, 2), alpha)
+    assert np.isfinite(corners).all()
+    fine, cell = sphere_grid(40 * 24, 20 * 24)
+    density = coat("pdf", wi, fine, alpha)[:, 0].astype(float).reshape(40, 24, 20, 24).sum((1, 3)) * cell
+    assert abs(density.sum() - 1) < 2e-3
+    bins = (np.linspace(-1, 1, 41), np.linspace(-np.pi, np.pi, 21))
+    counts = np.histogram2d(-d[:, 2], np.arctan2(d[:, 1], d[:, 0]), bins)[0]
+    assert np.abs(counts / N - density).max() < 2e-3
+    # The chi-square takes 1e5 of them: at 1e6 the midpoint rule's own error would be what is tested.
+    some = d[: N // 10]
+    counts = np.histogram2d(-some[:, 2], np.arctan2(some[:, 1], some[:, 0]), bins)[0]
+    assert chi_square(counts.ravel(), density.ravel() * len(some), 6)
+
+
+@pytest.mark.parametrize("alpha", [0.06, 0.3, 1.0])
+def test_coat_keeps_energy_and_is_reciprocal(alpha):
+    fine, cell = sphere_grid(1200, 600)
+    up = fine[fine[:, 2] > 0]
+    for theta in (0.05, 0.7, 1.3):
+        total = coat("eval", direction(theta), up, alpha).astype(float).sum() * cell
+        assert 0 < total <= 1.01
+    a, b = direction(0.9, 0.2), direction(0.5, 2.5)
+    forth = coat("eval", a, b[None], alpha)[0, 0] / b[2]
+    back = coat("eval", b, a[None], alpha)[0, 0] / a[2]
+    assert forth == pytest.approx(back, rel=1e-3)
+
+
+def test_fresnel_at_normal_incidence():
+    """((n - 1) / (n + 1))², and total at grazing."""
+    device = coat_model.device()
+    out = on_device(device.fresnel, np.array([1.0, 1e-4], np.float32), np.full(2, 1.4, np.float32))
+    assert out[0] == pytest.approx((0.4 / 2.4) ** 2, rel=1e-4)
+    assert out[1] > 0.99
+
+
+def test_random_numbers_are_uniform_and_streams_are_uncorrelated():
+    backend.ensure()
+    out = np.empty((1000, 1000), np.float32)
+    start, rand = rng.start, rng.rand
+
+    @ti.kernel
+    def run(key: ti.u64, o: ti.types.ndarray()):
+        for i in range(o.shape[0]):
+            state = start(key, i, 0)
+            for j in range(o.shape[1]):
+                o[i, j] = rand(state)
+
+    run(rng.key(0, 0), out)
+    assert out.min() >= 0
+    assert out.max() < 1
+    assert chi_square(np.histogram(out, 100, (0, 1))[0], np.full(100, out.size / 100), 3)
+    pairs = np.histogram2d(out[:, :-1].ravel(), out[:, 1:].ravel(), 20, ((0, 1), (0, 1)))[0]
+    assert chi_square(pairs.ravel(), np.full(400, pairs.sum() / 400), 3)
+    neighbours = np.histogram2d(out[:-1].ravel(), out[1:].ravel(), 20, ((0, 1), (0, 1)))[0]
+    assert chi_square(neighbours.ravel(), np.full(400, neighbours.sum() / 400), 3)
