@@ -1,6 +1,8 @@
 """Light transport proved: against analytic solutions, against the oracle, and against itself."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,3 +189,30 @@ def test_wider_guides_and_falloff_change_the_light_as_defined():
         for mu in (0.0, 8.0)
     )
     assert beam[:, 0].mean() / bare[:, 0].mean() < 0.5 * beam[3:5, 5:7].mean() / bare[3:5, 5:7].mean()
+
+
+THREADS = """
+import hashlib, sys
+from endorender.render import geometry, init, radiance
+from tests.render.scenes import tube_scene
+init("cpu", threads=int(sys.argv[1]))
+scene = tube_scene(size=(24, 16))
+seen = geometry(scene)
+image = radiance([scene, scene.with_(tissue=scene.tissue.model_copy(update={"albedo": ((0.5, 0.4, 0.3),) * 4}))], 4, 1)
+digest = hashlib.sha256(seen.distance.tobytes() + seen.normal.tobytes())
+for one in image:
+    digest.update(one.mean.tobytes() + one.variance.tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_same_seed_same_bytes_for_one_and_two_threads():
+    root = Path(__file__).parents[2]
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", THREADS, threads], cwd=root, capture_output=True, text=True, check=True
+        ).stdout
+        for threads in "12"
+    ]
+    assert len(digests[0].strip()) == 64
+    assert digests[0] == digests[1]
