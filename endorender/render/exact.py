@@ -44,7 +44,7 @@ def refuse_inside(scene: Scene, prepared: Prepared) -> None:
 
 
 @kernels
-def _first_hit(dtype: str):  # type: ignore[no-untyped-def]
+def _first_hit(dtype: str):
     t = tracking.device("tissue", "interface", CELL["tissue"], dtype)
 
     @ti.kernel

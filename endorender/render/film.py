@@ -114,7 +114,7 @@ def radiance(
 
 
 @per_object
-def _cells(medium, tissue, surface, threshold):  # type: ignore[no-untyped-def]
+def _cells(medium, tissue, surface, threshold):
     return backend.resident(majorants(prepare(medium), tissue, surface, threshold))
 
 

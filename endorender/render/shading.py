@@ -4,6 +4,7 @@ Shared by both integrators. All in the grid frame; Spectrum is a vector of C cha
 """
 
 from types import SimpleNamespace
+from typing import Any
 
 from endorender.engine import ti
 from endorender.render.cache import kernels
@@ -39,7 +40,7 @@ Bounce = ti.types.struct(shiny=float, diffuse=float, density=float)
 
 
 @kernels
-def device(kind: str, surface: str, phase: type, channels: int) -> SimpleNamespace:
+def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespace:
     """Taichi functions and structs for one kind of medium, surface mode and phase function."""
     C = channels
     WALL, HYBRID = surface == "interface", surface == "hybrid"

@@ -4,6 +4,8 @@ One set of paths carries the throughput of several looks: C = 3 K channels for K
 in the colour of light only. Miller, Georgiev, Jarosz 2019 (null collisions); Veach 1995 (MIS, balance heuristic).
 """
 
+from typing import Any
+
 from endorender.engine import ti
 from endorender.render import rng as random
 from endorender.render import shading, tracking
@@ -14,7 +16,7 @@ from endorender.scene import surface as coat_model
 
 
 @kernels
-def tracer(kind: str, surface: str, cell: int, dtype: str, phase: type, camera: type, channels: int, groups: tuple):
+def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: Any, channels: int, groups: tuple):
     """The kernel for one choice of everything whose type, not value, it depends on.
 
     groups: which of "emitters" and "environment" the scene has.

@@ -4,6 +4,8 @@ Emitters are reached by next-event estimation alone, with ratio tracking (Novák
 that escape. Uses the same look-ups, wall and materials, none of the same tracking.
 """
 
+from typing import Any
+
 import numpy as np
 
 from endorender.engine import ti
@@ -21,7 +23,7 @@ vec3 = ti.math.vec3
 
 
 @kernels
-def _tracer(kind: str, surface: str, dtype: str, phase: type, camera: type, lit: bool):  # type: ignore[no-untyped-def]
+def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: bool):
     t = tracking.device(kind, surface, CELL[kind], dtype)
     shade = shading.device(kind, surface, phase, 3)
     coat = coat_model.device()
