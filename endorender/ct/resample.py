@@ -46,14 +46,14 @@ def isotropic(volume: Volume, spacing_mm: float | None = None) -> Volume:
 
 
 def _spline_along(hu: np.ndarray, axis: int, step: float) -> np.ndarray:
-    """Values at 0, step, 2 step ... along one axis; float32. Zero slope at both ends."""
+    """Values at 0, step, 2 step ... along one axis; float32. Not-a-knot ends."""
     from scipy.interpolate import make_interp_spline
 
     n = hu.shape[axis]
     at = np.arange(int(np.floor((n - 1) / step + 1e-6)) + 1) * step
     at = np.minimum(at, n - 1)
     # Interpolation is linear in the data: splining the unit vectors gives its matrix (new, n), once for all lines.
-    basis = make_interp_spline(np.arange(n), np.eye(n), k=min(3, n - 1), bc_type="clamped" if n > 3 else None)
+    basis = make_interp_spline(np.arange(n), np.eye(n), k=min(3, n - 1))
     matrix = basis(at)
     lines = np.moveaxis(hu, axis, 0).reshape(n, -1)
     out = np.empty((len(at), lines.shape[1]), np.float32)

@@ -239,7 +239,9 @@ def test_two_series_are_listed_and_chosen(tmp_path):
 
 def test_scouts_and_other_modalities_are_passed_over(tmp_path):
     made.series(tmp_path)
-    made.series(tmp_path, 1, prefix="scout", change=lambda ds, n: setattr(ds, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"]))
+    made.series(
+        tmp_path, 1, prefix="scout", change=lambda ds, n: setattr(ds, "ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    )
     made.series(tmp_path, 2, prefix="mr", change=lambda ds, n: setattr(ds, "Modality", "MR"))
     (tmp_path / "report.pdf").write_bytes(b"%PDF" * 99)
     volume = load(tmp_path)

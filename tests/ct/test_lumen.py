@@ -1,0 +1,192 @@
+"""Lumen and centreline on made hollows, on phantoms and on the shipped airway."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from endorender.ct import CTError, Volume, isotropic, lumen, open_ct, prepare, seal
+from endorender.ct.inspection import describe, preview
+
+
+def tube(radius: float = 8.0, pitch: float = 1.0, ends: bool = True) -> Volume:
+    """A straight tube of air along k in tissue, blurred over a voxel; 40 x 40 x 80 mm."""
+    shape = tuple(int(n / pitch) for n in (40, 40, 80))
+    x, y, z = (a * pitch for a in np.meshgrid(*map(np.arange, shape), indexing="ij"))
+    distance = np.hypot(x - 20, y - 20) - radius
+    if ends:
+        distance = np.maximum(distance, np.abs(z - 40) - 30)
+    hu = -1000 + 1040 * np.clip(0.5 + distance / pitch, 0, 1)
+    affine = np.diag([pitch, pitch, pitch, 1.0])
+    affine[:3, 3] = [-7, 5, 11]
+    return Volume(np.rint(hu).astype(np.int16), affine)
+
+
+def test_tube_has_its_volume_clearance_and_axis():
+    volume = tube()
+    found = lumen.find(volume)
+    assert found.threshold == -550
+    assert found.volume_ml == pytest.approx(np.pi * 8**2 * 60 / 1000, rel=0.07)  # voxels more than half air
+    path = lumen.centreline(volume, found)
+    middle = path.points[np.abs(path.points[:, 2] - 51) < 15]
+    assert np.abs(middle[:, :2] - [13, 25]).max() < 0.6
+    at_middle = path.clearance[np.abs(path.points[:, 2] - 51) < 15]
+    assert at_middle == pytest.approx(8, abs=0.8)
+    steps = np.linalg.norm(np.diff(path.points, axis=0), axis=1)
+    assert steps == pytest.approx(path.length / (len(path.points) - 1), rel=0.02)
+    assert 45 < path.length < 60
+
+
+def test_tube_that_is_cut_by_the_scan_is_a_lumen_and_the_cut_a_wall():
+    volume = tube(ends=False)
+    found = lumen.find(volume)
+    path = lumen.centreline(volume, found)
+    along = volume.to_voxel(path.points)[:, 2]
+    assert along.min() > 1
+    assert along.max() < 78
+
+
+def test_room_and_table_are_no_lumens():
+    volume = tube()
+    hu = volume.hu.copy()
+    hu[:, :7] = -1000  # the room along one side
+    hu[:, 1:3] = -100  # a shell of the table in it
+    found = lumen.find(Volume(hu, volume.affine))
+    assert len(found.candidates) == 1
+    assert found.volume_ml == pytest.approx(11.4, abs=0.2)
+
+
+def test_several_lumens_are_listed_and_chosen():
+    small, large = tube(5.0).hu, tube(9.0).hu
+    volume = Volume(np.concatenate([small, large], axis=0), np.eye(4))
+    first, second = lumen.find(volume), lumen.find(volume, region=2)
+    assert first.candidates == second.candidates
+    assert first.volume_ml > 2 * second.volume_ml
+    assert second.mask[:40].any()
+    assert not second.mask[40:].any()
+    with pytest.raises(CTError, match=r"no region 3; the lumens are 1: 1\d(\.\d)? ml, 2: 4(\.\d)? ml") as caught:
+        lumen.find(volume, region=3)
+    assert caught.value.code == "LUMEN"
+    label = np.zeros(volume.shape)
+    label[:40] = 1
+    labelled = lumen.find(volume, label=label)
+    assert np.array_equal(labelled.mask, second.mask)
+
+
+@pytest.mark.parametrize("value", [40, -200])
+def test_no_air_no_lumen(value):
+    with pytest.raises(CTError, match="no air-filled lumen") as caught:
+        lumen.find(Volume(np.full((30, 30, 30), value, np.int16), np.eye(4)))
+    assert caught.value.code == "LUMEN"
+
+
+def test_too_narrow():
+    with pytest.raises(CTError) as caught:
+        lumen.find(tube(2.4))
+    assert caught.value.code == "LUMEN"
+
+
+def test_label_of_another_scan():
+    with pytest.raises(CTError, match="label mask"):
+        lumen.find(tube(), label=np.ones((3, 3, 3)))
+
+
+def test_leaking_tube_is_found_below_the_leak_and_sealed():
+    """A tube in lung with a wall thinner than a voxel over part of its way, as bronchi have."""
+    volume = tube(8.0)
+    rng = np.random.default_rng(0)
+    x, y, z = np.meshgrid(*map(np.arange, volume.shape), indexing="ij")
+    distance = np.hypot(x - 20, y - 20) - 8.0
+    lung = (distance > 3) & (np.abs(x - 20) < 17) & (np.abs(y - 20) < 17) & (z > 30) & (z < 75)
+    thin = (np.abs(distance) < 3) & (distance > 0.5) & (z > 55) & (z < 60)
+    hu = volume.hu.astype(float)
+    hu[lung | thin] = -860
+    hu += rng.normal(0, 12, hu.shape)
+    leaky = Volume(np.rint(hu).astype(np.int16), volume.affine)
+    found = lumen.find(leaky)
+    assert -925 <= found.threshold < -860
+    assert found.volume_ml == pytest.approx(11.4, abs=1)
+    closed, sealed = seal(leaky, found)
+    assert sealed.threshold == -550
+    assert sealed.volume_ml == pytest.approx(11.4, abs=0.6)
+    assert closed.meta["sealed_ml"] == pytest.approx((lung | thin).sum() / 1000, rel=0.2)
+    labels, count = ndimage.label(closed.hu < -550)
+    assert count == 1
+    assert np.array_equal(labels > 0, sealed.mask)
+    # Nothing of the lumen's own air was touched.
+    assert np.array_equal(closed.hu[found.mask], leaky.hu[found.mask])
+
+
+@pytest.fixture(scope="module")
+def airway():
+    raw = open_ct("sample")
+    return raw, *prepare(raw)
+
+
+def test_airway_leads_from_the_trachea_into_a_bronchus(airway):
+    _, volume, found, path = airway
+    assert volume.spacing == pytest.approx([0.703125] * 3)
+    assert found.threshold == -550
+    start, end = path.points[0], path.points[-1]
+    assert start[2] > end[2] + 60  # head to feet
+    assert path.clearance[: len(path.points) // 3].mean() > path.clearance[-len(path.points) // 3 :].mean()
+    assert 120 < path.length < 260
+    assert path.clearance.min() > 2
+    # Adult tracheas measure 10 to 27 mm across (Breatnach et al. 1984, AJR 142(5)).
+    assert 10 < 2 * path.clearance[15:60].max() < 27
+
+
+def test_airway_is_closed_at_its_threshold(airway):
+    _, volume, found, _ = airway
+    labels, _ = ndimage.label(volume.hu < found.threshold)
+    own = labels[found.mask][0]
+    assert np.array_equal(labels == own, found.mask)
+    # The scan cuts the trachea at its top and a 2 mm bronchus at the bottom, and nothing else.
+    edges = found.mask.copy()
+    edges[1:-1, 1:-1, 1:-1] = False
+    cut = np.argwhere(edges)[:, 2]
+    assert set(cut) <= {0, volume.shape[2] - 1}
+    assert (cut == 0).sum() * 0.703**2 < 8  # mm²
+
+
+def test_airway_without_sealing_stops_short_of_the_lung(airway):
+    raw, _, sealed, _ = airway
+    found = lumen.find(isotropic(raw))
+    assert -925 <= found.threshold < -850
+    assert found.volume_ml < sealed.volume_ml < 2 * found.volume_ml
+
+
+def test_sample_carries_no_more_than_hu_and_place(airway):
+    raw = airway[0]
+    assert raw.hu.dtype == np.int16
+    assert raw.hu.min() == -1024
+    assert raw.warnings == ()
+    assert raw.spacing == pytest.approx([0.703125, 0.703125, 2.5])
+
+
+def test_clearance_bounds_the_distance_to_the_wall(airway):
+    """No iso-crossing lies nearer than clearance minus a voxel, along random directions."""
+    _, volume, found, path = airway
+    rng = np.random.default_rng(0)
+    for index in rng.integers(5, len(path.points) - 5, 40):
+        direction = rng.normal(size=3)
+        direction /= np.linalg.norm(direction)
+        free = path.clearance[index] - 0.7
+        along = path.points[index] + np.linspace(0, max(free, 0), 30)[:, None] * direction
+        assert lumen.sample(volume, volume.hu.astype(np.float32), along).max() < found.threshold
+
+
+def test_facts_and_picture(airway, tmp_path):
+    _, volume, found, path = airway
+    facts = describe(volume, found, path)
+    assert facts["size"] == list(volume.shape)
+    assert facts["path_mm"] == pytest.approx(path.length, abs=0.1)
+    assert facts["narrowest_radius_mm"] == pytest.approx(path.clearance.min(), abs=0.1)
+    assert facts["lumens_ml"]
+    preview(volume, found, path, tmp_path / "a.png")
+    from PIL import Image
+
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size[0] > 1000
+        assert len(image.convert("RGB").getcolors(2**24)) > 200
