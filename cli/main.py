@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
         except ValueError as error:
             if not _is_user_error(error):
                 raise
-            fail(str(error), 2)
+            fail(str(error), INTERRUPTED if getattr(error, "code", "") == "STOPPED" else 2)
         sys.exit(result if isinstance(result, int) else 0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,7 +34,9 @@ def write(path: Path, channels: Mapping[str, np.ndarray], header: Mapping[str, A
     try:
         OpenEXR.File(attributes, packed).write(str(path))
     except RuntimeError as error:
-        raise OSError(str(error)) from None
+        # OpenEXR tells the system's reason in words only.
+        codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.ENOENT)
+        raise OSError(next((c for c in codes if os.strerror(c) in str(error)), errno.EIO), str(error)) from None
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Attribute]]:

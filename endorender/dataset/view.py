@@ -74,7 +74,7 @@ class Shot:
 
 def render_view(view: View, writer: Writer, names: Sequence[str], report: Callable[[float], None]) -> None:
     """Render and write the named variations. report: gets the number of frames done since the last row."""
-    from endorender.render.exact import geometry
+    from endorender.render import geometry
 
     report(0)
     scenes, parameters = {}, {}
@@ -101,10 +101,7 @@ def _shots(
     names: Sequence[str],
     report: Callable[[float], None],
 ) -> Iterator[Shot]:
-    from endorender.render.oidn import denoise
-    from endorender.render.exact import geometry
-    from endorender.render.film import radiance
-    from endorender.render.plain import synthetic
+    from endorender.render import denoise, geometry, radiance, synthetic
 
     config = view.config
     for v in config.columns:
@@ -133,7 +130,7 @@ def _scaled(report: Callable[[float], None], count: int, done: float) -> None:
 
 def groups(scenes: dict[str, Scene]) -> list[tuple[str, ...]]:
     """Names of the scenes, gathered so that each group may be traced by one set of paths."""
-    from endorender.render.film import shareable
+    from endorender.render import shareable
 
     found: list[list[str]] = []
     for name, scene in scenes.items():

@@ -165,10 +165,11 @@ def disk_errors(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(f"no room left to write {root}: free some and repeat with --resume", "DISK_FULL") from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise UserError(f"{root} cannot be written: {error.strerror}", "NOT_WRITABLE") from None
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EIO):
+            reason = os.strerror(error.errno)
+            raise UserError(f"{root} cannot be written: {reason}; choose another --out", "NOT_WRITABLE") from None
         raise
 
 

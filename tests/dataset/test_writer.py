@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import resource
 import subprocess
 import sys
 import time
@@ -163,6 +164,23 @@ def test_a_mistake_before_the_first_frame_leaves_nothing(tmp_path):
         assert (tmp_path / "data").is_dir()
         raise UserError("no such CT")
     assert not (tmp_path / "data").exists()
+
+
+def test_a_full_disk_is_said_in_one_line_and_costs_no_finished_frame(whole, tmp_path):
+    root, soft_hard = tmp_path / "data", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, soft_hard[1]))  # the manifest will not fit
+    try:
+        assert "--resume" in refusal("DISK_FULL", root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft_hard)
+    assert 0 < len(open_dataset(root).frames) < 60
+    make(root, resume=True)
+    assert contents(root) == contents(whole)
+
+
+def test_a_place_that_cannot_be_written_is_said_in_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refusal("NOT_WRITABLE", tmp_path / "file" / "data")
 
 
 def test_a_second_writer_is_refused_and_a_dead_one_is_not(tmp_path):
