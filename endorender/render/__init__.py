@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from endorender.render.backend import init
-    from endorender.render.oidn import denoise
     from endorender.render.exact import Geometry, geometry
     from endorender.render.film import Radiance, radiance, shareable
+    from endorender.render.oidn import denoise
     from endorender.render.plain import synthetic
 
 _HOME = {

@@ -12,8 +12,8 @@ from endorender.engine import ti
 from endorender.render import backend, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
-from endorender.render.medium import CELL, majorants, prepare
 from endorender.render.film import Radiance
+from endorender.render.medium import CELL, majorants, prepare
 from endorender.render.rng import rand
 from endorender.render.view import pack_emitters, pack_environment, pack_table, pack_view
 from endorender.scene import surface as coat_model
