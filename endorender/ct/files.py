@@ -82,7 +82,7 @@ def parse(opener: Opener, pixels: bool) -> Any:
             dataset = pydicom.dcmread(file, force=bare, stop_before_pixels=not pixels)
             if "TransferSyntaxUID" not in dataset.file_meta:
                 implicit = dataset.original_encoding[0]
-                dataset.file_meta.TransferSyntaxUID = IMPLICIT if implicit else EXPLICIT
+                dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(IMPLICIT if implicit else EXPLICIT)
             return dataset
         except CTError:
             raise

@@ -23,6 +23,11 @@ def lumens(people):
     return {seed: find(volume) for seed, volume in people.items()}
 
 
+@pytest.fixture(scope="module")
+def ways(people, lumens):
+    return {seed: centreline(people[seed], lumens[seed]) for seed in people}
+
+
 def test_same_seed_same_bytes(people):
     again = phantoms.colon(2)
     assert hashlib.sha256(again.hu.tobytes()).digest() == hashlib.sha256(people[2].hu.tobytes()).digest()
@@ -51,9 +56,8 @@ def test_lumen_is_one_closed_hollow(people, lumens):
             assert span.stop <= size - 2
 
 
-def test_dimensions_are_those_of_a_colon(people, lumens):
-    for seed, volume in people.items():
-        path = centreline(volume, lumens[seed])
+def test_dimensions_are_those_of_a_colon(lumens, ways):
+    for seed, path in ways.items():
         assert 150 < path.length < 300
         assert 6 < np.median(path.clearance) < 20  # between folds the calibre is 29 to 46 mm; folds narrow it
         assert path.clearance.min() > 2.5
@@ -61,7 +65,7 @@ def test_dimensions_are_those_of_a_colon(people, lumens):
         assert 22 < calibre < 48
 
 
-def test_two_seeds_look_like_two_people(people, lumens):
+def test_two_seeds_look_like_two_people(people, lumens, ways):
     drawn = [phantoms.draw(np.random.default_rng([seed, 0xC0107])) for seed in people]
     for field in ("radius", "fold_spacing", "fold_height", "wall", "taenia", "length"):
         assert len({getattr(person, field) for person in drawn}) == len(drawn)
@@ -70,20 +74,18 @@ def test_two_seeds_look_like_two_people(people, lumens):
     volumes = sorted(lumen.volume_ml for lumen in lumens.values())
     assert volumes[1] > 1.05 * volumes[0]
     # Not one shape scaled: the direction of the way differs point by point.
-    ways = [centreline(people[s], lumens[s]).points for s in people]
-    ways = [way[np.linspace(0, len(way) - 1, 60).astype(int)] for way in ways]
+    curves = [way.points[np.linspace(0, len(way.points) - 1, 60).astype(int)] for way in ways.values()]
     for a in range(3):
         for b in range(a):
-            p, q = (w - w.mean(axis=0) for w in (ways[a], ways[b]))
+            p, q = (w - w.mean(axis=0) for w in (curves[a], curves[b]))
             u, _, vt = np.linalg.svd(p.T @ q)
             residual = np.linalg.norm(p @ (u @ vt) - q, axis=1).mean()
             assert residual > 5
 
 
-def test_folds_stand_in_the_lumen(people, lumens):
+def test_folds_stand_in_the_lumen(people, lumens, ways):
     """The section along the way opens and closes by folds every 1 to 3 cm."""
-    volume, lumen = people[0], lumens[0]
-    path = centreline(volume, lumen)
+    volume, lumen, path = people[0], lumens[0], ways[0]
     inside = np.argwhere(lumen.mask)
     world = volume.to_world(inside.astype(float))
     _, nearest = cKDTree(path.points).query(world)
