@@ -205,8 +205,9 @@ def convergence(section: Section) -> Figure:
     _axes(right, "step", "validation abs_rel (median)")
     for arm, colour in zip(section.arms, COLOURS):
         for number, evaluation in enumerate(arm.evaluations):
-            step = np.array([int(row["step"]) for row in evaluation.log])
-            loss = np.array([float(row["loss"]) for row in evaluation.log])
+            trained = [row for row in evaluation.log if row["loss"]]
+            step = np.array([int(row["step"]) for row in trained])
+            loss = np.array([float(row["loss"]) for row in trained])
             window = min(20, len(loss))
             smooth = np.convolve(loss, np.ones(window) / window, "valid")
             left.plot(step, loss, color=colour, linewidth=0.5, alpha=0.25)

@@ -293,6 +293,9 @@ class _Keeper(lightning.Callback):
         self.signal: int | None = None
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
+        if self.val is not None and self.first == 0:  # where fine-tuning begins
+            found = validate(module.network, self.val, self.config.batch)
+            self.lines.append(",".join(["0", "", "", *map(repr, found.values())]))
         if threading.current_thread() is threading.main_thread():
             # Lightning restores the process's own handlers at its teardown, which these replace after it.
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -308,7 +311,7 @@ class _Keeper(lightning.Callback):
         row = [str(done), repr(loss), repr(config.rate(done - 1))]
         due = config.validate_every and done % config.validate_every == 0
         if self.val is not None and (last or due):
-            row += [repr(value) for value in validate(module.network, self.val, config.batch).values()]
+            row += map(repr, validate(module.network, self.val, config.batch).values())
         else:
             row += [""] * len(self.names)
         self.lines.append(",".join(row))

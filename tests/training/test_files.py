@@ -1,6 +1,8 @@
 """Whole files, and outputs that tell no patient's secrets."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -54,3 +56,23 @@ def test_seeds_and_fingerprints_depend_on_every_part():
 
 def test_versions_name_what_matters():
     assert {"python", "machine", "endorender", "torch", "numpy"} <= set(versions())
+
+
+def test_without_the_extra_the_way_out_is_named_and_reports_still_work():
+    code = """
+import sys
+for name in ("lightning", "torchmetrics", "safetensors"):
+    sys.modules[name] = None
+from endorender.errors import UserError
+import training.config, training.report
+for module in ("trainer", "evaluate", "metrics", "checkpoint"):
+    try:
+        __import__(f"training.{module}")
+    except UserError as error:
+        assert error.code == "MISSING_EXTRA", error.code
+        assert "pip install 'endorender[train]'" in str(error), error
+    else:
+        raise AssertionError(module)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
