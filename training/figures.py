@@ -27,7 +27,7 @@ LEGEND: dict[str, Any] = {"loc": "outside lower center", "fontsize": 8, "frameon
 INVALID = "#c8c8c8"
 
 
-def png(figure: Figure, dpi: int = 144) -> bytes:
+def png(figure: Figure, dpi: int = 130) -> bytes:
     """The figure as a PNG file, without a date or a program in it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
