@@ -84,25 +84,33 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
 
 def _inside(volume: Volume, labels: np.ndarray, n: int, box: tuple[slice, ...]) -> bool:
     """Whether a piece of air is a hollow of the body that admits a scope: not the room, nor a gap in the table."""
-    from scipy import ndimage
-
     margin = np.ceil(5.0 / volume.spacing).astype(int)
     wide = tuple(slice(max(0, s.start - m), min(size, s.stop + m)) for s, m, size in zip(box, margin, volume.shape))
     piece = labels[wide] == n
-    # The room touches the sides of the scan with much of its surface; a lumen is at most cut across.
-    faces = sum(
-        int(piece.take(end, axis).sum())
-        for axis in range(3)
-        for end, at_edge in ((0, wide[axis].start == 0), (-1, wide[axis].stop == volume.shape[axis]))
-        if at_edge
-    )
-    surface = int((piece & ~ndimage.binary_erosion(piece)).sum())
-    if faces > 0.3 * surface:
+    if _is_room(piece, [(w.start == 0, w.stop == size) for w, size in zip(wide, volume.shape)]):
         return False
     shell = volume.hu[wide][widened(piece, 4.0, volume.spacing) & ~widened(piece, 1.5, volume.spacing)]
     if shell.size == 0 or (shell > -300).mean() < 0.2:
         return False
     return not widened(~piece, SCOPE_MM, volume.spacing).all()
+
+
+def _is_room(piece: np.ndarray, at_end: list[tuple[bool, bool]]) -> bool:
+    """Whether air surrounds the patient: it fills an edge of the scan, or lies on its faces with much of its surface.
+
+    piece: bool, as large as the scan wherever it reaches its ends. A lumen is at most cut across by a face.
+    """
+    from scipy import ndimage
+
+    faces = [(axis, end) for axis in range(3) for end in (0, -1) if at_end[axis][end]]
+    for n, (axis, end) in enumerate(faces):
+        for other, other_end in faces[n + 1 :]:
+            if other != axis and piece.take(end, axis).take(other_end, other - 1).mean() > 0.25:
+                return True
+    touching = sum(int(piece.take(end, axis).sum()) for axis, end in faces)
+    if not touching:
+        return False
+    return touching > 0.3 * int((piece & ~ndimage.binary_erosion(piece)).sum())
 
 
 def _grown(volume: Volume, hu: np.ndarray, seed: np.ndarray, number: int, volumes: tuple[float, ...]) -> Lumen:

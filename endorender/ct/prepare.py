@@ -12,12 +12,13 @@ from endorender.ct.lumen import Lumen, Path
 from endorender.ct.resample import isotropic
 from endorender.ct.volume import Volume
 
+MARGIN_MM = 25.0  # of tissue kept around the lumen; light that entered deeper does not come back
 FILL_HU = 0  # what stands in for air behind the wall: soft tissue (our choice)
 APART_MM = 4.0  # air farther than this from the lumen belongs to something else
 
 
 class Prepared(NamedTuple):
-    """volume: isotropic and sealed. lumen, path: on its grid."""
+    """volume: isotropic, sealed, cropped. lumen, path: on its grid."""
 
     volume: Volume
     lumen: Lumen
@@ -25,7 +26,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(volume: Volume, region: int | None = None, label: np.ndarray | None = None) -> Prepared:
-    """`isotropic`, `lumen.find`, `seal` and `lumen.centreline` in a row.
+    """`isotropic`, `lumen.find`, `seal`, `crop` and `lumen.centreline` in a row.
 
     region, label: as for `lumen.find`; label is on the grid of the volume that is given.
     Raises CTError LUMEN or NO_PATH.
@@ -38,8 +39,21 @@ def prepare(volume: Volume, region: int | None = None, label: np.ndarray | None 
         at *= (grid.spacing / volume.spacing).astype(np.float32)[:, None]
         label = ndimage.map_coordinates((label > 0).astype(np.uint8), at, order=0, mode="nearest").reshape(grid.shape)
     found = hollow.find(grid, region, label)
-    sealed, found = seal(grid, found)
-    return Prepared(sealed, found, hollow.centreline(sealed, found))
+    grid, found = crop(*seal(grid, found))
+    return Prepared(grid, found, hollow.centreline(grid, found))
+
+
+def crop(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
+    """The box of the lumen with 25 mm around it, where that is less than half of the scan; else all of it."""
+    box = hollow.around(volume, lumen.mask, MARGIN_MM)
+    if np.prod([float(s.stop - s.start) for s in box]) > 0.5 * volume.hu.size:
+        return volume, lumen
+    affine = volume.affine.copy()
+    affine[:3, 3] = volume.to_world(np.array([float(s.start) for s in box]))
+    meta = {**volume.meta, "cropped_from": list(volume.shape)}
+    cut = dataclasses.replace(volume, hu=np.ascontiguousarray(volume.hu[box]), affine=affine, meta=meta)
+    mask, clearance = np.ascontiguousarray(lumen.mask[box]), np.ascontiguousarray(lumen.clearance[box])
+    return cut, dataclasses.replace(lumen, mask=mask, clearance=clearance)
 
 
 def seal(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
@@ -65,14 +79,16 @@ def seal(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
     # Noise in the lung makes many small ridges; a little blur leaves those of the walls.
     ridges = ndimage.gaussian_filter(part.astype(np.float32), 0.5 / float(volume.spacing.min()))
     mine = watershed(ridges, markers, mask=air & (close | rim)) == 1
-    keep = np.zeros(volume.shape, bool)
-    keep[box] = mine
-    other = (volume.hu < hollow.WALL_HU) & ~keep
+    other = volume.hu < hollow.WALL_HU
+    other[box] &= ~mine
+    hu = volume.hu.copy()
+    hu[other] = FILL_HU
     # Half a voxel of blur on the filling, outside the lumen's own air, rounds the steps of its border.
-    soft = ndimage.gaussian_filter(other.astype(np.float32), 0.6)
-    weight = np.where(other, 1.0, np.where(volume.hu < lumen.threshold, 0.0, soft)).astype(np.float32)
-    hu = volume.hu + weight * np.maximum(FILL_HU - volume.hu.astype(np.float32), 0)
-    hu = np.rint(hu).astype(np.int16) if volume.hu.dtype == np.int16 else hu
+    soft = ndimage.gaussian_filter(other[box].astype(np.float32), 0.6)
+    soft[other[box] | (part < lumen.threshold)] = 0
+    blended = part + soft * np.maximum(FILL_HU - part.astype(np.float32), 0)
+    blended = np.rint(blended).astype(np.int16) if hu.dtype == np.int16 else blended
+    hu[box] = np.where(soft > 0, blended, hu[box])
     voxel_ml = float(np.abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
     meta = {**volume.meta, "sealed_ml": round(float(other.sum()) * voxel_ml, 1)}
     sealed = dataclasses.replace(volume, hu=hu, meta=meta)

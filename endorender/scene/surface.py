@@ -92,6 +92,4 @@ def device() -> SimpleNamespace:
             f = fresnel(ti.max(wi.dot(h), 0.0), ior) * ndf(h.dot(n), alpha) * g2 / (4.0 * ti.max(ci, 1e-6))
         return f
 
-    return SimpleNamespace(
-        fresnel=fresnel, to_world=to_world, to_local=to_local, sample=sample, pdf=pdf, eval=evaluate
-    )
+    return SimpleNamespace(fresnel=fresnel, to_world=to_world, to_local=to_local, sample=sample, pdf=pdf, eval=evaluate)

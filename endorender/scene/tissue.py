@@ -24,9 +24,7 @@ class Tissue(Model):
     the wall are lifted to `wall_hu`, so that the scanner's blur between air and tissue does not render as fog.
     """
 
-    hu: tuple[float, ...] = Field(
-        (-800.0, -300.0, 150.0, 500.0), min_length=1, description="control points, HU"
-    )
+    hu: tuple[float, ...] = Field((-800.0, -300.0, 150.0, 500.0), min_length=1, description="control points, HU")
     sigma_t: tuple[float, ...] = Field((0.0, 3.0, 3.0, 3.0), description="extinction, mm⁻¹")
     albedo: tuple[RGB, ...] = Field(
         ((0.955, 0.9, 0.77),) * 3 + ((0.93, 0.9, 0.82),), description="single-scattering, linear RGB"
