@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from endorender.ct import load, open_ct
+from endorender.ct import load, open_ct, prepare
 from endorender.ct.samples import make_airway
 
 
@@ -49,6 +49,12 @@ def test_dicom_nifti_and_crop_agree(tmp_path):
     box = tuple(slice(round(a), round(b) + 1) for a, b in zip(first, last))
     assert first == pytest.approx(np.rint(first), abs=1e-4)
     assert np.array_equal(nifti.hu[box], crop.hu)
+
+    # In the whole scan, with room, table, stomach and colon, the airway is found as in the crop.
+    whole, shipped = prepare(dicom), prepare(crop)
+    assert whole.lumen.candidates[0] == pytest.approx(shipped.lumen.candidates[0], rel=0.02)
+    assert whole.lumen.volume_ml == pytest.approx(shipped.lumen.volume_ml, rel=0.05)
+    assert whole.path.points[0] == pytest.approx(shipped.path.points[0], abs=3)
 
 
 @pytest.mark.slow

@@ -57,6 +57,33 @@ def test_room_and_table_are_no_lumens():
     assert found.volume_ml == pytest.approx(11.4, abs=0.2)
 
 
+def test_room_all_around_a_patient_is_no_lumen():
+    body = tube().hu
+    hu = np.full((80, 80, 80), -1000, np.int16) + np.random.default_rng(0).normal(0, 20, (80, 80, 80)).astype(np.int16)
+    hu[20:60, 20:60] = body
+    found = lumen.find(Volume(hu, np.eye(4)))
+    assert len(found.candidates) == 1
+    assert found.volume_ml == pytest.approx(11.4, abs=0.2)
+
+
+def test_a_large_scan_is_cropped_around_its_lumen():
+    volume = tube()
+    hu = np.pad(volume.hu, ((60, 60), (70, 40), (0, 0)), constant_values=30)
+    affine = volume.affine.copy()
+    affine[:3, 3] -= [60, 70, 0]
+    ready = prepare(Volume(hu, affine))
+    assert ready.volume.meta["cropped_from"] == [160, 150, 80]
+    assert ready.volume.shape == (15 + 50, 15 + 50, 80)
+    alone = prepare(volume)
+    assert "cropped_from" not in alone.volume.meta
+    assert ready.path.points == pytest.approx(alone.path.points)
+    at = alone.path.points[10:-10]
+    assert lumen.sample(ready.volume, ready.volume.hu.astype(float), at) == pytest.approx(-1000)
+    assert lumen.sample(ready.volume, ready.lumen.clearance, at) == pytest.approx(
+        alone.path.clearance[10:-10], abs=1e-4
+    )
+
+
 def test_several_lumens_are_listed_and_chosen():
     small, large = tube(5.0).hu, tube(9.0).hu
     volume = Volume(np.concatenate([small, large], axis=0), np.eye(4))
