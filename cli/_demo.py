@@ -75,7 +75,10 @@ def _render(out: Path, name: str, resume: bool, stage: Stage, **values: Any) -> 
 
 
 def _train(out: Path, size: Size, resume: bool, stage: Stage, plain: Path, cinematic: Path) -> dict[str, Path]:
-    """Plain training, then fine-tuning on the four looks: the last layer, and everything."""
+    """Plain training, then the same further steps on plain images (the baseline) and on the four looks.
+
+    Without those further steps the baseline would be judged after less training than the others.
+    """
     from training.trainer import train
 
     def run(name: str, data: Path, start: Path | None, **values: Any) -> Path:
@@ -83,9 +86,10 @@ def _train(out: Path, size: Size, resume: bool, stage: Stage, plain: Path, cinem
             return train(values, out / "runs" / name, data, start, resume, progress, say=lambda text: None)
 
     base = run("plain", plain, None, variations=["synthetic"], steps=size.steps)
+    more = {"steps": size.fine_tuning_steps, "learning_rate": 5e-4}
     tuned: dict[str, Any] = {"variations": LOOKS, "steps": size.fine_tuning_steps}
     return {
-        "plain images only": base,
+        "plain images only": run("plain-further", plain, base, variations=["synthetic"], **more),
         "last layer fine-tuned": run("last-layer", cinematic, base, fine_tune="last-layer", **tuned),
         "all layers fine-tuned": run("full", cinematic, base, learning_rate=5e-4, **tuned),
     }

@@ -24,7 +24,7 @@ def test_the_whole_road_and_again(tmp_path):
     cinematic = open_dataset(tmp_path / "cinematic")
     assert cinematic.info["splits"] == {"train": ["p001"], "val": ["p002"], "test": ["p003"]}
     for data, patient in (("cinematic", "p003"), ("airway", "airway")):
-        for run in ("plain", "last-layer", "full"):
+        for run in ("plain-further", "last-layer", "full"):
             summary = json.loads((tmp_path / "evaluations" / data / run / "summary.json").read_text())
             assert summary["data"]["patients"] == [patient]
             assert summary["data"]["seen_in_training"] == []
