@@ -3,10 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import click
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Ctrl-C that is not lost. Gives a function that raises KeyboardInterrupt if it was pressed before.
+
+    Taichi 1.7.4 swallows whatever is raised while it reads a kernel's source (bare `except:`), Ctrl-C too.
+    """
+    asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    def stop_if_asked() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield stop_if_asked
+        return
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop_if_asked
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager
@@ -32,10 +61,12 @@ def bar(title: str) -> Iterator[Callable[[float, int, str], None]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
+    hidden = not console.is_terminal
+    with interruptible() as stop_if_asked, Progress(*columns, console=console, disable=hidden) as shown:
         task = shown.add_task(title, total=None, text="")
 
         def progress(done: float, total: int, text: str) -> None:
+            stop_if_asked()
             shown.update(task, completed=done, total=total, text=text)
 
         yield progress

@@ -1,5 +1,6 @@
 """The command line: quick to answer, one line for a mistake, and the right exit code."""
 
+import contextlib
 import json
 import os
 import re
@@ -172,5 +173,15 @@ def test_runs_beside_foreign_packages_of_the_same_names(strangers, how):
     assert done.stdout.startswith("endorender ")
 
 
-def test_sigint_is_the_signal_behind_130():
-    assert 128 + signal.SIGINT == 130
+def test_ctrl_c_is_not_lost_where_a_library_swallows_it(tmp_path, monkeypatch):
+    def swallowing(config, out, resume, only, progress):
+        progress(0, 2, "")
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        progress(1, 2, "")
+        pytest.fail("went on")
+
+    monkeypatch.setattr("endorender.dataset.generate", swallowing)
+    assert run("render", "--ct", "sample", "--out", tmp_path / "data").exit_code == 128 + signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
