@@ -56,10 +56,10 @@ def _first_line(cls: type) -> str:
 def _parameters(cls: Any) -> list[str]:
     """`fov = 100.0  full horizontal angle, degrees`."""
     if hasattr(cls, "model_fields"):
-        fields = cls.model_fields.items()
         return [
-            f"{n} = {_short(f.get_default(call_default_factory=True))}  {f.description or ''}".rstrip()
-            for n, f in fields
+            f"{n}{'' if f.is_required() else ' = ' + _short(f.get_default(call_default_factory=True))}"
+            f"  {f.description or ''}".rstrip()
+            for n, f in cls.model_fields.items()
         ]
     signature = inspect.signature(cls).parameters.values()
     return [f"{p.name} = {_short(p.default)}" if p.default is not p.empty else p.name for p in signature]

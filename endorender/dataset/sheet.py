@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 WIDEST = 200  # px of a picture on the sheet
-TALLEST = 60_000  # px of the sheet; beyond it views are left out evenly, and the sheet says so
+TALLEST = 8_000  # px of the sheet; beyond it views are left out evenly and the sheet says so; index.html has all
 GAP, HEAD, SIDE = 6, 26, 86
 PAPER, INK, INVALID = (255, 255, 255), (40, 40, 40), (70, 70, 70)
 

@@ -25,24 +25,23 @@ def device() -> SimpleNamespace:
         return 0.5 * (r_par * r_par + r_per * r_per)
 
     @ti.func
-    def to_world(n, v):
-        """v given around +z -> the same around unit n (Duff et al. 2017)."""
+    def frame(n):
+        """Columns t, b, n: right-handed axes around unit n (Duff et al. 2017)."""
         s = ti.select(n.z < 0.0, -1.0, 1.0)
         a = -1.0 / (s + n.z)
         b = n.x * n.y * a
         t = vec3(1.0 + s * n.x * n.x * a, s * b, -s * n.x)
-        bt = vec3(b, s + n.y * n.y * a, -n.y)
-        return v.x * t + v.y * bt + v.z * n
+        return ti.Matrix.cols([t, vec3(b, s + n.y * n.y * a, -n.y), n])
+
+    @ti.func
+    def to_world(n, v):
+        """v given around +z -> the same around unit n."""
+        return frame(n) @ v
 
     @ti.func
     def to_local(n, w):
         """Inverse of `to_world`."""
-        s = ti.select(n.z < 0.0, -1.0, 1.0)
-        a = -1.0 / (s + n.z)
-        b = n.x * n.y * a
-        t = vec3(1.0 + s * n.x * n.x * a, s * b, -s * n.x)
-        bt = vec3(b, s + n.y * n.y * a, -n.y)
-        return vec3(w.dot(t), w.dot(bt), w.dot(n))
+        return frame(n).transpose() @ w
 
     @ti.func
     def lam(cos, alpha):

@@ -164,7 +164,7 @@ def strangers(tmp_path):
 def test_runs_beside_foreign_packages_of_the_same_names(strangers, how):
     script = Path(sys.executable).with_name("endorender")
     if how == "script" and not script.exists():
-        pytest.skip("endorender is not installed in this environment")
+        pytest.skip("the script exists where endorender is installed, as by `make test` and in CI")
     command = [str(script)] if how == "script" else [sys.executable, "-m", "endorender"]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     for args in (["list", "model"], ["--version"]):
