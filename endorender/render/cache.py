@@ -12,7 +12,7 @@ _kernels: list[Any] = []
 
 
 def per_object(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Memoise f(object, *hashable) for as long as the object lives, four results an object."""
+    """Memoise f(object, *hashable) for as long as the object lives, sixteen results an object."""
     memory: WeakKeyDictionary = WeakKeyDictionary()
     _per_object.append(memory)
 
@@ -20,7 +20,7 @@ def per_object(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(obj: Any, *args: Any) -> Any:
         results = memory.setdefault(obj, {})
         if args not in results:
-            while len(results) >= 4:
+            while len(results) >= 16:
                 results.pop(next(iter(results)))
             results[args] = function(obj, *args)
         return results[args]

@@ -8,7 +8,7 @@ from endorender.engine import ti
 from endorender.errors import UserError
 from endorender.render import backend, tracking
 from endorender.render.cache import kernels
-from endorender.render.medium import CELL, Prepared, majorants, prepare
+from endorender.render.medium import CELL, Prepared, cells, prepare
 from endorender.scene.scene import Scene
 
 
@@ -103,14 +103,9 @@ def geometry(scene: Scene) -> Geometry:
     arguments = [
         prepared.field,
         prepared.smooth,
-        *map(
-            backend.resident,
-            (
-                majorants(prepared, scene.tissue, "interface", scene.threshold),
-                scene.tissue.table(),
-                (in_camera @ rotation.T).astype(np.float32),
-            ),
-        ),
+        cells(scene.medium, scene.tissue, "interface", scene.threshold),
+        backend.resident(scene.tissue.table()),
+        backend.resident((in_camera @ rotation.T).astype(np.float32)),
     ]
     held = [backend.resident(a) for a in outputs]
     _first_hit(str(np.dtype(np.int16)))(

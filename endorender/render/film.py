@@ -10,9 +10,8 @@ import numpy as np
 
 from endorender.errors import UserError
 from endorender.render import backend, rng
-from endorender.render.cache import per_object
 from endorender.render.exact import refuse_inside
-from endorender.render.medium import CELL, majorants, prepare
+from endorender.render.medium import CELL, cells, prepare
 from endorender.render.view import pack_emitters, pack_environment, pack_table, pack_view
 from endorender.scene.scene import GridMedium, Scene
 
@@ -92,8 +91,8 @@ def radiance(
     fixed = [
         prepared.field,
         prepared.smooth,
-        _cells(first.medium, first.tissue, first.surface, first.threshold),
-        *map(backend.resident, (pack_table(scenes),)),
+        cells(first.medium, first.tissue, first.surface, first.threshold),
+        backend.resident(pack_table(scenes)),
         prepared.albedo,
         *map(backend.resident, (view, pack_emitters(scenes, prepared), env, alias)),
     ]
@@ -111,11 +110,6 @@ def radiance(
         Radiance(np.ascontiguousarray(means[:, :, k]), np.ascontiguousarray(variances[:, :, k]), spp)
         for k in range(len(scenes))
     ]
-
-
-@per_object
-def _cells(medium, tissue, surface, threshold):
-    return backend.resident(majorants(prepare(medium), tissue, surface, threshold))
 
 
 def _in_short_launches(

@@ -57,14 +57,10 @@ class Prepared:
             return None
         i = np.minimum(p.astype(int), n - 2)
         f = p - i
-        block = _host(self.field)[tuple(slice(a, a + 2) for a in i)].astype(float)
+        block = backend.fetch(self.field)[tuple(slice(a, a + 2) for a in i)].astype(float)
         for axis_weight in f:
             block = block[0] * (1 - axis_weight) + block[1] * axis_weight
         return float(block)
-
-
-def _host(array: Any) -> np.ndarray:
-    return array if isinstance(array, np.ndarray) else array.to_numpy()
 
 
 def _block_reduce(a: np.ndarray, op: Any, cell: int, reach: int) -> np.ndarray:
@@ -158,3 +154,9 @@ def majorants(prepared: Prepared, tissue: Tissue, surface: str, threshold: float
         solid = low >= threshold
         out[solid] = np.maximum(out[solid], 1e-6)
     return out
+
+
+@per_object
+def cells(medium: Volume | GridMedium, tissue: Tissue, surface: str, threshold: float) -> Any:
+    """`majorants` of a medium where kernels want them, cached while the medium lives."""
+    return backend.resident(majorants(prepare(medium), tissue, surface, threshold))
