@@ -7,8 +7,8 @@ in the colour of light only. Miller, Georgiev, Jarosz 2019 (null collisions); Ve
 from typing import Any
 
 from endorender.engine import ti
+from endorender.render import illumination, shading, tracking
 from endorender.render import rng as random
-from endorender.render import shading, tracking
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
 from endorender.render.tracking import COLLISION, FAR, NOTHING, SURFACE
@@ -23,6 +23,7 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
     """
     t = tracking.device(kind, surface, cell, dtype)
     shade = shading.device(kind, surface, phase, channels)
+    lighting = illumination.device(channels)
     coat = coat_model.device()
     camera_ray = camera.device()
     COAT, PHASE, BSDF = shading.COAT, shading.PHASE, shading.BSDF
@@ -114,14 +115,14 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                             hit = FAR
                     # 2. Light met on the way, weighed against its chance to be sampled from the last vertex.
                     if ti.static(EMITTERS):
-                        radiance += beta * shade.met_emitters(emitters, o, d, hit, vertex, density)
+                        radiance += beta * lighting.met_emitters(emitters, o, d, hit, vertex, density)
                     if event == NOTHING:
                         if ti.static(ENVIRONMENT):
                             w = q.to_world @ d
                             share = 1.0
                             if density >= 0.0:
-                                share = density / (density + shade.environment_density(env, alias, w))
-                            radiance += beta * share * shade.environment(env, w)
+                                share = density / (density + lighting.environment_density(env, alias, w))
+                            radiance += beta * share * lighting.environment(env, w)
                         break
 
                     # 3. What it is that the path has met.
@@ -151,9 +152,9 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                     for group in ti.static(range(2)):
                         if ti.static((EMITTERS, ENVIRONMENT)[group]):
                             light = (
-                                shade.sample_emitter(emitters, x, rng)
+                                lighting.sample_emitter(emitters, x, rng)
                                 if ti.static(group == 0)
-                                else shade.sample_environment(env, alias, q, rng)
+                                else lighting.sample_environment(env, alias, q, rng)
                             )
                             f = shade.bounce(ev, d, light.direction, q)
                             gain = Spectrum(f.shiny + f.diffuse)

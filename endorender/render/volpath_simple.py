@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from endorender.engine import ti
-from endorender.render import backend, shading, tracking
+from endorender.render import backend, illumination, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.film import Radiance
@@ -26,6 +26,7 @@ vec3 = ti.math.vec3
 def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: bool):
     t = tracking.device(kind, surface, CELL[kind], dtype)
     shade = shading.device(kind, surface, phase, 3)
+    lighting = illumination.device(3)
     coat = coat_model.device()
     camera_ray = camera.device()
     WALL = surface == "interface"
@@ -66,7 +67,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                 while True:
                     span = t.clip(field, o, d, q.inv)
                     if span[1] <= span[0]:
-                        radiance += beta * shade.environment(env, q.to_world @ d)
+                        radiance += beta * lighting.environment(env, q.to_world @ d)
                         break
                     inside = t.value(field, o + span[0] * d, q.inv) >= q.threshold
                     # 1. Fly: to the wall, to a real collision, or out.
@@ -82,7 +83,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                             collided = True
                             break
                     if not collided and wall < 0.0:
-                        radiance += beta * shade.environment(env, q.to_world @ d)
+                        radiance += beta * lighting.environment(env, q.to_world @ d)
                         break
                     # 2. What is met: the coat, a particle, or (hybrid) a surface at a particle.
                     x = o + (s if collided else wall) * d
@@ -99,7 +100,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         continue
                     # 3. One emitter, through whatever lies between.
                     if ti.static(lit):
-                        light = shade.sample_emitter(emitters, x, rng)
+                        light = lighting.sample_emitter(emitters, x, rng)
                         f = shade.bounce(event, d, light.direction, q)
                         weight = f.shiny + f.diffuse * (event.albedo if event.kind == shade.BSDF else vec3(1.0))
                         so = x + (q.nudge * event.n if event.kind == shade.COAT else vec3(0.0))
