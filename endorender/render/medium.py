@@ -131,32 +131,37 @@ def interval_max(values: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.
     return out
 
 
-def majorants(prepared: Prepared, tissue: Tissue, surface: str, threshold: float) -> np.ndarray:
-    """(A, B, C) float32 bound of sigma_t over each cell, mm⁻¹.
+def bounds(prepared: Prepared, tissue: Tissue, surface: str, threshold: float) -> np.ndarray:
+    """(A, B, C, 2) float32: the most and the least that sigma_t is in each cell, mm⁻¹.
 
-    In the `interface` mode a cell through which the wall may pass carries a minus sign, and a cell of air holds 0.
+    A cell that needs care carries a minus sign on the most: one that sticks out of the domain and, in the `interface`
+    mode, one through which the wall may pass. There a cell of air holds 0, and only what is in tissue counts.
     """
-    if prepared.kind == "grid":
-        return prepared.high.astype(np.float32)
     low, high = prepared.low.astype(np.float32), prepared.high.astype(np.float32)
-    lifted_low, lifted_high = low, high
+    if prepared.kind == "grid":
+        most, least = high, low
+    else:
+        lifted_low, lifted_high = low, high
+        if surface == "interface":
+            lifted_low, lifted_high = np.maximum(low, tissue.wall_hu), np.maximum(high, tissue.wall_hu)
+        sigma = tissue.table()[:, 0]
+        step = TABLE_HU[1] - TABLE_HU[0]
+        first = np.clip(np.floor((lifted_low - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
+        last = np.clip(np.ceil((lifted_high - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
+        most, least = interval_max(sigma, first, last), -interval_max(-sigma, first, last)
+    care = np.zeros(most.shape, bool)
+    for axis, n in enumerate(prepared.shape):
+        ends = (np.arange(most.shape[axis]) + 1) * CELL[prepared.kind]
+        sticks_out = ends > n - 1 - 2 * prepared.origin
+        care |= sticks_out.reshape([-1 if a == axis else 1 for a in range(3)])
     if surface == "interface":
-        lifted_low, lifted_high = np.maximum(low, tissue.wall_hu), np.maximum(high, tissue.wall_hu)
-    sigma = tissue.table()[:, 0]
-    step = TABLE_HU[1] - TABLE_HU[0]
-    first = np.clip(np.floor((lifted_low - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
-    last = np.clip(np.ceil((lifted_high - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
-    out = interval_max(sigma, first, last)
-    if surface == "interface":
-        out[high < threshold] = 0
-        mixed = (low < threshold) & (high >= threshold)
-        out[mixed] = -np.maximum(out[mixed], 1e-6)
-        solid = low >= threshold
-        out[solid] = np.maximum(out[solid], 1e-6)
-    return out
+        most = np.maximum(most, 1e-6)
+        most[high < threshold] = 0
+        care |= (low < threshold) & (high >= threshold)
+    return np.stack([np.where(care, -most, most), least], -1)
 
 
 @per_object
 def cells(medium: Volume | GridMedium, tissue: Tissue, surface: str, threshold: float) -> Any:
-    """`majorants` of a medium where kernels want them, cached while the medium lives."""
-    return backend.resident(majorants(prepare(medium), tissue, surface, threshold))
+    """`bounds` of a medium where kernels want them, cached while the medium lives."""
+    return backend.resident(bounds(prepare(medium), tissue, surface, threshold))

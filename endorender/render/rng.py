@@ -38,7 +38,13 @@ def start(frame_key, pixel, sample):
 
 
 @ti.func
+def draw64(state: ti.template()):
+    """64 random bits; advances the counter."""
+    state += ti.u64(0x9E3779B97F4A7C15)
+    return mix(state)
+
+
+@ti.func
 def rand(state: ti.template()):
     """Uniform in [0, 1) with 24 bits; advances the counter."""
-    state += ti.u64(0x9E3779B97F4A7C15)
-    return ti.cast(mix(state) >> ti.u64(40), ti.f32) * 5.9604645e-08
+    return ti.cast(draw64(state) >> ti.u64(40), ti.f32) * 5.9604645e-08

@@ -6,12 +6,14 @@ Positions in the grid frame (mm); `inv` is 1 / spacing; t is in mm along unit di
 from types import SimpleNamespace
 
 from endorender.engine import ti
+from endorender.render import sampling
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
 
 vec3 = ti.math.vec3
 NOTHING, COLLISION, SURFACE = 0, 1, 2
 FAR = 1e30
+PATIENCE = 2.0  # optical depth up to which a shadow ray through uniform tissue is exact
 
 
 @kernels
@@ -25,9 +27,14 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
     CELL = float(cell)
 
     @ti.func
-    def value(field: ti.template(), x, inv):
-        """Trilinear value at x."""
-        p = x * inv
+    def one_of_eight(field: ti.template(), p, rng: ti.template()):
+        """The field at one node about index p, drawn by its trilinear weight: right on average, one look-up."""
+        q = sampling.corner(p, field.shape[0], field.shape[1], field.shape[2], rng)
+        return ti.cast(field[q.x, q.y, q.z], ti.f32)
+
+    @ti.func
+    def interpolated(field: ti.template(), p):
+        """Trilinear value at index p."""
         i = ti.math.clamp(ti.cast(p.x, ti.i32), 0, field.shape[0] - 2)
         j = ti.math.clamp(ti.cast(p.y, ti.i32), 0, field.shape[1] - 2)
         k = ti.math.clamp(ti.cast(p.z, ti.i32), 0, field.shape[2] - 2)
@@ -37,6 +44,11 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
         b0 = ti.math.mix(ti.cast(field[i + 1, j, k], ti.f32), ti.cast(field[i + 1, j, k + 1], ti.f32), fz)
         b1 = ti.math.mix(ti.cast(field[i + 1, j + 1, k], ti.f32), ti.cast(field[i + 1, j + 1, k + 1], ti.f32), fz)
         return ti.math.mix(ti.math.mix(a0, a1, fy), ti.math.mix(b0, b1, fy), fx)
+
+    @ti.func
+    def value(field: ti.template(), x, inv):
+        """Trilinear value at x."""
+        return interpolated(field, x * inv)
 
     @ti.func
     def gradient(field: ti.template(), x, inv):
@@ -179,6 +191,180 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
         return found
 
     @ti.func
+    def collides(
+        field: ti.template(),
+        table: ti.template(),
+        p,
+        most,
+        least,
+        shadow: ti.template(),
+        wall_hu,
+        rng: ti.template(),
+    ):
+        """Whether a tentative collision at index p is real (free flight), or blocks beyond the minimum (shadow)."""
+        real = False
+        draw = rand(rng) * (most - least if ti.static(shadow) else most)
+        if ti.static(not shadow):
+            real = draw < least
+        else:
+            draw += least
+        if not real:
+            s = 0.0
+            if ti.static(kind == "grid"):
+                s = one_of_eight(field, p, rng)
+            else:
+                s = sigma(table, interpolated(field, p), wall_hu)
+            real = draw < s
+        return real
+
+    @ti.func
+    def march(
+        field: ti.template(),
+        cells: ti.template(),
+        table: ti.template(),
+        o,
+        d,
+        start,
+        end,
+        inv,
+        threshold,
+        wall_hu,
+        inside,
+        shadow: ti.template(),
+        rng: ti.template(),
+    ):
+        """One walk through the cells by DDA for free flights and, with `shadow`, for transmittance.
+
+        A cell holds the bounds (most, least) of sigma_t; `most` < 0 marks one that needs care, since the wall may
+        pass through it or it sticks out of the domain. A free flight ends at a tentative collision at rate `most`
+        that is real with chance sigma_t / most: without a look-up where the draw is below `least` / most.
+        """
+        event = NOTHING
+        hit = end
+        oi, di = o * inv, d * inv
+        per_cell = ti.static(1.0 / CELL)
+        t = start
+        budget = sampling.exponential(rng)  # optical depth until the next tentative collision
+        spent = 0.0  # optical depth under the minima (shadow)
+        limit = FAR
+        if ti.static(shadow):
+            limit = PATIENCE + sampling.exponential(rng)
+        u = (oi + di * t - ti.static(ORIGIN)) * per_cell
+        c = ti.math.clamp(
+            ti.cast(ti.floor(u), ti.i32), 0, ti.math.ivec3(cells.shape[0], cells.shape[1], cells.shape[2]) - 1
+        )
+        most, least = cells[c.x, c.y, c.z, 0], cells[c.x, c.y, c.z, 1]
+
+        # 1. Most flights in dense tissue end in the cell where they begin: no set-up for those.
+        local = most > 0.0
+        if ti.static(WALL):
+            local = local and inside
+        while local:
+            rate = ti.max(most - least, 1e-20) if ti.static(shadow) else most
+            tq = t + budget / rate
+            p = oi + di * tq
+            cq = ti.cast(ti.floor((p - ti.static(ORIGIN)) * per_cell), ti.i32)
+            local = tq < end and cq.x == c.x and cq.y == c.y and cq.z == c.z
+            if local:
+                if ti.static(shadow):
+                    spent += (tq - t) * least
+                t = tq
+                if collides(field, table, p, most, least, shadow, wall_hu, rng) or spent > limit:
+                    event = COLLISION
+                    hit = t
+                    local = False
+                else:
+                    budget = sampling.exponential(rng)
+
+        # 2. From cell to cell.
+        if event == NOTHING:
+            sx, sy, sz = ti.select(d.x > 0, 1, -1), ti.select(d.y > 0, 1, -1), ti.select(d.z > 0, 1, -1)
+            step = vec3(FAR)
+            nxt = vec3(FAR)
+            cell_index = vec3(c)
+            for a in ti.static(range(3)):
+                if ti.abs(di[a]) > 1e-12:
+                    r = 1.0 / di[a]
+                    step[a] = ti.abs(r) * ti.static(CELL)
+                    edge = (cell_index[a] + ti.select(d[a] > 0, 1.0, 0.0)) * ti.static(CELL) + ti.static(ORIGIN)
+                    nxt[a] = (edge - oi[a]) * r
+                    rim = ti.select(d[a] > 0, field.shape[a] - 1.0 - ti.static(ORIGIN), ti.static(ORIGIN))
+                    end = ti.min(end, (rim - oi[a]) * r)
+            hit = end
+            while t < end:
+                tn = nxt.min()
+                te = ti.min(tn, end)
+                if most != 0.0:
+                    bound = ti.abs(most)
+                    rate = ti.max(bound - least, 1e-20) if ti.static(shadow) else bound
+                    if ti.static(WALL):
+                        if most > 0.0 and not inside:
+                            # Rounding let the ray slip past the wall at a cell's border.
+                            event = SURFACE
+                            hit = t
+                    while event == NOTHING:
+                        tq = te
+                        candidate = False
+                        if inside if ti.static(WALL) else True:
+                            tq = t + budget / rate
+                            candidate = tq < te
+                            tq = ti.min(tq, te)
+                        if ti.static(WALL):
+                            if most < 0.0 and tq > t:
+                                tc = crossing(field, oi, di, t, tq, threshold, inside)
+                                if tc >= 0.0:
+                                    event = SURFACE
+                                    tq = tc
+                        if inside if ti.static(WALL) else True:
+                            if ti.static(shadow):
+                                spent += (tq - t) * least
+                                if spent > limit:
+                                    event = COLLISION
+                        hit = tq
+                        if event != NOTHING:
+                            break
+                        if not candidate:
+                            if inside if ti.static(WALL) else True:
+                                budget = ti.max(budget - (te - t) * rate, 0.0)
+                            break
+                        t = tq
+                        if collides(field, table, oi + di * t, bound, least, shadow, wall_hu, rng):
+                            event = COLLISION
+                        else:
+                            budget = sampling.exponential(rng)
+                    if event != NOTHING:
+                        break
+                elif ti.static(WALL):
+                    inside = False
+                t = te
+                hit = te
+                if tn >= end:
+                    break
+                if nxt.x <= nxt.y and nxt.x <= nxt.z:
+                    c.x += sx
+                    nxt.x += step.x
+                elif nxt.y <= nxt.z:
+                    c.y += sy
+                    nxt.y += step.y
+                else:
+                    c.z += sz
+                    nxt.z += step.z
+                if (
+                    c.x < 0
+                    or c.y < 0
+                    or c.z < 0
+                    or c.x >= cells.shape[0]
+                    or c.y >= cells.shape[1]
+                    or c.z >= cells.shape[2]
+                ):
+                    break
+                most, least = cells[c.x, c.y, c.z, 0], cells[c.x, c.y, c.z, 1]
+        through = 1.0
+        if ti.static(shadow):
+            through = 0.0 if event == COLLISION else ti.exp(-ti.min(spent, PATIENCE))
+        return event, hit, through
+
+    @ti.func
     def walk(
         field: ti.template(),
         cells: ti.template(),
@@ -193,96 +379,41 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
         inside,
         rng: ti.template(),
     ):
-        """Delta tracking (Woodcock 1965) from t = start to end under the majorants of the cells, by DDA.
+        """Free flight from t = start to end or out of the domain: delta tracking (Woodcock 1965).
 
         inside: whether the ray starts in tissue; matters in the `interface` mode alone, where air is empty.
+        Returns (event, t, field value there); the value is looked up where it colours tissue only.
         """
-        event = NOTHING
-        hit = end
-        found_value = 0.0
-        oi, di = o * inv, d * inv
-        u = (oi + di * start - ti.static(ORIGIN)) / ti.static(CELL)
-        ix = ti.math.clamp(ti.cast(u.x, ti.i32), 0, cells.shape[0] - 1)
-        iy = ti.math.clamp(ti.cast(u.y, ti.i32), 0, cells.shape[1] - 1)
-        iz = ti.math.clamp(ti.cast(u.z, ti.i32), 0, cells.shape[2] - 1)
-        sx, sy, sz = ti.select(d.x > 0, 1, -1), ti.select(d.y > 0, 1, -1), ti.select(d.z > 0, 1, -1)
-        step = vec3(FAR)
-        nxt = vec3(FAR)
-        cell_index = vec3(ix, iy, iz)
-        for a in ti.static(range(3)):
-            if ti.abs(di[a]) > 1e-12:
-                r = 1.0 / di[a]
-                step[a] = ti.abs(r) * ti.static(CELL)
-                edge = (cell_index[a] + ti.select(d[a] > 0, 1.0, 0.0)) * ti.static(CELL) + ti.static(ORIGIN)
-                nxt[a] = (edge - oi[a]) * r
-        t = start
-        tau = -ti.log(1.0 - rand(rng))
-        while True:
-            m = cells[ix, iy, iz]
-            tn = nxt.min()
-            te = ti.min(tn, end)
-            if m != 0.0:
-                bound = ti.abs(m)
-                mixed = m < 0.0
-                if ti.static(WALL):
-                    if not mixed and not inside:
-                        # Rounding let the ray slip past the wall at a cell's border.
-                        event = SURFACE
-                        hit = t
-                if event == NOTHING:
-                    while True:
-                        tq = te
-                        candidate = False
-                        if ti.static(WALL):
-                            if inside:
-                                tq = t + tau / bound
-                                candidate = tq < te
-                                tq = ti.min(tq, te)
-                            if mixed and tq > t:
-                                tc = crossing(field, oi, di, t, tq, threshold, inside)
-                                if tc >= 0.0:
-                                    event = SURFACE
-                                    hit = tc
-                                    break
-                        else:
-                            tq = t + tau / bound
-                            candidate = tq < te
-                            tq = ti.min(tq, te)
-                        if not candidate:
-                            if ti.static(WALL):
-                                if inside:
-                                    tau -= (te - t) * bound
-                            else:
-                                tau -= (te - t) * bound
-                            tau = ti.max(tau, 0.0)
-                            break
-                        t = tq
-                        v = value(field, o + t * d, inv)
-                        if rand(rng) * bound < sigma(table, v, wall_hu):
-                            event = COLLISION
-                            hit = t
-                            found_value = v
-                            break
-                        tau = -ti.log(1.0 - rand(rng))
-                if event != NOTHING:
-                    break
-            elif ti.static(WALL):
-                inside = False
-            t = te
-            if tn >= end:
-                break
-            if nxt.x <= nxt.y and nxt.x <= nxt.z:
-                ix += sx
-                nxt.x += step.x
-            elif nxt.y <= nxt.z:
-                iy += sy
-                nxt.y += step.y
-            else:
-                iz += sz
-                nxt.z += step.z
-            if ix < 0 or iy < 0 or iz < 0 or ix >= cells.shape[0] or iy >= cells.shape[1] or iz >= cells.shape[2]:
-                break
-        return event, hit, found_value
+        event, hit, _ = march(
+            field, cells, table, o, d, start, end, inv, threshold, wall_hu, inside, ti.static(False), rng
+        )
+        found = 0.0
+        if ti.static(kind == "tissue"):
+            if event == COLLISION:
+                found = value(field, o + hit * d, inv)
+        return event, hit, found
+
+    @ti.func
+    def shine(
+        field: ti.template(),
+        cells: ti.template(),
+        table: ti.template(),
+        o,
+        d,
+        end,
+        inv,
+        threshold,
+        wall_hu,
+        inside,
+        rng: ti.template(),
+    ):
+        """Transmittance from o towards the wall or the end: (event, t, estimate). 0 and COLLISION where blocked.
+
+        Residual tracking (Novák et al. 2014): the cells' minima attenuate exactly, what exceeds them blocks or not by
+        delta tracking; past an optical depth of `PATIENCE` the minima block or not too, so that a ray into the deep
+        ends early.
+        """
+        return march(field, cells, table, o, d, 0.0, end, inv, threshold, wall_hu, inside, ti.static(True), rng)
 
     return SimpleNamespace(
         value=value,
@@ -292,6 +423,7 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
         clip=clip,
         crossing=crossing,
         walk=walk,
+        shine=shine,
         SURFACE=SURFACE,
         COLLISION=COLLISION,
     )

@@ -44,19 +44,13 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
         q,
         rng: ti.template(),
     ):
-        """Visible or not, by delta tracking; each pass through the coat costs what it reflects."""
+        """Estimate of what gets through; each pass through the coat costs what it reflects."""
         seen = 1.0
         o, left, within = x, distance, inside
-        while True:
-            span = t.clip(field, o, w, q.inv)
-            until = ti.min(span[1], left)
-            if until <= span[0]:
-                break
-            event, s, _ = t.walk(field, cells, table, o, w, span[0], until, q.inv, q.threshold, q.wall_hu, within, rng)
-            if event == NOTHING:
-                break
-            if event == COLLISION:
-                seen = 0.0
+        while seen > 0.0:
+            event, s, through = t.shine(field, cells, table, o, w, left, q.inv, q.threshold, q.wall_hu, within, rng)
+            seen *= through
+            if event != SURFACE:
                 break
             if ti.static(WALL):
                 o += (s + q.nudge) * w
@@ -102,14 +96,17 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                 entered = False  # the lens may lie outside the grid
                 while True:
                     # 1. Fly: to the wall, to a collision, or out.
-                    span = t.clip(field, o, d, q.inv)
                     event, hit, hu = NOTHING, FAR, 0.0
-                    if span[1] > span[0]:
-                        if not entered:
-                            inside = t.value(field, o + d * span[0], q.inv) >= q.threshold
-                            entered = True
+                    start, outside = 0.0, False
+                    if not entered:
+                        # From here on every vertex lies in the grid.
+                        span = t.clip(field, o, d, q.inv)
+                        start, outside = span[0], span[1] <= span[0]
+                        inside = t.value(field, o + d * start, q.inv) >= q.threshold
+                        entered = True
+                    if not outside:
                         event, hit, hu = t.walk(
-                            field, cells, table, o, d, span[0], span[1], q.inv, q.threshold, q.wall_hu, inside, rng
+                            field, cells, table, o, d, start, FAR, q.inv, q.threshold, q.wall_hu, inside, rng
                         )
                         if event == NOTHING:
                             hit = FAR

@@ -13,7 +13,7 @@ from endorender.render import backend, illumination, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.film import Radiance
-from endorender.render.medium import CELL, majorants, prepare
+from endorender.render.medium import CELL, bounds, prepare
 from endorender.render.rng import rand
 from endorender.render.view import pack_emitters, pack_environment, pack_table, pack_view
 from endorender.scene import surface as coat_model
@@ -146,7 +146,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
     """What `radiance([scene], spp, seed)` estimates, by the plainest means. Slow; for tests and small pictures."""
     backend.ensure()
     prepared = prepare(scene.medium)
-    bounds = np.abs(majorants(prepared, scene.tissue, scene.surface, scene.threshold))
+    majorant = np.abs(bounds(prepared, scene.tissue, scene.surface, scene.threshold)[..., 0]).max()
     environment = pack_environment([scene])
     env = environment[0] if environment else np.zeros((1, 1, 3), np.float32)
     lit = any(hasattr(light, "emitters") for light in scene.lights)
@@ -159,7 +159,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
         backend.resident(pack_table([scene])),
         prepared.albedo,
         *map(backend.resident, (pack_view(scene, prepared), pack_emitters([scene], prepared), env)),
-        float(max(bounds.max(), 1e-6)),
+        float(max(majorant, 1e-6)),
         mean,
         squares,
         spp,
