@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_cdt, gaussian_filter
 
 from endorender.ct.volume import Volume
 from endorender.errors import UserError
@@ -19,7 +19,7 @@ from endorender.render.cache import per_object
 from endorender.scene.scene import GridMedium
 from endorender.scene.tissue import TABLE_HU, Tissue
 
-CELL = {"tissue": 4, "grid": 2}  # voxels along a cell's edge; measured on the reference scenes
+CELL = {"tissue": 4, "grid": 4, "uniform": 4}  # voxels along a cell's edge; measured on the reference scenes
 NORMAL_BLUR_MM = 0.9  # normals from a blurred field: else a glint breaks into beads at voxel pitch
 
 
@@ -27,7 +27,7 @@ NORMAL_BLUR_MM = 0.9  # normals from a blurred field: else a glint breaks into b
 class Prepared:
     """A medium ready for kernels.
 
-    kind: `tissue` (HU through a table) or `grid` (sigma_t and albedo directly).
+    kind: `tissue` (HU through a table), `grid` (sigma_t and albedo directly) or `uniform` (a grid of one sigma_t).
     field: (I, J, K) HU or sigma_t. smooth: (I, J, K) blurred HU. albedo: (I, J, K, 3), grid only.
     low, high: (A, B, C) range of the field over each cell. origin: index where the domain begins.
     spacing: (3,) mm. rotation: (3, 3) world_from_grid. translation: (3,) world mm of index 0.
@@ -94,7 +94,8 @@ def prepare(medium: Volume | GridMedium) -> Prepared:
     if isinstance(medium, GridMedium):
         field = np.pad(medium.sigma_t.astype(np.float32), 1, mode="edge")
         albedo = np.pad(medium.albedo.astype(np.float32), ((1, 1),) * 3 + ((0, 0),), mode="edge")
-        kind, origin, smooth = "grid", 0.5, dummy[..., 0]
+        kind = "uniform" if field.min() == field.max() else "grid"
+        origin, smooth = 0.5, dummy[..., 0]
         translation = translation - rotation @ spacing  # the padding moved index 0
         reach = 2
     else:
@@ -135,10 +136,11 @@ def bounds(prepared: Prepared, tissue: Tissue, surface: str, threshold: float) -
     """(A, B, C, 2) float32: the most and the least that sigma_t is in each cell, mm⁻¹.
 
     A cell that needs care carries a minus sign on the most: one that sticks out of the domain and, in the `interface`
-    mode, one through which the wall may pass. There a cell of air holds 0, and only what is in tissue counts.
+    mode, one through which the wall may pass. There a cell of air holds 0, and only what is in tissue counts. A cell
+    whose most is 0 holds as its least the number of cells on every side that are empty as well.
     """
     low, high = prepared.low.astype(np.float32), prepared.high.astype(np.float32)
-    if prepared.kind == "grid":
+    if prepared.kind != "tissue":
         most, least = high, low
     else:
         lifted_low, lifted_high = low, high
@@ -158,7 +160,9 @@ def bounds(prepared: Prepared, tissue: Tissue, surface: str, threshold: float) -
         most = np.maximum(most, 1e-6)
         most[high < threshold] = 0
         care |= (low < threshold) & (high >= threshold)
-    return np.stack([np.where(care, -most, most), least], -1)
+    # The border counts as filled: nothing is known of what lies beyond.
+    around = distance_transform_cdt(np.pad(most == 0, 1), metric="chessboard")[1:-1, 1:-1, 1:-1] - 1
+    return np.stack([np.where(care, -most, most), np.where(most == 0, around, least)], -1).astype(np.float32)
 
 
 @per_object

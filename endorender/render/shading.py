@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from endorender.engine import ti
+from endorender.render import sampling
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
 from endorender.render.view import V
@@ -74,25 +75,16 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         return ti.math.mix(table[i, column], table[i + 1, column], u - i)
 
     @ti.func
-    def albedo_at(table: ti.template(), grid: ti.template(), hu, x, q):
+    def albedo_at(table: ti.template(), grid: ti.template(), hu, x, q, rng: ti.template()):
         a = Spectrum(0.0)
         if ti.static(kind == "tissue"):
             for c in ti.static(range(C)):
                 a[c] = tabulated(table, 2 + c, hu, q.wall_hu)
         else:
-            p = x * q.inv
-            i = ti.math.clamp(ti.cast(p.x, ti.i32), 0, grid.shape[0] - 2)
-            j = ti.math.clamp(ti.cast(p.y, ti.i32), 0, grid.shape[1] - 2)
-            k = ti.math.clamp(ti.cast(p.z, ti.i32), 0, grid.shape[2] - 2)
-            f = p - vec3(i, j, k)
-            for e in ti.static(range(8)):
-                w = (
-                    (f.x if ti.static(e & 1) else 1.0 - f.x)
-                    * (f.y if ti.static(e & 2) else 1.0 - f.y)
-                    * (f.z if ti.static(e & 4) else 1.0 - f.z)
-                )
-                for c in ti.static(range(C)):
-                    a[c] += w * grid[i + ti.static(e & 1), j + ti.static((e >> 1) & 1), k + ti.static(e >> 2), c]
+            # Light is linear in the albedo: one node drawn by its trilinear weight is right on average.
+            e = sampling.corner(x * q.inv, grid.shape[0], grid.shape[1], grid.shape[2], rng)
+            for c in ti.static(range(C)):
+                a[c] = grid[e.x, e.y, e.z, c]
         return a
 
     @ti.func
@@ -116,7 +108,7 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         """What a ray along d meets at x: the coat of the wall, or a collision with field value `hu`."""
         ev = Event(kind=PHASE, n=vec3(0.0, 0.0, 1.0), reflect=0.0, albedo=Spectrum(0.0), g=q.phase)
         if collided:
-            ev.albedo = albedo_at(table, grid, hu, x, q)
+            ev.albedo = albedo_at(table, grid, hu, x, q, rng)
             if ti.static(kind == "tissue"):
                 ev.g = tabulated(table, 1, hu, q.wall_hu)
             if ti.static(HYBRID):
@@ -141,10 +133,7 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         turn = Turn(direction=d, weight=Spectrum(1.0), density=-1.0, reflected=0, stop=0)
         if ev.kind == PHASE:
             cos_theta = phase_sample(rand(rng), ev.g)
-            phi = 2.0 * PI * rand(rng)
-            sin_theta = ti.sqrt(ti.max(0.0, 1.0 - cos_theta * cos_theta))
-            local = vec3(sin_theta * ti.cos(phi), sin_theta * ti.sin(phi), cos_theta)
-            turn.direction = coat.to_world(d, local).normalized()
+            turn.direction = sampling.around(d, cos_theta, rand(rng))
             turn.density = phase_pdf(cos_theta, ev.g)
             turn.reflected = 1
         elif ti.static(WALL or HYBRID):
@@ -155,9 +144,7 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
                 if shine:
                     turn.direction = coat.sample(-d, ev.n, q.alpha, u, v).normalized()
                 else:
-                    r, phi = ti.sqrt(u), 2.0 * PI * v
-                    local = vec3(r * ti.cos(phi), r * ti.sin(phi), ti.sqrt(ti.max(0.0, 1.0 - u)))
-                    turn.direction = coat.to_world(ev.n, local).normalized()
+                    turn.direction = sampling.around(ev.n, ti.sqrt(1.0 - u), v)
                 f = bounce(ev, d, turn.direction, q)
                 turn.density = f.density
                 if f.shiny + f.diffuse <= 0.0 or f.density <= 0.0:

@@ -22,7 +22,7 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
 
     dtype of the field only keys the cache. `walk` returns (event, t, field value there).
     """
-    ORIGIN = 0.5 if kind == "grid" else 0.0
+    ORIGIN = 0.0 if kind == "tissue" else 0.5
     WALL = surface == "interface"
     CELL = float(cell)
 
@@ -236,7 +236,8 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
         """One walk through the cells by DDA for free flights and, with `shadow`, for transmittance.
 
         A cell holds the bounds (most, least) of sigma_t; `most` < 0 marks one that needs care, since the wall may
-        pass through it or it sticks out of the domain. A free flight ends at a tentative collision at rate `most`
+        pass through it or it sticks out of the domain; an empty one holds instead of `least` how many cells on every
+        side are empty too, so that lumens are crossed in leaps. A free flight ends at a tentative collision at rate `most`
         that is real with chance sigma_t / most: without a look-up where the draw is below `least` / most.
         """
         event = NOTHING
@@ -257,6 +258,8 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
 
         # 1. Most flights in dense tissue end in the cell where they begin: no set-up for those.
         local = most > 0.0
+        if ti.static(kind == "uniform"):
+            local = False
         if ti.static(WALL):
             local = local and inside
         while local:
@@ -276,9 +279,17 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
                 else:
                     budget = sampling.exponential(rng)
 
+        if ti.static(kind == "uniform"):
+            # No cells, no look-ups: the way out is all there is to know.
+            hit = ti.min(end, clip(field, o, d, inv)[1])
+            spent = hit * ti.abs(most)
+            if ti.static(not shadow):
+                if t + budget / ti.max(ti.abs(most), 1e-20) < hit:
+                    event = COLLISION
+                    hit = t + budget / ti.abs(most)
         # 2. From cell to cell.
-        if event == NOTHING:
-            sx, sy, sz = ti.select(d.x > 0, 1, -1), ti.select(d.y > 0, 1, -1), ti.select(d.z > 0, 1, -1)
+        elif event == NOTHING:
+            side = ti.math.ivec3(ti.select(d.x > 0, 1, -1), ti.select(d.y > 0, 1, -1), ti.select(d.z > 0, 1, -1))
             step = vec3(FAR)
             nxt = vec3(FAR)
             cell_index = vec3(c)
@@ -292,8 +303,7 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
                     end = ti.min(end, (rim - oi[a]) * r)
             hit = end
             while t < end:
-                tn = nxt.min()
-                te = ti.min(tn, end)
+                te = ti.max(t, ti.min(nxt.min(), end))
                 if most != 0.0:
                     bound = ti.abs(most)
                     rate = ti.max(bound - least, 1e-20) if ti.static(shadow) else bound
@@ -336,19 +346,31 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
                         break
                 elif ti.static(WALL):
                     inside = False
-                t = te
-                hit = te
-                if tn >= end:
-                    break
-                if nxt.x <= nxt.y and nxt.x <= nxt.z:
-                    c.x += sx
-                    nxt.x += step.x
-                elif nxt.y <= nxt.z:
-                    c.y += sy
-                    nxt.y += step.y
+                if most == 0.0 and least > 0.0:
+                    # A leap over `least` empty cells on every side, to where the ray leaves them.
+                    ahead = nxt + least * step
+                    t = ahead.min()
+                    leap = ti.abs(ti.floor((oi + di * t - ti.static(ORIGIN)) * per_cell) - vec3(c))
+                    leap = ti.math.clamp(leap, 0.0, least)
+                    for a in ti.static(range(3)):
+                        if ahead[a] == t:
+                            leap[a] = least + 1.0
+                    c += side * ti.cast(leap, ti.i32)
+                    nxt += step * leap
                 else:
-                    c.z += sz
-                    nxt.z += step.z
+                    t = nxt.min()
+                    if nxt.x == t:
+                        c.x += side.x
+                        nxt.x += step.x
+                    elif nxt.y == t:
+                        c.y += side.y
+                        nxt.y += step.y
+                    else:
+                        c.z += side.z
+                        nxt.z += step.z
+                if t >= end:
+                    hit = end
+                    break
                 if (
                     c.x < 0
                     or c.y < 0
@@ -361,7 +383,8 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
                 most, least = cells[c.x, c.y, c.z, 0], cells[c.x, c.y, c.z, 1]
         through = 1.0
         if ti.static(shadow):
-            through = 0.0 if event == COLLISION else ti.exp(-ti.min(spent, PATIENCE))
+            exact = ti.static(FAR if kind == "uniform" else PATIENCE)
+            through = 0.0 if event == COLLISION else ti.exp(-ti.min(spent, exact))
         return event, hit, through
 
     @ti.func

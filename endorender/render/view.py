@@ -12,7 +12,7 @@ from endorender.scene.scene import Scene
 
 # Throughput below which a path plays roulette: the best of those tried on phantom views and on reference scenes.
 # Shared by all looks of a view. It changes noise and time, never the mean.
-ROULETTE = {"tissue": 0.8, "grid": 0.35}
+ROULETTE = {"tissue": 0.8, "grid": 0.35, "uniform": 0.35}
 
 
 class V(IntEnum):
@@ -53,7 +53,8 @@ def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -
     out[V.ROUGHNESS] = tissue.roughness
     out[V.SPECULAR] = tissue.specular
     out[V.HYBRID] = 25 * tissue.surface_weight**3 / tissue.gradient_scale
-    out[V.SIGMA_TOP] = max(max(tissue.sigma_t), 1e-9)
+    top = max(tissue.sigma_t) if prepared.kind == "tissue" else prepared.high.max()
+    out[V.SIGMA_TOP] = max(top, 1e-9)
     out[V.ROULETTE] = ROULETTE[prepared.kind] if roulette is None else roulette
     out[V.PHASE] = scene.phase.parameter
     return out
