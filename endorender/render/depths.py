@@ -18,7 +18,6 @@ from endorender.render.medium import CELL, interval_max, prepare
 from endorender.scene.scene import Scene
 from endorender.scene.tissue import TABLE_HU, Tissue
 
-vec3 = ti.math.vec3
 OPTICAL = ("median", "expected")
 EMPTY, SOLID, MIXED = 0, 1, 2  # cells: nothing to collide with; tissue; (interface) the wall may pass
 STEPS = 8  # of the quadrature in a voxel's shortest edge
@@ -47,9 +46,9 @@ def _marcher(surface: str, dtype: str):
         field: ti.types.ndarray(),
         table: ti.types.ndarray(),
         cells: ti.types.ndarray(),
-        directions: ti.types.ndarray(dtype=vec3, ndim=1),
-        origin: vec3,
-        inv: vec3,
+        directions: ti.types.ndarray(dtype=ti.math.vec3, ndim=1),
+        origin: ti.math.vec3,
+        inv: ti.math.vec3,
         threshold: float,
         wall_hu: float,
         median: ti.types.ndarray(),
@@ -156,8 +155,8 @@ def _along(scene: Scene, in_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         backend.resident(scene.tissue.table()),
         _cells(scene.medium, scene.tissue, scene.surface, scene.threshold),
         backend.resident((in_camera @ rotation.T).astype(np.float32)),
-        vec3(*origin),
-        vec3(*(1 / prepared.spacing)),
+        ti.math.vec3(*origin),
+        ti.math.vec3(*(1 / prepared.spacing)),
         scene.threshold,
         scene.tissue.wall_hu,
         *held,

@@ -148,18 +148,20 @@ class BrownConrady(Focal):
     def _focal(self) -> float:
         assert self.fov is not None
         x = np.array(math.tan(math.radians(self.fov) / 2))
-        r2, k = x * x, self
-        radial = (1 + r2 * (k.k1 + r2 * (k.k2 + r2 * k.k3))) / (1 + r2 * (k.k4 + r2 * (k.k5 + r2 * k.k6)))
-        return float(self.width / 2 / (x * radial))
+        return float(self.width / 2 / (x * self._radial(x * x)[0]))
 
-    def _distorted(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
-        """Where (x, y) goes, the denominator of R, and the Jacobian's entries xx, xy = yx, yy."""
-        r2 = x * x + y * y
+    def _radial(self, r2: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """R, its derivative by r², and its denominator."""
         above = 1 + r2 * (self.k1 + r2 * (self.k2 + r2 * self.k3))
         below = 1 + r2 * (self.k4 + r2 * (self.k5 + r2 * self.k6))
         radial = above / below
         slope = self.k1 + r2 * (2 * self.k2 + r2 * 3 * self.k3)
-        slope = (slope - radial * (self.k4 + r2 * (2 * self.k5 + r2 * 3 * self.k6))) / below
+        return radial, (slope - radial * (self.k4 + r2 * (2 * self.k5 + r2 * 3 * self.k6))) / below, below
+
+    def _distorted(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
+        """Where (x, y) goes, the denominator of R, and the Jacobian's entries xx, xy = yx, yy."""
+        r2 = x * x + y * y
+        radial, slope, below = self._radial(r2)
         p1, p2 = self.p1, self.p2
         to_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
         to_y = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
@@ -194,10 +196,13 @@ class BrownConrady(Focal):
         x, y = points[..., 0] / z, points[..., 1] / z
         with np.errstate(all="ignore"):
             # Far outside the picture the polynomials turn back, and such points would land in it.
-            t = np.linspace(0, 1, 65).reshape(-1, *[1] * x.ndim)
-            _, _, below, (a, b, c) = self._distorted(x * t, y * t)
-            good = ((below > 0) & (a > 0) & (a * c > b * b)).all(0)
-            to_x, to_y, *_ = self._distorted(x, y)
+            r = np.linspace(0, np.nanmax(np.hypot(x, y), initial=0.0), 1025)
+            radial, slope, below = self._radial(r * r)
+            turned = (below <= 0) | (radial + 2 * r * r * slope <= 0)
+            to_x, to_y, _, (a, b, c) = self._distorted(x, y)
+            good = (a > 0) & (a * c > b * b)
+            if turned.any():
+                good &= np.hypot(x, y) < r[np.argmax(turned)]
         k = self.K
         uv = np.stack([to_x, to_y], -1) * k[[0, 1], [0, 1]] + k[:2, 2]
         return np.where(good[..., None], uv, np.nan)

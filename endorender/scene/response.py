@@ -24,7 +24,7 @@ class Response(Model):
     """Camera response. Automatic exposure sets the picture's median luma to `median`, as endoscopes do.
 
     In this order: exposure; the sensor, if `full_well` is given (electrons = exposed level × full_well, drawn from a
-    Poisson distribution, plus Gaussian read noise, cut at the full well); white balance; tone: 0.18 (x / 0.18)^contrast,
+    Poisson distribution, plus Gaussian read noise, cut at the full well); white balance; tone 0.18 (x / 0.18)^contrast,
     an exponential shoulder above 0.6, and a veil of light scattered in the optics; sRGB or a power law; 8 bits; JPEG.
     Exposure is set on the picture without noise.
     """

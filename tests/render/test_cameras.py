@@ -196,6 +196,18 @@ def test_resizing_keeps_the_optics(name, case):
     assert cameras.build(cameras.dump(twice)) == twice
 
 
+def test_points_that_no_pixel_sees_do_not_land_in_the_picture():
+    """Distortion polynomials turn back far off the axis; such points, and those behind, project to NaN."""
+    camera = cameras.build({"type": "brown_conrady", "fx": 70, "k1": -0.3, "k2": 0.05, "width": 64, "height": 48})
+    far = camera.project(np.array([[0.2, 0.1, 1.0], [3.0, 0.5, 1.0], [0.2, 0.1, -1.0]]))
+    assert np.isfinite(far[0]).all()
+    assert np.isnan(far[1:]).all()
+    wide = cameras.build({"type": "scaramuzza", "width": 270, "height": 216})
+    beyond = wide.project(np.array([[0.0, 0.0, 1.0], [1.0, 0.0, -1.0]]))
+    np.testing.assert_allclose(beyond[0], wide.K[:2, 2])
+    assert np.isnan(beyond[1]).all()
+
+
 def test_published_intrinsics_and_both_readings_of_the_stretch_matrix():
     """One hundred pixels from the centre along x and y, by hand from the published numbers."""
     z = 769.243600037458 - 8.12770624150226e-4 * 1e4 + 6.25674244578925e-7 * 1e6 - 1.1966218214428e-9 * 1e8

@@ -116,9 +116,7 @@ def test_agrees_with_sampled_free_flights(surface):
                 if span[1] <= 1e-3:
                     break
                 inside = t.value(field, p, inv) >= threshold
-                event, hit, _ = t.walk(
-                    field, grid, table, p, d, 0.0, span[1], inv, threshold, wall_hu, inside, rng
-                )
+                event, hit, _ = t.walk(field, grid, table, p, d, 0.0, span[1], inv, threshold, wall_hu, inside, rng)
                 if event == t.COLLISION:
                     out[i, j] = start + hit
                 if event != t.SURFACE:
