@@ -196,7 +196,7 @@ class BrownConrady(Focal):
         x, y = points[..., 0] / z, points[..., 1] / z
         with np.errstate(all="ignore"):
             # Far outside the picture the polynomials turn back, and such points would land in it.
-            r = np.linspace(0, np.nanmax(np.hypot(x, y), initial=0.0), 1025)
+            r = np.tan(np.linspace(0, math.atan(np.nanmax(np.hypot(x, y), initial=0.0)), 1025))
             radial, slope, below = self._radial(r * r)
             turned = (below <= 0) | (radial + 2 * r * r * slope <= 0)
             to_x, to_y, _, (a, b, c) = self._distorted(x, y)
