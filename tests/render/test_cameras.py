@@ -1,7 +1,5 @@
 """Cameras in the renderer: vignetting, the black border, depth of field, and geometry that fits each of them."""
 
-import re
-
 import numpy as np
 import pytest
 
@@ -219,13 +217,12 @@ def random_cameras(count):
 
 def test_random_cameras_are_one_to_one_or_refused():
     backend.ensure()
-    refused = built = 0
+    refused, built = [], 0
     for spec in random_cameras(150):
         try:
             camera = cameras.build(spec)
         except UserError as error:
-            assert re.search("folds the image over", str(error)), (spec, error)
-            refused += 1
+            refused.append(str(error))
             continue
         built += 1
         pixels = camera.pixels()
@@ -235,7 +232,8 @@ def test_random_cameras_are_one_to_one_or_refused():
         ):
             continue  # pixels beyond the antipode look back round; they are the user's own wish
         assert np.abs(camera.project(d * 3) - pixels).max() < 1e-3, spec
-    assert refused > 50
+    assert all("folds the image over" in words for words in refused)
+    assert len(refused) > 50
     assert built > 50
 
 
