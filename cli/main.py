@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -38,7 +40,9 @@ class LazyGroup(click.Group):
         """Run. Exit codes: 0 done, 2 the user's mistake (one line on stderr), 130 interrupted; a bug ends in a
         traceback."""
         try:
-            result = super().main(*args, **{**kwargs, "standalone_mode": False})
+            with warnings.catch_warnings():
+                warnings.showwarning = _say(warnings.showwarning)
+                result = super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.Abort:
             fail("interrupted", INTERRUPTED)
         except click.ClickException as error:
@@ -54,6 +58,18 @@ def _is_user_error(error: ValueError) -> bool:
     from endorender.errors import UserError
 
     return isinstance(error, UserError)
+
+
+def _say(otherwise: Callable[..., None]) -> Callable[..., None]:
+    """What shows warnings: our own as one line on stderr, others' as Python does."""
+
+    def show(message: Any, category: type, *rest: Any, **named: Any) -> None:
+        if category.__name__ == "Notice":  # by name: importing it would load what `--help` does not need
+            click.echo(f"warning: {message}", err=True)
+        else:
+            otherwise(message, category, *rest, **named)
+
+    return show
 
 
 def fail(message: str, code: int) -> None:

@@ -13,3 +13,7 @@ class UserError(ValueError):
         super().__init__(message)
         if code is not None:
             self.code = code
+
+
+class Notice(UserWarning):
+    """Something that a user should know and may live with. The command line prints it as one line and goes on."""

@@ -46,6 +46,9 @@ class RenderConfig(Model):
     size: "WIDTHxHEIGHT" in pixels.  spp: samples per pixel.
     camera, light: a registered name, "name:key=value,key=value", or a mapping with the key `type`.
     surface: how wall and volume share the light (interface, hybrid, volume).
+    depth: what is stored of surface, median and expected depth; surface always is. The others depend on the tissue
+    and lie in each variation's own file.
+    response: parameters of the camera response that replace every look's, as a mapping or "key=value,key=value".
     denoise: filter the radiance before the camera response, with the exact geometry as guide.
     series, region: which series of a folder and which lumen, for patients that name none themselves.
     variations: conditions of one's own, instead of a preset's.
@@ -62,6 +65,8 @@ class RenderConfig(Model):
     camera: dict[str, Any] = Field({"type": "pinhole"}, validate_default=True)
     light: dict[str, Any] = Field({"type": "endoscope"}, validate_default=True)
     surface: Literal["interface", "hybrid", "volume"] = "interface"
+    depth: tuple[Literal["surface", "median", "expected"], ...] = Field(("surface",), validate_default=True)
+    response: dict[str, Any] = Field({})
     denoise: bool = False
     resample: bool = False
     assume_hu: bool = False
@@ -125,6 +130,24 @@ class RenderConfig(Model):
 
         return lights.dump(lights.build(parse_spec(value)))
 
+    @field_validator("depth", mode="before")
+    @classmethod
+    def _depth(cls, value: Any) -> Any:
+        names = [n.strip() for n in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(names, (list, tuple)):
+            raise ValueError("must be names out of surface, median, expected")
+        known = ("surface", "median", "expected")
+        unknown = [n for n in names if n not in known]
+        return unknown or tuple(n for n in known if n == "surface" or n in names)
+
+    @field_validator("response", mode="before")
+    @classmethod
+    def _response(cls, value: Any) -> Any:
+        values = _pairs(value, "response") if isinstance(value, str) else value
+        if isinstance(values, Mapping):
+            draw(Variation(name="response", response=dict(values)), {"type": "endoscope"}, np.random.default_rng(0))
+        return values
+
     @field_validator("variations")
     @classmethod
     def _variations(cls, variations: tuple[Variation, ...], info: Any) -> tuple[Variation, ...]:
@@ -132,7 +155,8 @@ class RenderConfig(Model):
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"{', '.join(twice)} is the name of two variations")
         for v in variations:
-            draw(v, info.data.get("light", {"type": "endoscope"}), np.random.default_rng(0))
+            light, response = info.data.get("light", {"type": "endoscope"}), info.data.get("response", {})
+            draw(v, light, np.random.default_rng(0), response)
         return variations
 
     @field_validator("splits")
@@ -194,13 +218,18 @@ def parse_spec(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     name, _, rest = value.partition(":")
-    spec: dict[str, Any] = {"type": name.strip()}
-    for part in re.split(r",(?![^\[]*\])", rest) if rest else []:
-        key, equals, text = part.partition("=")
+    return {"type": name.strip(), **(_pairs(rest, name, "NAME or NAME:") if rest else {})}
+
+
+def _pairs(text: str, name: str, before: str = "") -> dict[str, Any]:
+    """`"fov=120,k1=-0.01"` -> {"fov": 120, "k1": -0.01}."""
+    values = {}
+    for part in re.split(r",(?![^\[]*\])", text):
+        key, equals, written = part.partition("=")
         if not equals:
-            raise ValueError("must be NAME or NAME:key=value,key=value")
-        spec[key.strip()] = parse_yaml(text, f"{name}: {key.strip()}")
-    return spec
+            raise ValueError(f"must be {before}key=value,key=value")
+        values[key.strip()] = parse_yaml(written, f"{name}: {key.strip()}")
+    return values
 
 
 def as_mapping(value: Any) -> Mapping[str, Any]:

@@ -100,6 +100,21 @@ class Frame(Model):
             "mask": c["mask.V"] > 0.5,
         }
 
+    def depth(self, name: str = "surface") -> dict[str, np.ndarray]:
+        """z_depth and distance, (H, W) float32 mm, of one definition; NaN where undefined.
+
+        "surface" is the view's; "median" and "expected" are the variation's own and there if they were asked for.
+        """
+        from endorender.dataset import exr
+
+        if name == "surface":
+            geometry = self.geometry()
+            return {key: geometry[key] for key in ("z_depth", "distance")}
+        c, _ = exr.read(self.path("radiance"))
+        if f"{name}.Z" not in c:
+            raise UserError(f"{self.id} holds no {name} depth: render with --depth {name}", "NO_DEPTH")
+        return {"z_depth": c[f"{name}.Z"], "distance": c[f"{name}.distance"]}
+
     def radiance(self) -> np.ndarray:
         """(H, W, 3) float32 linear radiance, as stored in half floats."""
         from endorender.dataset import exr

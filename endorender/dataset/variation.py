@@ -41,10 +41,13 @@ PRESETS: dict[str, tuple[Variation, ...]] = {
 }
 
 
-def draw(variation: Variation, light: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+def draw(
+    variation: Variation, light: Mapping[str, Any], rng: np.random.Generator, response: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Parameters of one frame: {tissue, response, light} as registries build them, every range drawn.
 
-    light: the configuration's light, as a mapping with `type`. A synthetic frame has no tissue.
+    light: the configuration's light, as a mapping with `type`. response: the configuration's, which replaces parameters
+    of the look's and is replaced by the variation's. A synthetic frame has no tissue.
     Pure: depends on the arguments alone.
     """
     from endorender.scene.light import lights
@@ -53,18 +56,19 @@ def draw(variation: Variation, light: Mapping[str, Any], rng: np.random.Generato
     from endorender.scene.tissue import tissues
 
     base = {**light, **_drawn(variation.light, rng)}
+    own = {**(response or {}), **variation.response}
     if variation.look is None:
-        response = validated(Response, _drawn(variation.response, rng), variation.name)
-        return {"light": lights.dump(lights.build(base)), "response": response.model_dump(mode="json")}
+        plain = validated(Response, _drawn(own, rng), variation.name)
+        return {"light": lights.dump(lights.build(base)), "response": plain.model_dump(mode="json")}
     if variation.look not in LOOKS:
         raise UserError(f"no look is called {variation.look!r}; there are: {', '.join(LOOKS)}", "UNKNOWN_NAME")
     look = LOOKS[variation.look]
     tissue = {**tissues.dump(look.tissue), **_drawn(variation.tissue, rng)}
-    response = {**look.response.model_dump(mode="json"), **_drawn(variation.response, rng)}
+    developed = {**look.response.model_dump(mode="json"), **_drawn(own, rng)}
     return {
         "tissue": tissues.dump(tissues.build(tissue)),
         "light": lights.dump(lights.build(base)),
-        "response": validated(Response, response, variation.name).model_dump(mode="json"),
+        "response": validated(Response, developed, variation.name).model_dump(mode="json"),
     }
 
 

@@ -6,8 +6,9 @@ Variations that may share light paths are traced together.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from endorender.dataset.config import RenderConfig
 from endorender.dataset.frame import File, Frame, frame_id
 from endorender.dataset.variation import draw, seed_of
 from endorender.dataset.writer import Writer
-from endorender.errors import UserError
+from endorender.errors import Notice, UserError
 
 if TYPE_CHECKING:
     from endorender.render import Geometry
@@ -33,6 +34,8 @@ AXES = {
 }
 DEPTH = {
     "surface": "first crossing of the HU threshold that the lumen was segmented with, on the trilinear HU field",
+    "median": "where the transmittance along the ray is 1/2 (layer median of a traced variation, when asked for)",
+    "expected": "mean free flight of the rays that collide (layer expected of a traced variation, when asked for)",
     "z_depth": "along the camera's z axis, mm, float32 (channel Z)",
     "distance": "along the ray, mm, float32 (channel distance.V)",
     "invalid": "NaN, and mask.V is 0",
@@ -60,6 +63,7 @@ class Shot:
     """A variation of a view, rendered.
 
     radiance: (H, W, 3) linear, as it goes to the camera. layers: further (H, W, 3) arrays by EXR layer name.
+    depths: further (H, W) channels, mm. gap: voxels from surface to median depth.
     group: the variations that were traced together with this one; empty for the synthetic renderer.
     """
 
@@ -70,6 +74,8 @@ class Shot:
     layers: dict[str, np.ndarray]
     group: tuple[str, ...] = ()
     seed: int = 0
+    depths: dict[str, np.ndarray] = field(default_factory=dict)
+    gap: float | None = None
 
 
 def render_view(view: View, writer: Writer, names: Sequence[str], report: Callable[[float], None]) -> None:
@@ -80,7 +86,7 @@ def render_view(view: View, writer: Writer, names: Sequence[str], report: Callab
     scenes, parameters = {}, {}
     for v in view.config.columns:
         rng = np.random.default_rng(seed_of(view.config.seed, view.patient, view.number, v.name))
-        parameters[v.name] = draw(v, view.config.light, rng)
+        parameters[v.name] = draw(v, view.config.light, rng, view.config.response)
         scenes[v.name] = dressed(view.scene, parameters[v.name])
     seen = geometry(view.scene)
     if not seen.mask.any():
@@ -115,13 +121,38 @@ def _shots(
         # group would do for the seed; with the first it is a matter of the configuration alone.
         seed = seed_of(config.seed, view.patient, view.number, group[0])
         progress = partial(_scaled, report, len(wanted))
+        depths, gap = _depths(view, scenes[group[0]], seen, wanted)
         traced = radiance([scenes[n] for n in group], config.spp, seed, progress=progress)
         for name, light in zip(group, traced):
             if name in wanted:
                 guide = geometry(scenes[name])
                 image = denoise(light.mean, guide) if config.denoise else light.mean
+                image = np.where(scenes[name].camera.visible()[..., None], image, 0)  # the filter bleeds over its edge
                 layers = {"albedo": guide.albedo, "variance": light.variance}
-                yield Shot(name, scenes[name], parameters[name], image, layers, group, seed)
+                yield Shot(name, scenes[name], parameters[name], image, layers, group, seed, depths, gap)
+
+
+def _depths(
+    view: View, scene: Scene, seen: Geometry, names: Sequence[str]
+) -> tuple[dict[str, np.ndarray], float | None]:
+    """Channels of the depths that depend on the tissue, and the gap; all of a group share its extinction."""
+    from endorender.render import depth_gaps, optical_depths
+    from endorender.render.depths import GAP_LIMIT
+
+    gap = depth_gaps(scene, {"all": scene.tissue}, seen)["all"]
+    if gap > GAP_LIMIT:
+        warnings.warn(
+            f"{view.patient}: in {', '.join(names)} half of the light ends more than {GAP_LIMIT} voxels from the "
+            "surface whose depth is stored: raise sigma_t, or store the median depth as well",
+            Notice,
+            stacklevel=2,
+        )
+    channels: dict[str, np.ndarray] = {}
+    if len(view.config.depth) > 1:
+        for name, depth in optical_depths(scene).items():
+            if name in view.config.depth:
+                channels |= {f"{name}.Z": depth.z_depth, f"{name}.distance": depth.distance}
+    return channels, round(gap, 4) if np.isfinite(gap) else None
 
 
 def _scaled(report: Callable[[float], None], count: int, done: float) -> None:
@@ -173,11 +204,14 @@ def _write_shot(view: View, writer: Writer, shot: Shot, shared: File) -> None:
 
     spp = view.config.spp if shot.group else 0
     denoised = bool(shot.group) and view.config.denoise
-    response = Response(**shot.parameters["response"]).resolve(shot.radiance)
-    picture = response.apply(shot.radiance)
+    mask = view.scene.camera.visible()
+    response = Response(**shot.parameters["response"]).resolve(shot.radiance, mask)
+    noise = seed_of(view.config.seed, view.patient, view.number, shot.name, "response")
+    picture = response.apply(shot.radiance, noise, mask)
     channels = exr.split_rgb("", exr.half(shot.radiance))
     for layer, values in shot.layers.items():
         channels |= exr.split_rgb(layer, exr.half(values))
+    channels |= shot.depths
     header = {
         **_header(view),
         "units": "linear scene-referred RGB",
@@ -197,7 +231,11 @@ def _write_shot(view: View, writer: Writer, shot: Shot, shared: File) -> None:
         Frame(
             id=frame_id(view.patient, view.number, shot.name),
             patient=view.patient,
-            scene={"threshold_hu": told["threshold"], "surface": told["surface"]},
+            scene={
+                "threshold_hu": told["threshold"],
+                "surface": told["surface"],
+                **({"surface_to_median_voxels": shot.gap} if shot.group else {}),
+            },
             view=view.number,
             variation=shot.name,
             parameters={**shot.parameters, "response": response.model_dump(mode="json")},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from endorender.render.backend import init
+    from endorender.render.depths import Depth, depth_gaps, optical_depths
     from endorender.render.exact import Geometry, geometry
     from endorender.render.film import Radiance, radiance, shareable
     from endorender.render.oidn import denoise
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "init": "backend",
+    "Depth": "depths",
+    "depth_gaps": "depths",
+    "optical_depths": "depths",
     "denoise": "oidn",
     "Geometry": "exact",
     "geometry": "exact",
@@ -32,4 +36,16 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-__all__ = ["Geometry", "Radiance", "denoise", "geometry", "init", "radiance", "shareable", "synthetic"]
+__all__ = [
+    "Depth",
+    "Geometry",
+    "Radiance",
+    "denoise",
+    "depth_gaps",
+    "geometry",
+    "init",
+    "optical_depths",
+    "radiance",
+    "shareable",
+    "synthetic",
+]

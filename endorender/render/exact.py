@@ -14,7 +14,7 @@ from endorender.scene.scene import Scene
 
 @dataclass(frozen=True)
 class Geometry:
-    """float32 arrays of one view; NaN where the ray meets no wall.
+    """float32 arrays of one view; NaN where the ray meets no wall and outside the camera's mask.
 
     z_depth: (H, W) mm along the camera's z axis. distance: (H, W) mm along the ray. normal: (H, W, 3) unit, camera
     frame, facing the camera. mask: (H, W) bool, valid. albedo: (H, W, 3) of the tissue just behind the wall.
@@ -112,6 +112,8 @@ def geometry(scene: Scene) -> Geometry:
         *arguments, ti.math.vec3(*origin), ti.math.vec3(*(1 / prepared.spacing)), scene.threshold, *held
     )
     distance, normal, behind = (backend.fetch(a) for a in held)
+    hidden = ~camera.visible().ravel()
+    distance[hidden], normal[hidden], behind[hidden] = np.nan, np.nan, np.nan
     shape = (camera.height, camera.width)
     lifted = np.maximum(np.nan_to_num(behind), scene.tissue.wall_hu)
     albedo = scene.tissue.table(lifted)[:, 2:] * np.isfinite(distance)[:, None]

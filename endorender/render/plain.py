@@ -31,5 +31,5 @@ def synthetic(scene: Scene, geometry: Geometry, albedo: float = 0.7) -> np.ndarr
             cos_light = -to_light @ axis if axis.any() else np.ones_like(r2)
             shine = np.where(cos_light > 0, np.exp(-mu * (1 - cos_light)), 0)
             image += intensity * shine * np.maximum((normals * to_light).sum(-1), 0) / r2
-    image = np.where(geometry.mask, image * albedo / np.pi, 0)
+    image = np.where(geometry.mask, image * scene.camera.falloff(rays) * albedo / np.pi, 0)
     return np.repeat(image[..., None], 3, -1).astype(np.float32)

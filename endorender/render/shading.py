@@ -12,7 +12,7 @@ from endorender.render.cache import kernels
 from endorender.render.rng import rand
 from endorender.render.view import V
 from endorender.scene import surface as coat_model
-from endorender.scene.camera import PARAMETERS
+from endorender.scene.camera import FILM, PARAMETERS
 
 vec3, mat3 = ti.math.vec3, ti.math.mat3
 PI = 3.14159265
@@ -22,6 +22,7 @@ View = ti.types.struct(
     lens=vec3,  # camera position, mm
     turn=mat3,  # grid_from_camera
     to_world=mat3,  # world_from_grid
+    film=ti.types.vector(FILM, float),
     optics=ti.types.vector(PARAMETERS, float),
     inv=vec3,  # 1 / spacing
     width=int,
@@ -57,7 +58,8 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         q.lens = vec3(view[V.ORIGIN], view[V.ORIGIN + 1], view[V.ORIGIN + 2])
         q.turn = ti.Matrix([[view[V.ROTATION + 3 * r + c] for c in range(3)] for r in range(3)])
         q.to_world = ti.Matrix([[view[V.WORLD + 3 * r + c] for c in range(3)] for r in range(3)])
-        q.optics = ti.Vector([view[V.CAMERA + c] for c in range(PARAMETERS)])
+        q.film = ti.Vector([view[V.FILM + c] for c in range(FILM)])
+        q.optics = ti.Vector([view[V.SIZE + c] for c in range(PARAMETERS)])
         q.inv = vec3(view[V.INVERSE], view[V.INVERSE + 1], view[V.INVERSE + 2])
         q.width = ti.cast(view[V.WIDTH], ti.i32)
         q.threshold, q.wall_hu = view[V.THRESHOLD], view[V.WALL_HU]

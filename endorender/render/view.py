@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 from endorender.render.medium import Prepared
-from endorender.scene.camera import PARAMETERS
+from endorender.scene.camera import FILM, PARAMETERS
 from endorender.scene.scene import Scene
 
 # Throughput below which a path plays roulette: the best of those tried on phantom views and on reference scenes.
@@ -16,12 +16,12 @@ ROULETTE = {"tissue": 0.8, "grid": 0.35, "uniform": 0.35}
 
 
 class V(IntEnum):
-    """Where each value begins in the packed view."""
+    """Where each value begins in the packed view. The camera's parameters follow at SIZE."""
 
     ORIGIN = 0
     ROTATION = 3
     WORLD = 12
-    CAMERA = 21
+    FILM = 21
     INVERSE = 29
     WIDTH = 32
     THRESHOLD = 33
@@ -37,14 +37,14 @@ class V(IntEnum):
 
 
 def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -> np.ndarray:
-    """(42,) float32, laid out as `V` says."""
-    out = np.zeros(V.SIZE, np.float32)
+    """(SIZE + PARAMETERS,) float32, laid out as `V` says."""
+    out = np.zeros(V.SIZE + PARAMETERS, np.float32)
     m = np.asarray(scene.world_from_camera, float)
     tissue = scene.tissue
     out[V.ORIGIN : V.ROTATION] = prepared.to_grid(m[:3, 3])
     out[V.ROTATION : V.WORLD] = (prepared.rotation.T @ m[:3, :3]).ravel()
-    out[V.WORLD : V.CAMERA] = prepared.rotation.ravel()
-    out[V.CAMERA : V.CAMERA + PARAMETERS] = scene.camera.parameters()
+    out[V.WORLD : V.FILM] = prepared.rotation.ravel()
+    out[V.FILM : V.FILM + FILM] = scene.camera.film()
     out[V.INVERSE : V.WIDTH] = 1 / prepared.spacing
     out[V.WIDTH] = scene.camera.width
     out[V.THRESHOLD] = scene.threshold
@@ -57,6 +57,7 @@ def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -
     out[V.SIGMA_TOP] = max(top, 1e-9)
     out[V.ROULETTE] = ROULETTE[prepared.kind] if roulette is None else roulette
     out[V.PHASE] = scene.phase.parameter
+    out[V.SIZE :] = scene.camera.parameters()
     return out
 
 

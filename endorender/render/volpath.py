@@ -7,7 +7,7 @@ in the colour of light only. Miller, Georgiev, Jarosz 2019 (null collisions); Ve
 from typing import Any
 
 from endorender.engine import ti
-from endorender.render import illumination, shading, tracking
+from endorender.render import illumination, primary, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
@@ -25,7 +25,7 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
     shade = shading.device(kind, surface, phase, channels)
     lighting = illumination.device(channels)
     coat = coat_model.device()
-    camera_ray = camera.device()
+    eye = primary.device(camera)
     COAT, PHASE, BSDF = shading.COAT, shading.PHASE, shading.BSDF
     Spectrum = shade.Spectrum
     WALL, HYBRID = surface == "interface", surface == "hybrid"
@@ -82,12 +82,9 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
     ):
         for pixel in range(first, last):
             q = shade.unpack(view)
-            for sample in range(sample0, sample1):
+            for sample in range(sample0, eye.samples(pixel, q, sample0, sample1)):
                 rng = random.start(frame_key, pixel, sample)
-                u = pixel % q.width + rand(rng) - 0.5
-                v = pixel // q.width + rand(rng) - 0.5
-                d = (q.turn @ camera_ray(u, v, q.optics)).normalized()
-                o = q.lens
+                o, d, share_seen = eye.ray(pixel, q, rng)
                 radiance, beta = Spectrum(0.0), Spectrum(1.0)
                 vertex = o  # where the direction was last sampled
                 density = -1.0  # of that direction; from the lens nothing else could have sampled it
@@ -186,6 +183,7 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                             o = x + q.nudge * (ev.n if turn.reflected == 1 else d)
                             inside = t.value(field, o, q.inv) >= q.threshold
 
+                radiance *= share_seen
                 # Welford 1962: mean and sum of squared deviations, the same whatever the launches.
                 for c in ti.static(range(channels)):
                     delta = radiance[c] - mean[pixel, c]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from endorender.engine import ti
-from endorender.render import backend, illumination, shading, tracking
+from endorender.render import backend, illumination, primary, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.film import Radiance
@@ -28,7 +28,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
     shade = shading.device(kind, surface, phase, 3)
     lighting = illumination.device(3)
     coat = coat_model.device()
-    camera_ray = camera.device()
+    eye = primary.device(camera)
     WALL = surface == "interface"
 
     @ti.func
@@ -56,12 +56,9 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
     ):
         for pixel in range(mean.shape[0]):
             q = shade.unpack(view)
-            for sample in range(spp):
+            for sample in range(eye.samples(pixel, q, 0, spp)):
                 rng = random.start(frame_key, pixel, sample)
-                u = pixel % q.width + rand(rng) - 0.5
-                v = pixel // q.width + rand(rng) - 0.5
-                d = (q.turn @ camera_ray(u, v, q.optics)).normalized()
-                o = q.lens
+                o, d, share_seen = eye.ray(pixel, q, rng)
                 beta, radiance = vec3(1.0), vec3(0.0)
                 scatterings = 0
                 while True:
@@ -134,6 +131,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                     o = x
                     if event.kind == shade.COAT:
                         o = x + q.nudge * (event.n if turn.reflected == 1 else d)
+                radiance *= share_seen
                 delta = radiance - vec3(mean[pixel, 0], mean[pixel, 1], mean[pixel, 2])
                 for c in ti.static(range(3)):
                     mean[pixel, c] += delta[c] / (sample + 1)

@@ -1,6 +1,7 @@
 """What there is to see: tissue, phase functions, surface, lights, cameras, and the scene that holds them."""
 
-from endorender.scene.camera import Fisheye, Pinhole, cameras
+from endorender.scene.camera import Pinhole, ThinLens, cameras
+from endorender.scene.distorted import BrownConrady, Fisheye, Scaramuzza
 from endorender.scene.light import Constant, Endoscope, EnvironmentMap, Point, lights
 from endorender.scene.looks import LOOKS, Look
 from endorender.scene.phase import HenyeyGreenstein, Isotropic, phase_functions
@@ -10,6 +11,7 @@ from endorender.scene.tissue import Tissue, tissues
 
 __all__ = [
     "LOOKS",
+    "BrownConrady",
     "Constant",
     "Endoscope",
     "EnvironmentMap",
@@ -21,7 +23,9 @@ __all__ = [
     "Pinhole",
     "Point",
     "Response",
+    "Scaramuzza",
     "Scene",
+    "ThinLens",
     "Tissue",
     "cameras",
     "lights",

@@ -1,14 +1,17 @@
-"""From radiance to the picture on the monitor: exposure, tone, sRGB, 8 bits."""
+"""From radiance to the picture on the monitor: exposure, sensor noise, white balance, tone, 8 bits, JPEG."""
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from endorender.registry import Model
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709
 SHOULDER = 0.6  # linear level above which highlights are rolled off
+MOST_ELECTRONS = 1e9  # of a pixel before it is cut at its full well; keeps the Poisson draw within its range
 
 
 def srgb(linear: np.ndarray) -> np.ndarray:
@@ -20,36 +23,82 @@ def srgb(linear: np.ndarray) -> np.ndarray:
 class Response(Model):
     """Camera response. Automatic exposure sets the picture's median luma to `median`, as endoscopes do.
 
-    Tone: 0.18 (x / 0.18)^contrast, an exponential shoulder above 0.6, and a veil of light scattered in the
-    optics; then sRGB and 8 bits.
+    In this order: exposure; the sensor, if `full_well` is given (electrons = exposed level × full_well, drawn from a
+    Poisson distribution, plus Gaussian read noise, cut at the full well); white balance; tone 0.18 (x / 0.18)^contrast,
+    an exponential shoulder above 0.6, and a veil of light scattered in the optics; sRGB or a power law; 8 bits; JPEG.
+    Exposure is set on the picture without noise.
     """
 
     exposure: float | None = Field(None, gt=0, description="scale on radiance; none: automatic")
     median: float = Field(90.0, gt=0, lt=255, description="8-bit luma that automatic exposure aims at")
     contrast: float = Field(1.15, gt=0.2, lt=5, description="tone exponent")
     veil: tuple[float, float, float] = Field((0.003, 0.0018, 0.00135), description="added light, linear")
+    white_balance: tuple[float, float, float] = Field((1.0, 1.0, 1.0), description="gains of red, green, blue")
+    full_well: float | None = Field(None, ge=1, le=1e7, description="electrons at linear level 1; none: no noise")
+    read_noise: float = Field(0.0, ge=0, le=1e6, description="standard deviation, electrons")
+    gamma: float | None = Field(None, ge=0.2, le=5, description="encodes by x^(1 / gamma); none: sRGB")
+    jpeg_quality: int | None = Field(None, ge=1, le=100, description="compress and decode again; none: never")
 
-    def resolve(self, radiance: np.ndarray) -> Response:
-        """The same response with its exposure fixed to what (H, W, 3) radiance asks for."""
+    @model_validator(mode="after")
+    def _consistent(self) -> Response:
+        if min(self.white_balance) <= 0:
+            raise ValueError("white_balance must be above 0")
+        if self.read_noise and self.full_well is None:
+            raise ValueError("read_noise counts electrons: give full_well as well")
+        return self
+
+    def resolve(self, radiance: np.ndarray, mask: np.ndarray | None = None) -> Response:
+        """The same response with its exposure fixed to what (H, W, 3) radiance asks for, where the mask is True."""
         if self.exposure is not None:
             return self
-        lit = radiance.reshape(-1, 3)[:: max(1, radiance.size // 3 // 20_000)]
+        seen = radiance.reshape(-1, 3) if mask is None else radiance[mask]
+        lit = seen[:: max(1, len(seen) // 20_000)]
         lo, hi = -30.0, 30.0
         for _ in range(40):
             mid = (lo + hi) / 2
-            if np.median(self._tone(lit * 2.0**mid) @ LUMA) * 255 < self.median:
+            if len(lit) and np.median(self._tone(lit * 2.0**mid) @ LUMA) * 255 < self.median:
                 lo = mid
             else:
                 hi = mid
         return self.model_copy(update={"exposure": float(np.float32(2.0**hi))})
 
+    def _sensor(self, exposed: np.ndarray, seed: int | None) -> np.ndarray:
+        """Linear levels as the sensor reads them: with shot and read noise, and saturated."""
+        if self.full_well is None:
+            return exposed
+        if seed is None:
+            raise ValueError("a response with noise needs a seed")
+        rng = np.random.default_rng([seed, 0x5E4504])
+        electrons = rng.poisson(np.clip(exposed * self.full_well, 0, MOST_ELECTRONS)).astype(float)
+        electrons += self.read_noise * rng.normal(size=exposed.shape)
+        return np.minimum(electrons / self.full_well, 1)
+
     def _tone(self, exposed: np.ndarray) -> np.ndarray:
-        y = 0.18 * (np.maximum(exposed, 0) / 0.18) ** self.contrast
+        balanced = np.maximum(exposed, 0) * np.asarray(self.white_balance)
+        y = 0.18 * (balanced / 0.18) ** self.contrast
         span = 1 - SHOULDER
         y = np.where(y > SHOULDER, SHOULDER + span * (1 - np.exp(-(y - SHOULDER) / span)), y)
-        return srgb(y + np.asarray(self.veil))
+        y = y + np.asarray(self.veil)
+        return srgb(y) if self.gamma is None else np.clip(y, 0, 1) ** (1 / self.gamma)
 
-    def apply(self, radiance: np.ndarray) -> np.ndarray:
-        """(H, W, 3) linear radiance -> (H, W, 3) uint8 sRGB."""
-        fixed = self.resolve(radiance)
-        return np.round(self._tone(radiance * fixed.exposure) * 255).astype(np.uint8)
+    def apply(self, radiance: np.ndarray, seed: int | None = None, mask: np.ndarray | None = None) -> np.ndarray:
+        """(H, W, 3) linear radiance -> (H, W, 3) uint8 picture.
+
+        seed: of the noise; the same one gives the same picture. mask: (H, W) bool, what the camera sees: the rest
+        is black and does not count for the exposure.
+        """
+        fixed = self.resolve(radiance, mask)
+        levels = fixed._tone(fixed._sensor(radiance * fixed.exposure, seed))
+        picture = np.round(levels * 255).astype(np.uint8)
+        if mask is not None:
+            picture[~mask] = 0
+        return picture if self.jpeg_quality is None else _through_jpeg(picture, self.jpeg_quality)
+
+
+def _through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
+    """The picture with the marks that JPEG compression leaves."""
+    from PIL import Image
+
+    held = io.BytesIO()
+    Image.fromarray(picture).save(held, format="JPEG", quality=quality)
+    return np.asarray(Image.open(held).convert("RGB"))

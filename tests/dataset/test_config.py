@@ -42,6 +42,33 @@ def test_spec_strings():
     assert "unknown key" in refusal(ct="sample", light="endoscope:colur=1")
 
 
+def test_calibrated_cameras_fit_any_size():
+    config = configure(ct="sample", size="270x216", camera="scaramuzza:mask=octagon,vignetting=2")
+    camera = config.build_camera()
+    assert (camera.width, camera.calibrated, camera.mask, camera.vignetting) == (270, (1350, 1080), "octagon", 2)
+    own = configure(ct="sample", size="270x216", camera="pinhole:fx=400,calibrated=[540, 432]").build_camera()
+    assert own.K[0, 0] == own.K[1, 1] == 200
+
+
+def test_depth_names_are_sorted_and_surface_is_always_there():
+    assert configure(ct="sample").depth == ("surface",)
+    assert configure(ct="sample", depth="expected, median").depth == ("surface", "median", "expected")
+    assert configure(ct="sample", depth=["median"]).depth == ("surface", "median")
+
+
+def test_response_of_the_configuration_lies_between_look_and_variation():
+    config = configure(
+        ct="sample",
+        response="median=70,jpeg_quality=80,white_balance=[1.1, 1, 0.9]",
+        variations=[{"name": "a", "look": "deep_red", "response": {"median": 50}}, {"name": "b"}],
+    )
+    a, b = (draw(v, config.light, np.random.default_rng(0), config.response)["response"] for v in config.columns)
+    assert (a["median"], b["median"]) == (50, 70)
+    assert a["contrast"] == 1.8  # the look's
+    assert a["jpeg_quality"] == b["jpeg_quality"] == 80
+    assert b["white_balance"] == [1.1, 1, 0.9]
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -54,6 +81,11 @@ def test_spec_strings():
         ({"ct": "sample", "preset": "paper5"}, "paper4"),
         ({"ct": "sample", "surface": "wet"}, "interface"),
         ({"ct": "sample", "camera": "pinhole:width=3"}, "size"),
+        ({"ct": "sample", "camera": "scaramuzza:a0=3"}, "go together"),
+        ({"ct": "sample", "response": "median"}, "key=value"),
+        ({"ct": "sample", "response": "medan=3"}, "medan"),
+        ({"ct": "sample", "response": {"jpeg_quality": 0}}, "jpeg_quality"),
+        ({"ct": "sample", "depth": "surface,mean"}, "median"),
         ({"ct": [{"ct": "sample", "alias": "../up"}]}, "alias"),
         ({"ct": [{"ct": "sample", "alias": "a"}, {"ct": "phantom:1", "alias": "A"}]}, "alias"),
         ({"ct": "sample", "splits": {"train": ["p002"]}}, "p002"),

@@ -8,7 +8,8 @@ import pytest
 from endorender.ct.volume import Volume
 from endorender.dataset import configure, exr, generate, open_dataset
 from endorender.dataset.generate import volume_hash
-from endorender.errors import UserError
+from endorender.errors import Notice, UserError
+from endorender.scene import cameras
 from tests.dataset.made import contents
 
 LOOKS = ["yellow_tan", "pale_pink", "dark_red", "deep_red"]
@@ -158,6 +159,81 @@ def test_another_ct_under_the_same_alias_is_refused(data, tmp_path):
     assert error.value.code == "CT_CHANGED"
     assert "other.nii" not in str(error.value)
     (tmp_path / "kept.png").rename(data / "p001" / "0000" / "deep_red.png")
+
+
+@pytest.fixture(scope="module")
+def scoped(ct, tmp_path_factory):
+    """Through an endoscope's own camera, with every depth, a noisy sensor and JPEG."""
+    config = configuration(
+        ct,
+        size="30x24",
+        camera="scaramuzza:mask=octagon,vignetting=1.5",
+        depth="median,expected",
+        response="full_well=2000,read_noise=5,jpeg_quality=90",
+        views=1,
+    )
+    return generate(config, tmp_path_factory.mktemp("out") / "scoped")
+
+
+def test_a_calibrated_camera_in_a_dataset(scoped):
+    dataset = open_dataset(scoped)
+    for frame in dataset.frames:
+        camera = cameras.build(frame.camera)
+        visible = camera.visible()
+        assert np.allclose(frame.K, camera.K)
+        g = frame.geometry()
+        assert not g["mask"][~visible].any()
+        assert g["mask"].any()
+        # The manifest's camera alone gives the rays: z-depth is the distance's share along the axis.
+        z = camera.unproject(camera.pixels())[..., 2]
+        np.testing.assert_allclose(g["z_depth"], g["distance"] * z, rtol=1e-5)
+        assert (frame.radiance()[~visible] == 0).all()
+        # JPEG blurs the rim of the border; away from it the border stays black.
+        assert frame.image()[0, 0].max() < 16
+        assert frame.image()[visible].mean() > 30
+
+
+def test_depths_of_the_tissue_lie_with_the_variation(scoped):
+    dataset = open_dataset(scoped)
+    for frame in dataset.frames:
+        surface = frame.depth()
+        np.testing.assert_array_equal(surface["distance"], frame.geometry()["distance"])
+        if frame.variation == "synthetic":
+            with pytest.raises(UserError, match="holds no median depth"):
+                frame.depth("median")
+            continue
+        valid = frame.geometry()["mask"]
+        for name, behind in (("median", np.log(2) / 3), ("expected", 1 / 3)):
+            depth = frame.depth(name)
+            assert depth["distance"].dtype == np.float32
+            off = (depth["distance"] - surface["distance"])[valid]
+            assert np.nanmedian(off) == pytest.approx(behind, abs=1e-3)
+            assert np.isnan(depth["z_depth"][~valid]).all()
+        assert frame.scene["surface_to_median_voxels"] == pytest.approx(np.log(2) / 3, abs=1e-3)
+
+
+def test_noise_of_the_picture_is_the_same_again(scoped, ct, tmp_path):
+    config = configuration(
+        ct,
+        size="30x24",
+        camera="scaramuzza:mask=octagon,vignetting=1.5",
+        depth="median,expected",
+        response="full_well=2000,read_noise=5,jpeg_quality=90",
+        views=1,
+    )
+    name = "p001/0000/dark_red"
+    alone = generate(config, tmp_path / "alone", only=name)
+    for file in (f"{name}.exr", f"{name}.png"):
+        assert (alone / file).read_bytes() == (scoped / file).read_bytes(), file
+
+
+def test_a_depth_that_misleads_is_said(ct, tmp_path):
+    thin = {"name": "thin", "look": "pale_pink", "tissue": {"sigma_t": [0, 0.5, 0.5, 0.5]}}
+    with pytest.warns(Notice, match="thin half of the light ends more than 0.5 voxels") as said:
+        generate(configuration(ct, variations=[thin], views=1), tmp_path / "data")
+    assert "\n" not in str(said[0].message)
+    frame = open_dataset(tmp_path / "data").frames[0]
+    assert frame.scene["surface_to_median_voxels"] == pytest.approx(np.log(2) / 0.5, abs=0.01)
 
 
 def test_seed_changes_poses_and_noise(data, ct, tmp_path):

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from endorender.errors import UserError
 from endorender.render import radiance, shareable
 from endorender.render.volpath_simple import radiance_simple
-from endorender.scene import Constant, Endoscope, EnvironmentMap, Fisheye, Point, phase_functions, tissues
+from endorender.scene import Constant, Endoscope, EnvironmentMap, Fisheye, Point, ThinLens, phase_functions, tissues
 from tests.render.scenes import affine, cube_scene, tube_scene
 
 
@@ -38,6 +38,9 @@ SCENES = {
         "hybrid", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4, surface_weight=1, roughness=0.4
     ),
     "volume": lambda: tube_scene("volume", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4),
+    "lens": lambda: tube_scene("volume", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4).with_(
+        camera=ThinLens(width=12, height=8, focus=4, aperture=2, vignetting=3, mask="circle")
+    ),
     "points": lambda: tube_scene("interface", lights=(Point(intensity=(50, 50, 50)),), albedo=[[0.7, 0.5, 0.3]] * 4),
     "outside": lambda: cube_scene(
         5.0,

@@ -19,8 +19,13 @@ def test_project_inverts_unproject_on_host_and_device(name, case):
     d = camera.unproject(pixels)
     np.testing.assert_allclose(np.linalg.norm(d, axis=-1), 1, atol=1e-9)
     assert np.abs(camera.project(d * 17) - pixels).max() < 1e-3
-    edge = camera.unproject(np.array([[-0.5, (camera.height - 1) / 2], [camera.width - 0.5, (camera.height - 1) / 2]]))
-    assert np.degrees(np.arccos(edge[0] @ edge[1])) == pytest.approx(min(camera.fov, 360 - camera.fov), abs=1e-6)
+    outside = camera.border()
+    assert np.abs(camera.project(camera.unproject(outside)) - outside).max() < 1e-3
+    fov = getattr(camera, "fov", None)
+    if fov is not None:
+        middle = (camera.height - 1) / 2
+        edge = camera.unproject(np.array([[-0.5, middle], [camera.width - 0.5, middle]]))
+        assert np.degrees(np.arccos(edge[0] @ edge[1])) == pytest.approx(min(fov, 360 - fov), abs=1e-6)
 
     backend.ensure()
     ray = camera.device()
@@ -86,6 +91,84 @@ def test_automatic_exposure_meets_its_median(look):
     assert fixed.resolve(radiance * 5) == fixed
     brighter = fixed.apply(radiance * 2) @ LUMA
     assert (brighter >= picture @ LUMA - 1e-9).all()
+
+
+PLAIN = {"exposure": 1.0, "contrast": 1.0, "veil": (0, 0, 0)}
+
+
+def test_noise_is_that_of_counted_electrons():
+    """Before the tone curve: mean the level, variance level / full_well + (read_noise / full_well)²; then encoded."""
+    response = Response(**PLAIN, full_well=4000, read_noise=12, gamma=1)
+    level = np.full((400, 400, 3), [0.02, 0.1, 0.4])
+    picture = response.apply(level, seed=3).astype(float) / 255
+    expected = np.sqrt(level[0, 0] / 4000 + (12 / 4000) ** 2 + 1 / 12 / 255**2)
+    np.testing.assert_allclose(picture.mean((0, 1)), level[0, 0], atol=1e-4)
+    np.testing.assert_allclose(picture.std((0, 1)), expected, rtol=0.01)
+    # Neighbours and channels are independent.
+    flat = (picture - picture.mean((0, 1))) / picture.std((0, 1))
+    assert abs((flat[:, 1:] * flat[:, :-1]).mean()) < 0.01
+    assert abs((flat[..., 0] * flat[..., 1]).mean()) < 0.01
+
+
+def test_noise_follows_from_its_seed_alone():
+    response = Response(**PLAIN, full_well=500)
+    level = np.full((30, 40, 3), 0.2)
+    assert np.array_equal(response.apply(level, seed=1), response.apply(level, seed=1))
+    assert not np.array_equal(response.apply(level, seed=1), response.apply(level, seed=2))
+    with pytest.raises(ValueError, match="needs a seed"):
+        response.apply(level)
+    quiet = Response(**PLAIN)
+    assert np.array_equal(quiet.apply(level), quiet.apply(level, seed=1))
+    # Beyond the full well a pixel reads the same however bright.
+    bright = np.array([[[1.5, 3e3, 1e30]]])
+    assert np.ptp(Response(**PLAIN, full_well=1e6, gamma=1).apply(bright, seed=1)) <= 1
+
+
+def test_white_balance_gamma_and_srgb():
+    grey = np.full((2, 2, 3), 0.2)
+    balanced = Response(**PLAIN, white_balance=(1.5, 1, 0.5), gamma=2.2).apply(grey)
+    np.testing.assert_array_equal(balanced[0, 0], np.round(255 * np.array([0.3, 0.2, 0.1]) ** (1 / 2.2)))
+    np.testing.assert_array_equal(Response(**PLAIN).apply(grey)[0, 0], [124] * 3)  # sRGB of 0.2
+    # Exposure is set on what is shown, whatever the gains.
+    radiance = np.random.default_rng(0).lognormal(0, 1, (60, 80, 3))
+    for gains in ((1, 1, 1), (2.0, 1.0, 0.4)):
+        response = Response(white_balance=gains, gamma=2.0, median=80)
+        assert abs(np.median(response.apply(radiance) @ LUMA) - 80) < 1.5
+
+
+def test_jpeg_leaves_its_marks_and_little_else():
+    y, x = np.mgrid[:64, :96] / 64
+    smooth = np.stack([0.2 + 0.1 * np.sin(5 * x), 0.2 + 0.1 * y, 0.3 * x * y], -1)
+    exact = Response(**PLAIN).apply(smooth).astype(int)
+    errors = [np.abs(Response(**PLAIN, jpeg_quality=q).apply(smooth).astype(int) - exact).mean() for q in (95, 75, 10)]
+    assert 0 < errors[0] < errors[1] < errors[2]
+    assert errors[0] < 2
+    assert Response(**PLAIN, jpeg_quality=90).apply(smooth).shape == exact.shape
+
+
+def test_outside_the_mask_it_is_black_and_counts_for_nothing():
+    radiance = np.random.default_rng(0).lognormal(0, 1, (60, 80, 3))
+    mask = np.zeros((60, 80), bool)
+    mask[10:50, 20:60] = True
+    response = Response(full_well=1000, read_noise=20)
+    picture = response.apply(np.where(mask[..., None], radiance, 0), 1, mask)
+    assert (picture[~mask] == 0).all()
+    assert response.resolve(np.where(mask[..., None], radiance, 1e9), mask) == response.resolve(radiance, mask)
+    assert abs(np.median(picture[mask] @ LUMA) - 90) < 3
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"read_noise": 3}, "give full_well"),
+        ({"white_balance": (1, 0, 1)}, "above 0"),
+        ({"jpeg_quality": 101}, "less than or equal to 100"),
+        ({"gamma": 0}, "greater than or equal"),
+    ],
+)
+def test_a_response_that_cannot_be_is_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        Response(**values)
 
 
 def test_a_black_picture_is_exposed_without_a_fuss():

@@ -1,0 +1,52 @@
+"""Where paths begin: through a pixel, the camera's optics, and its lens if it has one. Shared by both integrators."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from endorender.engine import ti
+from endorender.render.cache import kernels
+from endorender.render.rng import rand
+from endorender.scene.camera import MASKS
+
+CIRCLE, OCTAGON = float(MASKS.index("circle")), float(MASKS.index("octagon"))
+
+
+@kernels
+def device(camera: Any) -> SimpleNamespace:
+    """Taichi functions `samples` and `ray` for one class of camera."""
+    camera_ray = camera.device()
+
+    @ti.func
+    def samples(pixel, q, first, last):
+        """`last` if the mask lets the pixel's centre through, else `first`: then there is nothing to trace."""
+        x = ti.abs(pixel % q.width - q.film[4]) / q.film[2]
+        y = ti.abs(pixel // q.width - q.film[5]) / q.film[3]
+        reach = 0.0
+        if q.film[1] == CIRCLE:
+            reach = x * x + y * y
+        elif q.film[1] == OCTAGON:
+            reach = ti.max(x, y, (x + y) * 0.70710678)
+        return last if reach <= 1.0 else first
+
+    @ti.func
+    def ray(pixel, q, rng: ti.template()):
+        """Origin (mm) and unit direction in the grid frame, and the share of light that vignetting leaves.
+
+        A box filter over the pixel. Only a camera with a lens draws a place on it.
+        """
+        u = pixel % q.width + rand(rng) - 0.5
+        v = pixel // q.width + rand(rng) - 0.5
+        c = camera_ray(u, v, q.optics)
+        share = 1.0
+        if q.film[0] > 0.0:
+            share = ti.pow(ti.max(c.z, 0.0), q.film[0])
+        o = q.lens
+        if ti.static(camera.LENS):
+            # All rays of a pixel's point meet where the ray through the lens's centre crosses the sharp plane.
+            r, phi = q.film[7] * ti.sqrt(rand(rng)), 6.28318531 * rand(rng)
+            start = ti.math.vec3(r * ti.cos(phi), r * ti.sin(phi), 0.0)
+            c = (c * (q.film[6] / c.z) - start).normalized()
+            o += q.turn @ start
+        return o, (q.turn @ c).normalized(), share
+
+    return SimpleNamespace(samples=samples, ray=ray)
