@@ -237,8 +237,8 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
 
         A cell holds the bounds (most, least) of sigma_t; `most` < 0 marks one that needs care, since the wall may
         pass through it or it sticks out of the domain; an empty one holds instead of `least` how many cells on every
-        side are empty too, so that lumens are crossed in leaps. A free flight ends at a tentative collision at rate `most`
-        that is real with chance sigma_t / most: without a look-up where the draw is below `least` / most.
+        side are empty too, so that lumens are crossed in leaps. A free flight ends at a tentative collision at rate
+        `most` that is real with chance sigma_t / most: without a look-up where the draw is below `least` / most.
         """
         event = NOTHING
         hit = end
