@@ -73,6 +73,7 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
         cells: ti.types.ndarray(),
         table: ti.types.ndarray(),
         grid: ti.types.ndarray(),
+        phase_data: ti.types.ndarray(),
         view: ti.types.ndarray(),
         emitters: ti.types.ndarray(),
         env: ti.types.ndarray(),
@@ -156,7 +157,7 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                                 if ti.static(group == 0)
                                 else lighting.sample_environment(env, alias, q, rng)
                             )
-                            f = shade.bounce(ev, d, light.direction, q)
+                            f = shade.bounce(ev, d, light.direction, q, phase_data)
                             gain = Spectrum(f.shiny + f.diffuse)
                             if ti.static(HYBRID):
                                 if ev.kind == BSDF:
@@ -175,7 +176,7 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                                 )
 
                     # 5. Onwards.
-                    turn = shade.sample(ev, d, q, rng)
+                    turn = shade.sample(ev, d, q, phase_data, rng)
                     if turn.stop == 1:
                         break
                     o = x

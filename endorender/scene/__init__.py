@@ -3,7 +3,17 @@
 from endorender.scene.camera import Fisheye, Pinhole, cameras
 from endorender.scene.light import Constant, Endoscope, EnvironmentMap, Point, lights
 from endorender.scene.looks import LOOKS, Look
-from endorender.scene.phase import HenyeyGreenstein, Isotropic, phase_functions
+from endorender.scene.phase import (
+    DoubleHenyeyGreenstein,
+    HenyeyGreenstein,
+    Isotropic,
+    Rayleigh,
+    Schlick,
+    VonMisesFisher,
+    phase_functions,
+)
+from endorender.scene.phase_mie import CornetteShanks, Draine, HGDraine
+from endorender.scene.phase_table import Tabulated
 from endorender.scene.response import Response
 from endorender.scene.scene import GridMedium, Scene
 from endorender.scene.tissue import Tissue, tissues
@@ -11,18 +21,26 @@ from endorender.scene.tissue import Tissue, tissues
 __all__ = [
     "LOOKS",
     "Constant",
+    "CornetteShanks",
+    "DoubleHenyeyGreenstein",
+    "Draine",
     "Endoscope",
     "EnvironmentMap",
     "Fisheye",
     "GridMedium",
+    "HGDraine",
     "HenyeyGreenstein",
     "Isotropic",
     "Look",
     "Pinhole",
     "Point",
+    "Rayleigh",
     "Response",
     "Scene",
+    "Schlick",
+    "Tabulated",
     "Tissue",
+    "VonMisesFisher",
     "cameras",
     "lights",
     "phase_functions",
