@@ -77,20 +77,20 @@ class Tabulated(PhaseFunction):
             raise ValueError(f"{len(self.cos_theta)} cos_theta for {len(self.values)} values")
         if len(self.cos_theta) < 2 or abs(min(self.cos_theta) + 1) > 1e-6 or abs(max(self.cos_theta) - 1) > 1e-6:
             raise ValueError("cos_theta must reach from -1 to 1")
-        x, f = self._sorted()
+        x, _ = self._sorted()
         if (np.diff(x) >= 0).any():
             raise ValueError("cos_theta must differ from each other by 1e-7 at least")
-        if f.min() < 0 or f.max() == 0:
+        if min(self.values) < 0 or max(self.values) == 0:
             raise ValueError("values must be >= 0, and not all 0")
         return self
 
     def _sorted(self) -> tuple[np.ndarray, np.ndarray]:
-        """cos θ as single precision tells it, falling from 1, and the values."""
+        """cos θ as single precision tells it, falling from 1, and the values over their largest."""
         x = np.asarray(self.cos_theta)
         order = np.argsort(-x)
         x = x[order].astype(np.float32).astype(float)
         x[0], x[-1] = 1, -1
-        return x, np.asarray(self.values)[order]
+        return x, np.asarray(self.values)[order] / (max(self.values) or 1)
 
     def data(self) -> np.ndarray:
         """(N, 3) float32: cos θ falling from 1, density over cos θ, cumulative from the forward end.

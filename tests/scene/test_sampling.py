@@ -148,7 +148,7 @@ def mie_mean_cosine(x, m):
     return 2 * (pairs.sum() + own.sum()) / total
 
 
-@pytest.mark.parametrize("diameter", [0.05, 0.1, 0.3, 0.5, 1.0, 2.5, 4.0, 8.0, 20.0, 45.0])
+@pytest.mark.parametrize("diameter", [0.05, 0.1, 0.3, 0.5, 0.7, 1.0, 1.4, 2.5, 4.0, 8.0, 20.0, 45.0])
 def test_hg_draine_has_the_mean_cosine_of_mie_theory(diameter):
     """Water droplets (index 1.333) in visible light. The fit is to shapes, so means agree to some hundredths.
 
