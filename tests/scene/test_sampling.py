@@ -132,6 +132,38 @@ def test_phase_functions_meet_where_one_is_a_case_of_the_other(one, other):
     np.testing.assert_allclose(phase_call("sample", one, u), phase_call("sample", other, u), atol=2e-5)
 
 
+@pytest.mark.parametrize("kappa", [1e-6, 1e-2, 0.0999, 0.1001, 3.0, 8.5, 300.0, 1e4])
+def test_von_mises_fisher_joins_its_series_to_its_logarithm(kappa):
+    """Density and CDF at the samples against double precision, on both sides of where the form changes."""
+    model = phase_functions.build({"type": "von_mises_fisher", "kappa": kappa})
+    u = uniforms(2000, 5)
+    cos = phase_call("sample", model, u)
+    mass = np.expm1(-kappa * (1 - cos.astype(float))) / np.expm1(-2 * kappa)
+    np.testing.assert_allclose(mass, u, atol=3e-7 + 6e-8 * kappa)  # cos θ comes in steps of 6e-8
+    density = kappa / (-2 * np.pi * np.expm1(-2 * kappa)) * np.exp(kappa * (cos.astype(float) - 1))
+    np.testing.assert_allclose(phase_call("pdf", model, cos), density, rtol=2e-6 + 1e-7 * kappa)
+
+
+@pytest.mark.parametrize(("g", "alpha"), [(0.8, 1.0), (-0.5, 40.0), (0.05, 250.0), (0.0, 7.0), (0.97, 3.0)])
+def test_draine_inverts_its_cdf(g, alpha):
+    """The antiderivative in double precision, from cos θ = 1, at the samples."""
+    model = phase_functions.build({"type": "draine", "g": g, "alpha": alpha})
+    u = uniforms(2000, 6)
+    cos = phase_call("sample", model, u).astype(float)
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    # In q = |x - x'| the density has no peak: cos θ = (1 + g² - q²) / 2g, and Legendre's rule is exact enough.
+    if g == 0:
+        points = cos[:, None] + (1 - cos[:, None]) * (nodes + 1) / 2
+        mass = (1 + alpha * points**2) @ weights * (1 - cos) / 2 / (2 + 2 * alpha / 3)
+    else:
+        q = np.sqrt((1 - g) ** 2 + 2 * g * (1 - cos))
+        points = (1 - g) + (q - (1 - g))[:, None] * (nodes + 1) / 2
+        weight = 1 + alpha * ((1 + g * g - points**2) / (2 * g)) ** 2
+        mass = (weight / points**2) @ weights * (q - (1 - g)) / 2 / g
+        mass *= (1 - g * g) / (2 * (1 + alpha * (1 + 2 * g * g) / 3))
+    np.testing.assert_allclose(mass, u, atol=2e-5 if g < 0.9 else 2e-4)
+
+
 def mie_mean_cosine(x, m):
     """Mean cosine of a sphere of size parameter x and real index m, by Mie's series (Bohren & Huffman 1983, ch. 4)."""
     n = np.arange(1, int(x + 4 * np.cbrt(x) + 4))
