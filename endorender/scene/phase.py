@@ -119,13 +119,14 @@ def henyey_greenstein() -> tuple[Any, Any]:
     @ti.func
     def cosine(u, g):
         # With |x - x'| = 1 - g + 2 g e the inverse CDF is rational in e and needs no case for g = 0.
-        e = u * (1.0 - g) / (1.0 + g - 2.0 * g * u)
+        e = u * (1.0 - g) / ti.max(1.0 + g - 2.0 * g * u, 1e-9)
         return ti.math.clamp(1.0 - 2.0 * e * (1.0 - g + g * e), -1.0, 1.0)
 
     @ti.func
     def density(cos_theta, g):
         a = ti.abs(g)
         q = (1.0 - a) * (1.0 - a) + 2.0 * a * (1.0 - ti.select(g < 0.0, -cos_theta, cos_theta))
+        q = ti.max(q, 1e-15)  # the cosine of two unit vectors may round to more than 1
         return 0.07957747 * (1.0 - a) * (1.0 + a) / (q * ti.sqrt(q))
 
     return cosine, density
@@ -228,12 +229,14 @@ class Schlick(PhaseFunction):
 
         @ti.func
         def sample(u, p, data: ti.template()):
-            return ti.math.clamp(1.0 - 2.0 * u * (1.0 - p[0]) / (1.0 + p[0] - 2.0 * p[0] * u), -1.0, 1.0)
+            away = 2.0 * u * (1.0 - p[0]) / ti.max(1.0 + p[0] - 2.0 * p[0] * u, 1e-9)
+            return ti.math.clamp(1.0 - away, -1.0, 1.0)
 
         @ti.func
         def pdf(cos_theta, p, data: ti.template()):
             a = ti.abs(p[0])
             q = (1.0 - a) + a * (1.0 - ti.select(p[0] < 0.0, -cos_theta, cos_theta))
+            q = ti.max(q, 1e-9)  # the cosine of two unit vectors may round to more than 1
             return 0.07957747 * (1.0 - a) * (1.0 + a) / (q * q)
 
         return sample, pdf

@@ -30,9 +30,9 @@ def draine() -> tuple[Any, Any]:
         t, low, high = u, 0.0, 1.0
         e = 0.0
         for _ in range(24):
-            e = t * back / (1.0 + g - 2.0 * g * t)
+            e = t * back / ti.max(1.0 + g - 2.0 * g * t, 1e-9)
             quartic = e + share * back * e * e * (e * (4.0 / 3.0 * back + 2.0 / 3.0 * g * e) - 2.0)
-            over = quartic * (1.0 + g) / (total * (back + 2.0 * g * e)) - u
+            over = quartic * (1.0 + g) / (total * ti.max(back + 2.0 * g * e, 1e-9)) - u
             if over > 0.0:
                 high = t
             else:
@@ -45,7 +45,7 @@ def draine() -> tuple[Any, Any]:
                 t = 0.5 * (low + high)
             if ti.abs(t - before) < 2e-7:
                 break
-        e = t * back / (1.0 + g - 2.0 * g * t)
+        e = t * back / ti.max(1.0 + g - 2.0 * g * t, 1e-9)
         return ti.math.clamp(1.0 - 2.0 * e * (back + g * e), -1.0, 1.0)
 
     @ti.func

@@ -132,6 +132,21 @@ def test_phase_functions_meet_where_one_is_a_case_of_the_other(one, other):
     np.testing.assert_allclose(phase_call("sample", one, u), phase_call("sample", other, u), atol=2e-5)
 
 
+@pytest.mark.parametrize("g", [1 - 1e-9, -1 + 1e-9, 0.99999, -0.99999])
+@pytest.mark.parametrize("name", ["hg", "double_hg", "schlick", "draine", "cornette_shanks"])
+def test_peaks_too_narrow_for_single_precision_stay_finite(name, g):
+    """Also where the cosine of two unit vectors comes out beyond ±1, as it does by rounding."""
+    key = {"double_hg": "g1", "schlick": "k"}.get(name, "g")
+    model = phase_functions.build({"type": name, key: g})
+    cos = phase_call("sample", model, np.concatenate([CORNERS, uniforms(1000, 7)]))
+    assert np.isfinite(cos).all()
+    assert np.abs(cos).max() <= 1
+    beyond = np.array([1.0000002, -1.0000002, 1, -1, 0], np.float32)
+    density = phase_call("pdf", model, np.concatenate([cos, beyond]))
+    assert np.isfinite(density).all()
+    assert density.min() >= 0
+
+
 @pytest.mark.parametrize("kappa", [1e-6, 1e-2, 0.0999, 0.1001, 3.0, 8.5, 300.0, 1e4])
 def test_von_mises_fisher_joins_its_series_to_its_logarithm(kappa):
     """Density and CDF at the samples against double precision, on both sides of where the form changes."""
