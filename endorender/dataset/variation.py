@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from endorender.errors import UserError
 from endorender.registry import Model, validated
@@ -29,6 +29,16 @@ class Variation(Model):
     tissue: dict[str, Any] = Field({})
     response: dict[str, Any] = Field({})
     light: dict[str, Any] = Field({})
+
+    @field_validator("tissue")
+    @classmethod
+    def _self_contained(cls, tissue: dict[str, Any]) -> dict[str, Any]:
+        """A phase function in full: where it names a file, a dataset keeps what the file holds, never its path."""
+        if "phase" not in tissue:
+            return tissue
+        from endorender.scene.phase import phase_functions
+
+        return {**tissue, "phase": phase_functions.dump(phase_functions.build(tissue["phase"]))}
 
 
 PLAIN = Variation(name=SYNTHETIC)

@@ -116,7 +116,7 @@ def geometry(scene: Scene) -> Geometry:
     distance[hidden], normal[hidden], behind[hidden] = np.nan, np.nan, np.nan
     shape = (camera.height, camera.width)
     lifted = np.maximum(np.nan_to_num(behind), scene.tissue.wall_hu)
-    albedo = scene.tissue.table(lifted)[:, 2:] * np.isfinite(distance)[:, None]
+    albedo = scene.tissue.table(lifted)[:, -3:] * np.isfinite(distance)[:, None]
     return Geometry(
         z_depth=(distance * in_camera[:, 2]).astype(np.float32).reshape(shape),
         distance=distance.reshape(shape),

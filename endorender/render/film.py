@@ -94,6 +94,7 @@ def radiance(
         cells(first.medium, first.tissue, first.surface, first.threshold),
         backend.resident(pack_table(scenes)),
         prepared.albedo,
+        backend.resident(first.phase.data()),
         *map(backend.resident, (view, pack_emitters(scenes, prepared), env, alias)),
     ]
     mean, squares = (backend.resident(np.zeros((n, channels), np.float32)) for _ in range(2))

@@ -48,7 +48,7 @@ def turned(u):
 @ti.func
 def around(d, cos_theta, u):
     """Unit direction at angle theta from unit d, azimuth 2 pi u (axes: Duff et al. 2017)."""
-    sin_theta = ti.sqrt(ti.max(0.0, 1.0 - cos_theta * cos_theta))
+    sin_theta = ti.sqrt(ti.max(0.0, (1.0 - cos_theta) * (1.0 + cos_theta)))  # no cancellation at the poles
     cs = turned(u)
     x, y = sin_theta * cs[0], sin_theta * cs[1]
     s = ti.select(d.z < 0.0, -1.0, 1.0)

@@ -13,6 +13,7 @@ from endorender.render.rng import rand
 from endorender.render.view import V
 from endorender.scene import surface as coat_model
 from endorender.scene.camera import FILM, PARAMETERS
+from endorender.scene.phase import MOST_FLOATS
 
 vec3, mat3 = ti.math.vec3, ti.math.mat3
 PI = 3.14159265
@@ -34,7 +35,7 @@ View = ti.types.struct(
     hybrid=float,
     sigma_top=float,
     roulette=float,
-    phase=float,
+    phase=ti.types.vector(MOST_FLOATS, float),  # of a GridMedium
     nudge=float,  # mm past an event: a thousandth of a voxel
 )
 Bounce = ti.types.struct(shiny=float, diffuse=float, density=float)
@@ -46,8 +47,9 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
     C = channels
     WALL, HYBRID = surface == "interface", surface == "hybrid"
     Spectrum = ti.types.vector(C, ti.f32)
-    # kind: COAT, PHASE or BSDF; n faces the ray; reflect: chance of the coat; g: the phase function's parameter
-    Event = ti.types.struct(kind=int, n=vec3, reflect=float, albedo=Spectrum, g=float)
+    P = phase.FLOATS
+    # kind: COAT, PHASE or BSDF; n faces the ray; reflect: chance of the coat; phase: floats of the phase function
+    Event = ti.types.struct(kind=int, n=vec3, reflect=float, albedo=Spectrum, phase=ti.types.vector(P, float))
     Turn = ti.types.struct(direction=vec3, weight=Spectrum, density=float, reflected=int, stop=int)
     coat = coat_model.device()
     phase_sample, phase_pdf = phase.device()
@@ -65,7 +67,8 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         q.threshold, q.wall_hu = view[V.THRESHOLD], view[V.WALL_HU]
         q.ior, q.alpha, q.specular = view[V.IOR], view[V.ROUGHNESS], view[V.SPECULAR]
         q.hybrid, q.sigma_top = view[V.HYBRID], view[V.SIGMA_TOP]
-        q.roulette, q.phase = view[V.ROULETTE], view[V.PHASE]
+        q.roulette = view[V.ROULETTE]
+        q.phase = ti.Vector([view[V.PHASE + c] for c in range(MOST_FLOATS)])
         q.nudge = 1e-3 / ti.max(q.inv.x, q.inv.y, q.inv.z)
         return q
 
@@ -81,7 +84,7 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         a = Spectrum(0.0)
         if ti.static(kind == "tissue"):
             for c in ti.static(range(C)):
-                a[c] = tabulated(table, 2 + c, hu, q.wall_hu)
+                a[c] = tabulated(table, 1 + P + c, hu, q.wall_hu)
         else:
             # Light is linear in the albedo: one node drawn by its trilinear weight is right on average.
             e = sampling.corner(x * q.inv, grid.shape[0], grid.shape[1], grid.shape[2], rng)
@@ -108,11 +111,11 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         rng: ti.template(),
     ):
         """What a ray along d meets at x: the coat of the wall, or a collision with field value `hu`."""
-        ev = Event(kind=PHASE, n=vec3(0.0, 0.0, 1.0), reflect=0.0, albedo=Spectrum(0.0), g=q.phase)
+        ev = Event(kind=PHASE, n=vec3(0.0, 0.0, 1.0), reflect=0.0, albedo=Spectrum(0.0), phase=0.0)
         if collided:
             ev.albedo = albedo_at(table, grid, hu, x, q, rng)
-            if ti.static(kind == "tissue"):
-                ev.g = tabulated(table, 1, hu, q.wall_hu)
+            for c in ti.static(range(P)):
+                ev.phase[c] = tabulated(table, 1 + c, hu, q.wall_hu) if ti.static(kind == "tissue") else q.phase[c]
             if ti.static(HYBRID):
                 # Kroes, Post, Botha 2012, eq. 7 with the gradient in HU/mm against a constant of the tissue.
                 slope = t.gradient(field, x, q.inv)
@@ -130,13 +133,13 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         return ev
 
     @ti.func
-    def sample(ev, d, q, rng: ti.template()):
+    def sample(ev, d, q, data: ti.template(), rng: ti.template()):
         """Where a path goes on. The coat lets it pass (reflected = 0) with its direction and density unchanged."""
         turn = Turn(direction=d, weight=Spectrum(1.0), density=-1.0, reflected=0, stop=0)
         if ev.kind == PHASE:
-            cos_theta = phase_sample(rand(rng), ev.g)
+            cos_theta = phase_sample(rand(rng), ev.phase, data)
             turn.direction = sampling.around(d, cos_theta, rand(rng))
-            turn.density = phase_pdf(cos_theta, ev.g)
+            turn.density = phase_pdf(cos_theta, ev.phase, data)
             turn.reflected = 1
         elif ti.static(WALL or HYBRID):
             shine = rand(rng) < ev.reflect
@@ -147,7 +150,7 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
                     turn.direction = coat.sample(-d, ev.n, q.alpha, u, v).normalized()
                 else:
                     turn.direction = sampling.around(ev.n, ti.sqrt(1.0 - u), v)
-                f = bounce(ev, d, turn.direction, q)
+                f = bounce(ev, d, turn.direction, q, data)
                 turn.density = f.density
                 if f.shiny + f.diffuse <= 0.0 or f.density <= 0.0:
                     turn.stop = 1
@@ -156,11 +159,14 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         return turn
 
     @ti.func
-    def bounce(ev, d, w, q):
-        """Value × cos towards w, white (shiny) and to be coloured (diffuse), and the density of `sample`."""
+    def bounce(ev, d, w, q, data: ti.template()):
+        """Value × cos towards w, white (shiny) and to be coloured (diffuse), and the density of `sample`.
+
+        data: table of the phase function, if it is one.
+        """
         f = Bounce(shiny=0.0, diffuse=0.0, density=0.0)
         if ev.kind == PHASE:
-            f.diffuse = phase_pdf(d.dot(w), ev.g)
+            f.diffuse = phase_pdf(d.dot(w), ev.phase, data)
             f.density = f.diffuse
         elif ti.static(WALL or HYBRID):
             f.shiny = q.specular * coat.eval(-d, w, ev.n, q.alpha, q.ior)

@@ -33,7 +33,7 @@ class V(IntEnum):
     SIGMA_TOP = 39
     ROULETTE = 40
     PHASE = 41
-    SIZE = 42
+    SIZE = 46  # five floats suffice for every phase function
 
 
 def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -> np.ndarray:
@@ -56,15 +56,16 @@ def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -
     top = max(tissue.sigma_t) if prepared.kind == "tissue" else prepared.high.max()
     out[V.SIGMA_TOP] = max(top, 1e-9)
     out[V.ROULETTE] = ROULETTE[prepared.kind] if roulette is None else roulette
-    out[V.PHASE] = scene.phase.parameter
+    phase = scene.phase.parameters()
+    out[V.PHASE : V.PHASE + len(phase)] = phase
     out[V.SIZE :] = scene.camera.parameters()
     return out
 
 
 def pack_table(scenes: list[Scene]) -> np.ndarray:
-    """(N, 2 + 3 K): sigma_t and phase parameter of the first scene, then each scene's albedo."""
+    """(N, 1 + P + 3 K): sigma_t and the P floats of the phase of the first scene, then each scene's albedo."""
     tables = [scene.tissue.table() for scene in scenes]
-    return np.concatenate([tables[0][:, :2], *(t[:, 2:] for t in tables)], 1)
+    return np.concatenate([tables[0][:, :-3], *(t[:, -3:] for t in tables)], 1)
 
 
 def pack_emitters(scenes: list[Scene], prepared: Prepared) -> np.ndarray:

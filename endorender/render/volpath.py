@@ -67,6 +67,7 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
         cells: ti.types.ndarray(),
         table: ti.types.ndarray(),
         grid: ti.types.ndarray(),
+        phase_data: ti.types.ndarray(),
         view: ti.types.ndarray(),
         emitters: ti.types.ndarray(),
         env: ti.types.ndarray(),
@@ -150,7 +151,7 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                                 if ti.static(group == 0)
                                 else lighting.sample_environment(env, alias, q, rng)
                             )
-                            f = shade.bounce(ev, d, light.direction, q)
+                            f = shade.bounce(ev, d, light.direction, q, phase_data)
                             gain = Spectrum(f.shiny + f.diffuse)
                             if ti.static(HYBRID):
                                 if ev.kind == BSDF:
@@ -169,7 +170,7 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                                 )
 
                     # 5. Onwards.
-                    turn = shade.sample(ev, d, q, rng)
+                    turn = shade.sample(ev, d, q, phase_data, rng)
                     if turn.stop == 1:
                         break
                     o = x

@@ -44,6 +44,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
         smooth: ti.types.ndarray(),
         table: ti.types.ndarray(),
         grid: ti.types.ndarray(),
+        phase_data: ti.types.ndarray(),
         view: ti.types.ndarray(),
         emitters: ti.types.ndarray(),
         env: ti.types.ndarray(),
@@ -98,7 +99,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                     # 3. One emitter, through whatever lies between.
                     if ti.static(lit):
                         light = lighting.sample_emitter(emitters, x, rng)
-                        f = shade.bounce(event, d, light.direction, q)
+                        f = shade.bounce(event, d, light.direction, q, phase_data)
                         weight = f.shiny + f.diffuse * (event.albedo if event.kind == shade.BSDF else vec3(1.0))
                         so = x + (q.nudge * event.n if event.kind == shade.COAT else vec3(0.0))
                         left, through = light.distance, 1.0
@@ -123,7 +124,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                             through *= 1.0 - q.specular * coat.fresnel(ti.abs(n.dot(light.direction)), q.ior)
                         radiance += beta * weight * light.radiance * through
                     # 4. Onwards.
-                    turn = shade.sample(event, d, q, rng)
+                    turn = shade.sample(event, d, q, phase_data, rng)
                     if turn.stop == 1:
                         break
                     beta *= turn.weight
@@ -156,6 +157,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
         prepared.smooth,
         backend.resident(pack_table([scene])),
         prepared.albedo,
+        backend.resident(scene.phase.data()),
         *map(backend.resident, (pack_view(scene, prepared), pack_emitters([scene], prepared), env)),
         float(max(majorant, 1e-6)),
         mean,

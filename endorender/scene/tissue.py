@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from endorender.registry import Model, Registry
+from endorender.registry import Model, Registry, one_line
 from endorender.scene.phase import HenyeyGreenstein, phase_functions
 
 tissues = Registry("tissue")
@@ -30,7 +30,9 @@ class Tissue(Model):
         ((0.955, 0.9, 0.77),) * 3 + ((0.93, 0.9, 0.82),), description="single-scattering, linear RGB"
     )
     phase: phase_functions.field() = HenyeyGreenstein()  # type: ignore[valid-type]
-    phase_parameter: tuple[float, ...] | None = Field(None, description="overrides the phase's along HU")
+    phase_parameters: dict[str, tuple[float, ...]] = Field(
+        {}, description="{name: values at the control points}: parameters of the phase that vary along HU"
+    )
     wall_hu: float = Field(40.0, description="HU to which the wall's ramp is lifted (interface)")
     ior: float = Field(1.4, ge=1, le=3, description="of the wet coat")
     roughness: float = Field(0.06, ge=0.02, le=1, description="GGX α of the coat")
@@ -41,9 +43,9 @@ class Tissue(Model):
     @model_validator(mode="after")
     def _consistent(self) -> Tissue:
         n = len(self.hu)
-        for name in ("sigma_t", "albedo", "phase_parameter"):
-            values = getattr(self, name)
-            if values is not None and len(values) != n:
+        varying = {f"phase_parameters.{name}": values for name, values in self.phase_parameters.items()}
+        for name, values in {"sigma_t": self.sigma_t, "albedo": self.albedo, **varying}.items():
+            if len(values) != n:
                 raise ValueError(f"{name} has {len(values)} entries for {n} control points of hu")
         if (np.diff(self.hu) <= 0).any():
             raise ValueError("hu must increase")
@@ -51,17 +53,38 @@ class Tissue(Model):
             raise ValueError("sigma_t must be >= 0")
         if not all(0 <= a <= 1 for rgb in self.albedo for a in rgb):
             raise ValueError("albedo must be in [0, 1]")
-        # The phase function knows its own bounds: let it refuse what it cannot take.
-        if self.phase_parameter is not None:
-            for value in self.phase_parameter:
-                type(self.phase)(**dict.fromkeys(type(self.phase).model_fields, value))
+        self._refuse_phase_parameters()
         return self
 
+    def _refuse_phase_parameters(self) -> None:
+        """The phase function knows its names and bounds. Between control points in bounds values are in bounds."""
+        cls = type(self.phase)
+        if unknown := set(self.phase_parameters) - set(cls.PARAMETERS):
+            name, can = phase_functions.name_of(cls), ", ".join(cls.PARAMETERS) or "nothing"
+            raise ValueError(f"phase_parameters: {min(unknown)} does not vary; of the phase {name} can: {can}")
+        fixed = self.phase.model_dump()
+        for values in zip(*self.phase_parameters.values()):
+            try:
+                cls(**{**fixed, **dict(zip(self.phase_parameters, values))})
+            except ValidationError as error:
+                raise ValueError(f"phase_parameters: {one_line(error)}") from None
+
+    def __hash__(self) -> int:
+        # Tissues key caches, and a dict has no hash. Equal tissues have equal parts, which is all a hash needs.
+        return hash((type(self), self.hu, self.sigma_t, self.wall_hu))
+
     def table(self, hu: np.ndarray = TABLE_HU) -> np.ndarray:
-        """(N,) HU -> (N, 5): sigma_t in mm⁻¹, phase parameter, albedo RGB."""
-        p = self.phase_parameter or (self.phase.parameter,) * len(self.hu)
-        columns: list[Any] = [self.sigma_t, p, *zip(*self.albedo)]
-        return np.stack([np.interp(hu, self.hu, c) for c in columns], -1).astype(np.float32)
+        """(N,) HU -> (N, 1 + FLOATS + 3): sigma_t in mm⁻¹, what describes the phase function, albedo RGB.
+
+        Parameters of the phase are interpolated as users know them, then turned into the device's numbers.
+        """
+
+        def along(values: Any) -> np.ndarray:
+            return np.interp(hu, self.hu, values)
+
+        phase = self.phase.along(len(hu), {name: along(v) for name, v in self.phase_parameters.items()})
+        albedo = [along(band) for band in zip(*self.albedo)]
+        return np.column_stack([along(self.sigma_t), phase, *albedo]).astype(np.float32)
 
     def shares_paths(self, other: Tissue) -> bool:
         """Whether both scatter light along the same paths: they differ in albedo at most."""

@@ -106,6 +106,33 @@ def test_paths_stay_private():
     assert config.public()["ct"] == [{"alias": "p001", "source": "file", "region": None}]
 
 
+def test_a_table_of_a_phase_function_is_kept_and_its_path_is_not(tmp_path):
+    file = tmp_path / "MUELLER_HANS.txt"
+    file.write_text("-1 1\n0 1\n1 5\n")
+    tissue = {"phase": {"type": "tabulated", "file": str(file)}}
+    config = configure(ct="sample", variations=[{"name": "a", "look": "deep_red", "tissue": tissue}])
+    stored = json.dumps(config.public())
+    assert "MUELLER" not in stored
+    drawn = draw(config.variations[0], config.light, np.random.default_rng(0))
+    assert "MUELLER" not in json.dumps(drawn)
+    assert drawn["tissue"]["phase"] == {"type": "tabulated", "cos_theta": [-1, 0, 1], "values": [1, 1, 5]}
+    file.unlink()
+    again = configure(ct="sample", variations=json.loads(stored)["variations"])
+    assert fingerprint(again.public()) == fingerprint(config.public())
+
+
+def test_phase_parameters_reach_a_frame():
+    tissue = {"phase": {"type": "double_hg", "g1": 0.8}, "phase_parameters": {"w": [0, 0.5, 1, 1]}}
+    config = configure(ct="sample", variations=[{"name": "a", "look": "deep_red", "tissue": tissue}])
+    drawn = draw(config.variations[0], config.light, np.random.default_rng(0))
+    assert drawn["tissue"]["phase_parameters"] == {"w": [0, 0.5, 1, 1]}
+    assert drawn["tissue"]["phase"]["g1"] == 0.8
+    tissue["phase_parameters"]["w"][0] = 2
+    assert "less than or equal to 1" in refusal(
+        ct="sample", variations=[{"name": "a", "look": "deep_red", "tissue": tissue}]
+    )
+
+
 def test_fingerprint_sees_every_key_and_no_order():
     base = configure(ct="phantom:1")
     assert fingerprint(base.public()) == fingerprint(dict(reversed(base.public().items())))

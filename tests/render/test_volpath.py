@@ -8,10 +8,23 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from endorender.ct.volume import Volume
 from endorender.errors import UserError
 from endorender.render import radiance, shareable
 from endorender.render.volpath_simple import radiance_simple
-from endorender.scene import Constant, Endoscope, EnvironmentMap, Fisheye, Point, ThinLens, phase_functions, tissues
+from endorender.scene import (
+    Constant,
+    Endoscope,
+    EnvironmentMap,
+    Fisheye,
+    Pinhole,
+    Point,
+    Scene,
+    ThinLens,
+    Tissue,
+    phase_functions,
+    tissues,
+)
 from tests.render.scenes import affine, cube_scene, tube_scene
 
 
@@ -29,6 +42,7 @@ def assert_same_image(a, b, alpha=0.01):
     assert (np.abs(difference.mean((0, 1))) < 3.5 * np.sqrt(variance.sum((0, 1))) / pixels).all()
 
 
+PEAKED = {"type": "tabulated", "cos_theta": [-1, 0, 0.8, 0.97, 1], "values": [0.3, 0.05, 0.4, 3, 40]}
 SCENES = {
     "interface": lambda: tube_scene("interface", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4),
     "interface_hg": lambda: tube_scene(
@@ -40,6 +54,16 @@ SCENES = {
     "volume": lambda: tube_scene("volume", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4),
     "lens": lambda: tube_scene("volume", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4).with_(
         camera=ThinLens(width=12, height=8, focus=4, aperture=2, vignetting=3, mask="circle")
+    ),
+    "double_hg": lambda: tube_scene(
+        "volume",
+        sigma_t=[0, 1.5, 1.5, 1.5],
+        albedo=[[0.9, 0.6, 0.4]] * 4,
+        phase={"type": "double_hg", "g2": -0.3},
+        phase_parameters={"g1": [0.95, 0.3, 0.8, 0.8], "w": [1.0, 0.5, 0.9, 0.9]},
+    ),
+    "tabulated": lambda: tube_scene(
+        "hybrid", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4, phase=PEAKED, roughness=0.4
     ),
     "points": lambda: tube_scene("interface", lights=(Point(intensity=(50, 50, 50)),), albedo=[[0.7, 0.5, 0.3]] * 4),
     "outside": lambda: cube_scene(
@@ -110,6 +134,41 @@ def test_single_scattering_inverse_square():
     for level in levels:
         error = np.sqrt(level.variance[..., 0].mean() / 4)
         assert abs(level.mean[..., 0].mean() - 0.005) < 4 * error + 0.01 * 0.005
+
+
+def thin_block(hu, phase, direction, **tissue):
+    """A thin block of one HU seen along z, under a far light that shines on it from `direction`."""
+    light = Point(position=tuple(1000.0 * d for d in direction), intensity=(1e6,) * 3, attached="world")
+    volume = Volume(np.full((5, 5, 5), hu, np.int16), affine((0.25,) * 3, translation=(-0.5,) * 3))
+    pose = affine((1, 1, 1), translation=(0, 0, -30))
+    optics = Tissue(hu=(-100, 300), sigma_t=(0.01, 0.01), albedo=((0.5, 0.3, 0.1),) * 2, phase=phase, **tissue)
+    return Scene(volume, Pinhole(width=2, height=2, fov=0.5), pose, (light,), optics, surface="volume")
+
+
+@pytest.mark.parametrize(("direction", "cos_theta"), [((0, 0, -1), -1.0), ((1, 0, 0), 0.0), ((0.6, 0, 0.8), 0.8)])
+@pytest.mark.parametrize("render", [radiance, radiance_simple])
+def test_single_scattering_is_the_phase_function_of_that_hu(render, direction, cos_theta):
+    """A thin block shows L = albedo sigma_t t p(cos θ), with the parameters that its HU has between control points."""
+    varying = {"g1": (0.0, 0.8), "g2": (-0.6, -0.2), "w": (1.0, 0.4)}
+    scene = thin_block(0, "double_hg", direction, phase_parameters=varying).with_(max_scatterings=1)
+    got = render([scene], 400_000, 6)[0] if render is radiance else render(scene, 400_000, 6)
+
+    def lobe(g):
+        return (1 - g * g) / (4 * np.pi * (1 + g * g - 2 * g * cos_theta) ** 1.5)
+
+    expected = np.array([0.5, 0.3, 0.1]) * 0.01 * (0.85 * lobe(0.2) + 0.15 * lobe(-0.5))
+    error = np.sqrt(got.variance.mean((0, 1)) / 4)
+    assert (error < 0.01 * expected).all()
+    assert (np.abs(got.mean.mean((0, 1)) - expected) < 4 * error + 0.01 * expected).all()
+
+
+def test_looks_of_one_path_agree_where_the_phase_has_several_parameters():
+    """Albedos stand behind the phase's columns of the table, whatever their number."""
+    red, blue = ((0.5, 0.3, 0.1),) * 2, ((0.1, 0.2, 0.6),) * 2
+    scene = thin_block(0, "double_hg", (1, 0, 0))
+    scenes = [scene.with_(tissue=scene.tissue.model_copy(update={"albedo": a})) for a in (red, blue)]
+    one, two = (r.mean.mean((0, 1)) for r in radiance(scenes, 2000, 7))
+    np.testing.assert_allclose(two / one, [0.2, 2 / 3, 6], rtol=0.01)
 
 
 def test_same_seed_same_bytes_whatever_the_launches(monkeypatch):

@@ -1,5 +1,7 @@
 """Cameras, tissue, lights and the response: round trips, limits, and what they refuse."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,7 @@ def test_every_model_survives_the_round_trip_through_configuration(registry):
     ("registry", "spec", "words"),
     [
         (phase_functions, {"type": "hg", "g": 1.5}, "phase hg: g: .*less than 1, got 1.5"),
-        (phase_functions, {"type": "mie"}, "no phase is called 'mie'; there are: hg, isotropic"),
+        (phase_functions, {"type": "mie"}, "no phase is called 'mie'; there are: cornette_shanks, .*hg, .*isotropic"),
         (tissues, {"type": "deep_red", "colour": 1}, "tissue deep_red: colour: unknown key"),
         (tissues, {"type": "custom", "hu": [0, 0]}, "entries|increase"),
         (tissues, {"type": "custom", "albedo": [[0.5, 0.5, 1.2]] * 4}, r"albedo must be in \[0, 1\]"),
@@ -72,14 +74,102 @@ def test_mistakes_are_one_line_that_names_the_key(registry, spec, words):
 
 
 def test_tissue_table_is_piecewise_linear():
-    tissue = Tissue(hu=(-100, 100), sigma_t=(0, 4), albedo=((0.2, 0.4, 0.6), (0.6, 0.4, 0.2)), phase_parameter=(0, 0.8))
+    tissue = Tissue(
+        hu=(-100, 100),
+        sigma_t=(0, 4),
+        albedo=((0.2, 0.4, 0.6), (0.6, 0.4, 0.2)),
+        phase_parameters={"g": (0, 0.8)},
+    )
     np.testing.assert_allclose(
         tissue.table(np.array([-500.0, 0.0, 900.0])),
         [[0, 0, 0.2, 0.4, 0.6], [2, 0.4, 0.4, 0.4, 0.4], [4, 0.8, 0.6, 0.4, 0.2]],
         rtol=1e-6,
     )
-    with pytest.raises(ValueError, match="less than 1"):
-        Tissue(hu=(0,), sigma_t=(1,), albedo=((0, 0, 0),), phase_parameter=(1.2,))
+
+
+POINT = {"hu": (-100, 100), "sigma_t": (0, 4), "albedo": ((0.5, 0.5, 0.5),) * 2}
+
+
+@pytest.mark.parametrize("name", list(phase_functions))
+def test_parameters_of_every_phase_function_vary_along_hu(name):
+    """Linear as users know them, then what the device wants at each HU: a scene-wide phase of that value gives it."""
+    cases = [case for n, case in phase_functions.cases() if n == name]
+    phases = [phase_functions.build({"type": name, **case}) for case in (cases[0], cases[-1])]
+    names = phases[0].PARAMETERS
+    varying = {n: [getattr(p, n) for p in phases] for n in names}
+    tissue = Tissue(**POINT, phase=phases[0], phase_parameters=varying)
+    half = phase_functions.build({"type": name, **cases[0], **{n: sum(v) / 2 for n, v in varying.items()}})
+    table = tissue.table(np.array([-300.0, 0.0, 300.0]))
+    assert table.shape == (3, 1 + half.FLOATS + 3)
+    np.testing.assert_allclose(table[1, 1:-3], half.parameters(), rtol=1e-6)
+    if names:
+        np.testing.assert_allclose(table[2, 1:-3], phases[1].parameters(), rtol=1e-6)
+    assert tissues.build(tissues.dump(tissue)) == tissue
+    assert hash(tissues.build(tissues.dump(tissue))) == hash(tissue)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"phase": "hg", "phase_parameters": {"g": (0.5, 1.2)}}, "phase_parameters: g: .*less than 1, got 1.2"),
+        ({"phase": "hg", "phase_parameters": {"g": (0.5,)}}, "phase_parameters.g has 1 entries for 2 control points"),
+        ({"phase": "hg", "phase_parameters": {"w": (0, 0)}}, "w does not vary; of the phase hg can: g"),
+        ({"phase": "rayleigh", "phase_parameters": {"g": (0, 0)}}, "of the phase rayleigh can: nothing"),
+        ({"phase": "double_hg", "phase_parameters": {"w": (0, -1)}}, "w: .*greater than or equal to 0, got -1"),
+    ],
+)
+def test_phase_parameters_are_refused_by_the_phase_they_are_of(changes, words):
+    with pytest.raises(UserError, match=words) as error:
+        tissues.build({"type": "custom", **POINT, **changes})
+    assert "\n" not in str(error.value)
+
+
+def test_only_tissues_with_the_same_phase_parameters_share_paths():
+    one = Tissue(**POINT, phase_parameters={"g": (0, 0.8)})
+    assert one.shares_paths(one.model_copy(update={"albedo": ((0.1, 0.1, 0.1),) * 2}))
+    assert not one.shares_paths(Tissue(**POINT, phase_parameters={"g": (0, 0.7)}))
+    assert not one.shares_paths(Tissue(**POINT))
+
+
+@pytest.mark.parametrize(
+    "text", ["-1 1\n0 2\n1 9\n", "cos,value\n1,9\n0;2 # forward last\n\n-1, 1", "\ufeff1 9\n0 2\n-1 1"]
+)
+def test_a_table_read_from_a_file_is_embedded(text, tmp_path):
+    file = tmp_path / "mueller.csv"
+    file.write_text(text, encoding="utf-8")
+    phase = phase_functions.build({"type": "tabulated", "file": str(file)})
+    file.unlink()
+    told = json.dumps(phase_functions.dump(phase))
+    assert "mueller" not in told
+    again = phase_functions.build(json.loads(told))
+    assert again == phase
+    np.testing.assert_array_equal(phase.data()[:, 0], [1, 0, -1])
+    np.testing.assert_allclose(phase.data()[:, 1], np.array([9, 2, 1]) / 7)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"file": "none.csv"}, "cannot read none.csv: no such file"),
+        ({"file": "bad.csv"}, "bad.csv, line 2: must be two numbers"),
+        ({"file": "empty.csv"}, "empty.csv holds no numbers"),
+        ({"file": "bad.csv", "values": [1, 1]}, "either file, or cos_theta and values"),
+        ({"cos_theta": [-1, 1], "values": [1]}, "2 cos_theta for 1 values"),
+        ({"cos_theta": [-1, 0.9], "values": [1, 1]}, "must reach from -1 to 1"),
+        ({"cos_theta": [-1, 0.5, 0.5, 1], "values": [1, 1, 1, 1]}, "must differ"),
+        ({"cos_theta": [-1, 1], "values": [1, -1]}, "values must be >= 0"),
+        ({"cos_theta": [-1, 1], "values": [0, 0]}, "not all 0"),
+        ({"cos_theta": [-1, 1], "values": [0, float("inf")]}, "finite"),
+        ({}, "cos_theta: missing"),
+    ],
+)
+def test_tables_that_are_no_density_are_refused(spec, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.csv").write_text("-1 1\n0\n1 1")
+    (tmp_path / "empty.csv").write_text("# nothing\n")
+    with pytest.raises(UserError, match=words) as error:
+        phase_functions.build({"type": "tabulated", **spec})
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
