@@ -84,6 +84,7 @@ def radiance(
         type(first.camera),
         channels,
         groups,
+        prepared.kind == "tissue" and first.tissue.tint is not None,
     )
     env, alias = environment or (np.zeros((1, 1, channels), np.float32), np.zeros((1, 3), np.float32))
     n = first.camera.width * first.camera.height

@@ -17,10 +17,10 @@ PATIENCE = 2.0  # optical depth up to which a shadow ray through uniform tissue 
 
 
 @kernels
-def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
+def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = False) -> SimpleNamespace:
     """Taichi functions for one kind of medium and surface mode, cells of `cell` voxels.
 
-    dtype of the field only keys the cache. `walk` returns (event, t, field value there).
+    dtype of the field only keys the cache. chromatic: extinction differs between channels (see `spectral`).
     """
     ORIGIN = 0.0 if kind == "tissue" else 0.5
     WALL = surface == "interface"
@@ -191,6 +191,44 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
         return found
 
     @ti.func
+    def spectral(
+        table: ti.template(),
+        v,
+        most,
+        shadow: ti.template(),
+        wall_hu,
+        hero,
+        share: ti.template(),
+        rng: ti.template(),
+    ):
+        """A tentative collision where extinction differs between channels (Miller, Georgiev, Jarosz 2019).
+
+        Flight: decided by the hero channel; `share` becomes each channel's chance of the same decisions over the mean
+        of the three, which is the spectral MIS weight of a hero drawn evenly. Shadow: `share` is the transmittance by
+        ratio tracking, with roulette once it is low.
+        """
+        h = ti.max(v, wall_hu) if ti.static(WALL) else v
+        u = ti.math.clamp((h + 1024.0) * 0.25, 0.0, 1023.999)
+        i = ti.cast(u, ti.i32)
+        s = vec3(0.0)
+        for c in ti.static(range(3)):
+            column = table.shape[1] - 3 + c
+            s[c] = sigma(table, v, wall_hu) * ti.math.mix(table[i, column], table[i + 1, column], u - i)
+        chance = ti.min(s / most, 1.0)
+        real = False
+        if ti.static(shadow):
+            share *= 1.0 - chance
+            top = share.max()
+            if top < 0.1:
+                real = rand(rng) * 0.1 >= top
+                share *= 0.1 / ti.max(top, 1e-12)
+        else:
+            real = rand(rng) < chance[hero]
+            share *= chance if real else 1.0 - chance
+            share /= ti.max(share.sum() / 3.0, 1e-30)
+        return real
+
+    @ti.func
     def collides(
         field: ti.template(),
         table: ti.template(),
@@ -199,6 +237,8 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
         least,
         shadow: ti.template(),
         wall_hu,
+        hero,
+        share: ti.template(),
         rng: ti.template(),
     ):
         """Whether a tentative collision at index p is real (free flight), or blocks beyond the minimum (shadow)."""
@@ -210,11 +250,14 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
             draw += least
         if not real:
             s = 0.0
-            if ti.static(kind == "grid"):
-                s = one_of_eight(field, p, rng)
+            if ti.static(chromatic):
+                real = spectral(table, interpolated(field, p), most, shadow, wall_hu, hero, share, rng)
             else:
-                s = sigma(table, interpolated(field, p), wall_hu)
-            real = draw < s
+                if ti.static(kind == "grid"):
+                    s = one_of_eight(field, p, rng)
+                else:
+                    s = sigma(table, interpolated(field, p), wall_hu)
+                real = draw < s
         return real
 
     @ti.func
@@ -231,6 +274,8 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
         wall_hu,
         inside,
         shadow: ti.template(),
+        hero,
+        share: ti.template(),
         rng: ti.template(),
     ):
         """One walk through the cells by DDA for free flights and, with `shadow`, for transmittance.
@@ -272,7 +317,7 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
                 if ti.static(shadow):
                     spent += (tq - t) * least
                 t = tq
-                if collides(field, table, p, most, least, shadow, wall_hu, rng) or spent > limit:
+                if collides(field, table, p, most, least, shadow, wall_hu, hero, share, rng) or spent > limit:
                     event = COLLISION
                     hit = t
                     local = False
@@ -338,7 +383,7 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
                                 budget = ti.max(budget - (te - t) * rate, 0.0)
                             break
                         t = tq
-                        if collides(field, table, oi + di * t, bound, least, shadow, wall_hu, rng):
+                        if collides(field, table, oi + di * t, bound, least, shadow, wall_hu, hero, share, rng):
                             event = COLLISION
                         else:
                             budget = sampling.exponential(rng)
@@ -407,8 +452,29 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
         inside: whether the ray starts in tissue; matters in the `interface` mode alone, where air is empty.
         Returns (event, t, field value there); the value is looked up where it colours tissue only.
         """
+        unused = vec3(1.0)
+        return flight(field, cells, table, o, d, start, end, inv, threshold, wall_hu, inside, 0, unused, rng)
+
+    @ti.func
+    def flight(
+        field: ti.template(),
+        cells: ti.template(),
+        table: ti.template(),
+        o,
+        d,
+        start,
+        end,
+        inv,
+        threshold,
+        wall_hu,
+        inside,
+        hero,
+        share: ti.template(),
+        rng: ti.template(),
+    ):
+        """`walk` that also keeps the spectral MIS weight `share` of a path whose hero channel is given."""
         event, hit, _ = march(
-            field, cells, table, o, d, start, end, inv, threshold, wall_hu, inside, ti.static(False), rng
+            field, cells, table, o, d, start, end, inv, threshold, wall_hu, inside, ti.static(False), hero, share, rng
         )
         found = 0.0
         if ti.static(kind == "tissue"):
@@ -430,13 +496,17 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
         inside,
         rng: ti.template(),
     ):
-        """Transmittance from o towards the wall or the end: (event, t, estimate). 0 and COLLISION where blocked.
+        """Light that gets from o to the wall or the end: (event, t, (3,) transmittance). COLLISION: it is 0.
 
         Residual tracking (Novák et al. 2014): the cells' minima attenuate exactly, what exceeds them blocks or not by
         delta tracking; past an optical depth of `PATIENCE` the minima block or not too, so that a ray into the deep
         ends early.
         """
-        return march(field, cells, table, o, d, 0.0, end, inv, threshold, wall_hu, inside, ti.static(True), rng)
+        share = vec3(1.0)
+        event, hit, through = march(
+            field, cells, table, o, d, 0.0, end, inv, threshold, wall_hu, inside, ti.static(True), 0, share, rng
+        )
+        return event, hit, through * share
 
     return SimpleNamespace(
         value=value,
@@ -446,6 +516,7 @@ def device(kind: str, surface: str, cell: int, dtype: str) -> SimpleNamespace:
         clip=clip,
         crossing=crossing,
         walk=walk,
+        flight=flight,
         shine=shine,
         SURFACE=SURFACE,
         COLLISION=COLLISION,

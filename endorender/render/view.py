@@ -63,9 +63,13 @@ def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -
 
 
 def pack_table(scenes: list[Scene]) -> np.ndarray:
-    """(N, 1 + P + 3 K): sigma_t and the P floats of the phase of the first scene, then each scene's albedo."""
+    """(N, 1 + P + 3 K): sigma_t and the P floats of the phase of the first scene, then each scene's albedo.
+
+    Three columns more where extinction differs between channels: each one's share of sigma_t.
+    """
     tables = [scene.tissue.table() for scene in scenes]
-    return np.concatenate([tables[0][:, :-3], *(t[:, -3:] for t in tables)], 1)
+    tints = [] if scenes[0].tissue.tint is None else [scenes[0].tissue.tints()]
+    return np.concatenate([tables[0][:, :-3], *(t[:, -3:] for t in tables), *tints], 1)
 
 
 def pack_emitters(scenes: list[Scene], prepared: Prepared) -> np.ndarray:

@@ -16,12 +16,22 @@ from endorender.scene import surface as coat_model
 
 
 @kernels
-def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: Any, channels: int, groups: tuple):
+def tracer(
+    kind: str,
+    surface: str,
+    cell: int,
+    dtype: str,
+    phase: Any,
+    camera: Any,
+    channels: int,
+    groups: tuple,
+    chromatic: bool,
+):
     """The kernel for one choice of everything whose type, not value, it depends on.
 
-    groups: which of "emitters" and "environment" the scene has.
+    groups: which of "emitters" and "environment" the scene has. chromatic: extinction differs between channels.
     """
-    t = tracking.device(kind, surface, cell, dtype)
+    t = tracking.device(kind, surface, cell, dtype, chromatic)
     shade = shading.device(kind, surface, phase, channels)
     lighting = illumination.device(channels)
     coat = coat_model.device()
@@ -30,6 +40,14 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
     Spectrum = shade.Spectrum
     WALL, HYBRID = surface == "interface", surface == "hybrid"
     EMITTERS, ENVIRONMENT = "emitters" in groups, "environment" in groups
+
+    @ti.func
+    def per_channel(v):
+        """(3,) for red, green, blue -> the same for every look's channels."""
+        out = Spectrum(0.0)
+        for c in ti.static(range(channels)):
+            out[c] = v[c % 3]
+        return out
 
     @ti.func
     def visibility(
@@ -44,10 +62,10 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
         q,
         rng: ti.template(),
     ):
-        """Estimate of what gets through; each pass through the coat costs what it reflects."""
-        seen = 1.0
+        """(3,) estimate of what gets through; each pass through the coat costs what it reflects."""
+        seen = ti.math.vec3(1.0)
         o, left, within = x, distance, inside
-        while seen > 0.0:
+        while seen.max() > 0.0:
             event, s, through = t.shine(field, cells, table, o, w, left, q.inv, q.threshold, q.wall_hu, within, rng)
             seen *= through
             if event != SURFACE:
@@ -92,6 +110,9 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                 scatterings = 0
                 inside = False
                 entered = False  # the lens may lie outside the grid
+                share, hero = ti.math.vec3(1.0), 0  # spectral MIS weight, and the channel that decides collisions
+                if ti.static(chromatic):
+                    hero = ti.min(ti.cast(rand(rng) * 3.0, ti.i32), 2)
                 while True:
                     # 1. Fly: to the wall, to a collision, or out.
                     event, hit, hu = NOTHING, FAR, 0.0
@@ -103,21 +124,37 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                         inside = t.value(field, o + d * start, q.inv) >= q.threshold
                         entered = True
                     if not outside:
-                        event, hit, hu = t.walk(
-                            field, cells, table, o, d, start, FAR, q.inv, q.threshold, q.wall_hu, inside, rng
+                        before = share
+                        event, hit, hu = t.flight(
+                            field,
+                            cells,
+                            table,
+                            o,
+                            d,
+                            start,
+                            FAR,
+                            q.inv,
+                            q.threshold,
+                            q.wall_hu,
+                            inside,
+                            hero,
+                            share,
+                            rng,
                         )
                         if event == NOTHING:
                             hit = FAR
+                        if ti.static(chromatic):
+                            beta *= per_channel(share / ti.max(before, 1e-30))
                     # 2. Light met on the way, weighed against its chance to be sampled from the last vertex.
                     if ti.static(EMITTERS):
                         radiance += beta * lighting.met_emitters(emitters, o, d, hit, vertex, density)
                     if event == NOTHING:
                         if ti.static(ENVIRONMENT):
                             w = q.to_world @ d
-                            share = 1.0
+                            weight = 1.0
                             if density >= 0.0:
-                                share = density / (density + lighting.environment_density(env, alias, w))
-                            radiance += beta * share * lighting.environment(env, w)
+                                weight = density / (density + lighting.environment_density(env, alias, w))
+                            radiance += beta * weight * lighting.environment(env, w)
                         break
 
                     # 3. What it is that the path has met.
@@ -165,8 +202,10 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                                     if ev.kind == COAT:
                                         so = x + q.nudge * ev.n
                                         within = t.value(field, so, q.inv) >= q.threshold
-                                radiance += gain * visibility(
-                                    field, smooth, cells, table, so, light.direction, light.distance, within, q, rng
+                                radiance += gain * per_channel(
+                                    visibility(
+                                        field, smooth, cells, table, so, light.direction, light.distance, within, q, rng
+                                    )
                                 )
 
                     # 5. Onwards.

@@ -18,6 +18,7 @@ from endorender.render.rng import rand
 from endorender.render.view import pack_emitters, pack_environment, pack_table, pack_view
 from endorender.scene import surface as coat_model
 from endorender.scene.scene import Scene
+from endorender.scene.tissue import Tissue
 
 vec3 = ti.math.vec3
 
@@ -141,9 +142,22 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
     return trace
 
 
+def _of_channel(tissue: Tissue, c: int) -> Tissue:
+    """The grey tissue that channel c sees."""
+    sigma = tuple(s * tint[c] for s, tint in zip(tissue.sigma_t, tissue.tint or ()))
+    return tissue.model_copy(update={"sigma_t": sigma, "tint": None})
+
+
 def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
     """What `radiance([scene], spp, seed)` estimates, by the plainest means. Slow; for tests and small pictures."""
     backend.ensure()
+    if scene.tissue.tint is not None:
+        # One grey scene for each channel, denser or thinner: nothing of spectral MIS is shared.
+        each = [radiance_simple(scene.with_(tissue=_of_channel(scene.tissue, c)), spp, seed + c) for c in range(3)]
+        mean, variance = (
+            np.stack([getattr(r, k)[..., c] for c, r in enumerate(each)], -1) for k in ("mean", "variance")
+        )
+        return Radiance(mean, variance, spp)
     prepared = prepare(scene.medium)
     majorant = np.abs(bounds(prepared, scene.tissue, scene.surface, scene.threshold)[..., 0]).max()
     environment = pack_environment([scene])

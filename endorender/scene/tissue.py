@@ -26,6 +26,9 @@ class Tissue(Model):
 
     hu: tuple[float, ...] = Field((-800.0, -300.0, 150.0, 500.0), min_length=1, description="control points, HU")
     sigma_t: tuple[float, ...] = Field((0.0, 3.0, 3.0, 3.0), description="extinction, mm⁻¹")
+    tint: tuple[RGB, ...] | None = Field(
+        None, description="extinction of red, green, blue over sigma_t, each 0..1; none: grey"
+    )
     albedo: tuple[RGB, ...] = Field(
         ((0.955, 0.9, 0.77),) * 3 + ((0.93, 0.9, 0.82),), description="single-scattering, linear RGB"
     )
@@ -44,8 +47,8 @@ class Tissue(Model):
     def _consistent(self) -> Tissue:
         n = len(self.hu)
         varying = {f"phase_parameters.{name}": values for name, values in self.phase_parameters.items()}
-        for name, values in {"sigma_t": self.sigma_t, "albedo": self.albedo, **varying}.items():
-            if len(values) != n:
+        for name, values in {"sigma_t": self.sigma_t, "albedo": self.albedo, "tint": self.tint, **varying}.items():
+            if values is not None and len(values) != n:
                 raise ValueError(f"{name} has {len(values)} entries for {n} control points of hu")
         if (np.diff(self.hu) <= 0).any():
             raise ValueError("hu must increase")
@@ -53,6 +56,8 @@ class Tissue(Model):
             raise ValueError("sigma_t must be >= 0")
         if not all(0 <= a <= 1 for rgb in self.albedo for a in rgb):
             raise ValueError("albedo must be in [0, 1]")
+        if not all(0 <= a <= 1 for rgb in self.tint or () for a in rgb):
+            raise ValueError("tint must be in [0, 1]: sigma_t is that of the densest channel")
         self._refuse_phase_parameters()
         return self
 
@@ -85,6 +90,11 @@ class Tissue(Model):
         phase = self.phase.along(len(hu), {name: along(v) for name, v in self.phase_parameters.items()})
         albedo = [along(band) for band in zip(*self.albedo)]
         return np.column_stack([along(self.sigma_t), phase, *albedo]).astype(np.float32)
+
+    def tints(self, hu: np.ndarray = TABLE_HU) -> np.ndarray:
+        """(N,) HU -> (N, 3): extinction of each channel over sigma_t."""
+        assert self.tint is not None
+        return np.stack([np.interp(hu, self.hu, band) for band in zip(*self.tint)], -1).astype(np.float32)
 
     def shares_paths(self, other: Tissue) -> bool:
         """Whether both scatter light along the same paths: they differ in albedo at most."""

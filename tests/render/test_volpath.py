@@ -65,6 +65,15 @@ SCENES = {
     "tabulated": lambda: tube_scene(
         "hybrid", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4, phase=PEAKED, roughness=0.4
     ),
+    "chromatic": lambda: tube_scene(
+        "interface",
+        sigma_t=[0, 1.5, 1.5, 1.5],
+        albedo=[[0.9, 0.8, 0.7]] * 4,
+        tint=[[1.0, 0.6, 0.25], [1.0, 0.6, 0.25], [0.5, 1.0, 0.8], [0.5, 1.0, 0.8]],
+    ),
+    "chromatic_volume": lambda: tube_scene(
+        "volume", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.8, 0.7]] * 4, tint=[[1.0, 0.5, 0.1]] * 4
+    ),
     "points": lambda: tube_scene("interface", lights=(Point(intensity=(50, 50, 50)),), albedo=[[0.7, 0.5, 0.3]] * 4),
     "outside": lambda: cube_scene(
         5.0,
@@ -107,6 +116,20 @@ def test_beer_lambert_through_a_gradient():
     z = (got.mean[..., 0].mean() - expected) / np.sqrt(got.variance[..., 0].mean() / 16)
     assert abs(z) < 4
     assert abs(got.mean[..., 0].mean() / expected - 1) < 0.02
+
+
+def test_beer_lambert_in_three_colours():
+    """An absorber whose extinction differs between channels, before constant light, by spectral MIS."""
+    n, tint = 9, (1.0, 0.3, 0.05)
+    medium = Volume(np.full((n, n, n), 40, np.int16), affine((1.0, 1.0, 1.0)))
+    tissue = Tissue(hu=(40,), sigma_t=(0.5,), albedo=((0, 0, 0),), tint=(tint,))
+    pose = affine((1, 1, 1), translation=(4.0, 4.0, -40.0))
+    scene = Scene(medium, Pinhole(width=4, height=4, fov=0.5), pose, (Constant(),), tissue, surface="volume")
+    got = radiance([scene], 16384, 4)[0]
+    expected = np.exp(-0.5 * (n - 1) * np.array(tint))
+    z = (got.mean.mean((0, 1)) - expected) / np.sqrt(got.variance.mean((0, 1)) / 16)
+    assert (np.abs(z) < 4).all()
+    assert (np.abs(got.mean.mean((0, 1)) / expected - 1) < 0.03).all()
 
 
 def test_chandrasekhar_semi_infinite():
