@@ -20,6 +20,7 @@ from endorender.scene.scene import GridMedium
 from endorender.scene.tissue import TABLE_HU, Tissue
 
 CELL = {"tissue": 4, "grid": 4, "uniform": 4}  # voxels along a cell's edge; measured on the reference scenes
+HALVED_MM = 1.2  # the blurred field may be kept at this pitch at most
 NORMAL_BLUR_MM = 0.9  # normals from a blurred field: else a glint breaks into beads at voxel pitch
 
 
@@ -28,7 +29,7 @@ class Prepared:
     """A medium ready for kernels.
 
     kind: `tissue` (HU through a table), `grid` (sigma_t and albedo directly) or `uniform` (a grid of one sigma_t).
-    field: (I, J, K) HU or sigma_t. smooth: (I, J, K) blurred HU. albedo: (I, J, K, 3), grid only.
+    field: (I, J, K) HU or sigma_t. smooth: blurred HU, (I, J, K) or half of it. albedo: (I, J, K, 3), grid only.
     low, high: (A, B, C) range of the field over each cell. origin: index where the domain begins.
     spacing: (3,) mm. rotation: (3, 3) world_from_grid. translation: (3,) world mm of index 0.
     """
@@ -100,8 +101,7 @@ def prepare(medium: Volume | GridMedium) -> Prepared:
         reach = 2
     else:
         field = np.round(medium.hu).astype(np.int16)
-        smooth = gaussian_filter(field.astype(np.float32), NORMAL_BLUR_MM / spacing, mode="nearest", truncate=3)
-        smooth = np.round(smooth).astype(np.int16)
+        smooth = _blurred(field, spacing)
         kind, origin, albedo, reach = "tissue", 0.0, dummy, 1
     return Prepared(
         kind=kind,
@@ -116,6 +116,19 @@ def prepare(medium: Volume | GridMedium) -> Prepared:
         rotation=rotation,
         translation=translation,
     )
+
+
+def _blurred(field: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """The field for normals, int16: at every second voxel where those lie close enough to carry the blur.
+
+    A fine volume is large, and this copy of it would double the memory.
+    """
+    smooth = gaussian_filter(field, NORMAL_BLUR_MM / spacing, mode="nearest", truncate=3, output=np.int16)
+    if 2 * spacing.max() > HALVED_MM or min(field.shape) < 8:
+        return smooth
+    # An even number of nodes would end before the domain does.
+    odd = np.pad(smooth, [(0, 1 - n % 2) for n in field.shape], mode="edge")
+    return np.ascontiguousarray(odd[::2, ::2, ::2])
 
 
 def interval_max(values: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:

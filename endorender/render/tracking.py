@@ -63,8 +63,9 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
 
     @ti.func
     def normal(field: ti.template(), smooth: ti.template(), x, inv):
-        """Unit normal towards lower HU, from the blurred field."""
-        g = -gradient(smooth, x, inv)
+        """Unit normal towards lower HU, from the blurred field, which may be kept at half the resolution."""
+        pitch = 0.5 if smooth.shape[0] * 3 < field.shape[0] * 2 else 1.0
+        g = -gradient(smooth, x, inv * pitch)
         length = g.norm()
         if length < 1e-6:
             g = -gradient(field, x, inv)

@@ -15,6 +15,7 @@ GRIDS = {
     "anisotropic": affine([0.7, 0.8, 1.2]),
     "oblique": affine([0.8] * 3, Rotation.from_euler("xyz", [0.3, 0.5, -0.2]).as_matrix()),
     "flipped": affine([-0.8, -0.8, 0.8]),
+    "fine": affine([0.5, 0.5, 0.6]),  # its blurred field, for the normals, is kept at half the resolution
 }
 RADIUS = 14.0  # at least 16 voxels of 0.8 mm, less of the coarsest axis
 
@@ -51,7 +52,7 @@ SHAPES = {
 def test_depth_and_normal_of_analytic_shapes(grid, shape, camera):
     solve, signed = SHAPES[shape]
     matrix = GRIDS[grid].copy()
-    n = (56, 56, 48)
+    n = (75, 74, 64) if grid == "fine" else (56, 56, 48)
     matrix[:3, 3] = CENTRE - matrix[:3, :3] @ (np.array(n) / 2)
     volume = from_distance(lambda p: signed(p - CENTRE), n, matrix)
     pose = affine([1.0] * 3, Rotation.from_euler("xyz", [1.2, 0.4, 2.0]).as_matrix(), CENTRE + [2, -3, 1])
