@@ -195,6 +195,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
     def spectral(
         table: ti.template(),
         v,
+        grey,
         most,
         shadow: ti.template(),
         wall_hu,
@@ -214,7 +215,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         s = vec3(0.0)
         for c in ti.static(range(3)):
             column = table.shape[1] - 3 + c
-            s[c] = sigma(table, v, wall_hu) * ti.math.mix(table[i, column], table[i + 1, column], u - i)
+            s[c] = grey * ti.math.mix(table[i, column], table[i + 1, column], u - i)
         chance = ti.min(s / most, 1.0)
         real = False
         if ti.static(shadow):
@@ -240,6 +241,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         wall_hu,
         hero,
         share: ti.template(),
+        found: ti.template(),
         rng: ti.template(),
     ):
         """Whether a tentative collision at index p is real (free flight), or blocks beyond the minimum (shadow)."""
@@ -251,14 +253,17 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
             draw += least
         if not real:
             s = 0.0
-            if ti.static(chromatic):
-                real = spectral(table, interpolated(field, p), most, shadow, wall_hu, hero, share, rng)
+            if ti.static(kind == "grid"):
+                s = one_of_eight(field, p, rng)
             else:
-                if ti.static(kind == "grid"):
-                    s = one_of_eight(field, p, rng)
-                else:
-                    s = sigma(table, interpolated(field, p), wall_hu)
+                found = interpolated(field, p)
+                s = sigma(table, found, wall_hu)
+            if ti.static(chromatic):
+                real = spectral(table, found, s, most, shadow, wall_hu, hero, share, rng)
+            else:
                 real = draw < s
+        elif ti.static(kind == "tissue"):
+            found = interpolated(field, p)
         return real
 
     @ti.func
@@ -288,6 +293,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         """
         event = NOTHING
         hit = end
+        found = 0.0  # the field at the collision
         oi, di = o * inv, d * inv
         per_cell = ti.static(1.0 / CELL)
         t = start
@@ -318,7 +324,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
                 if ti.static(shadow):
                     spent += (tq - t) * least
                 t = tq
-                if collides(field, table, p, most, least, shadow, wall_hu, hero, share, rng) or spent > limit:
+                if collides(field, table, p, most, least, shadow, wall_hu, hero, share, found, rng) or spent > limit:
                     event = COLLISION
                     hit = t
                     local = False
@@ -384,7 +390,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
                                 budget = ti.max(budget - (te - t) * rate, 0.0)
                             break
                         t = tq
-                        if collides(field, table, oi + di * t, bound, least, shadow, wall_hu, hero, share, rng):
+                        if collides(field, table, oi + di * t, bound, least, shadow, wall_hu, hero, share, found, rng):
                             event = COLLISION
                         else:
                             budget = sampling.exponential(rng)
@@ -431,7 +437,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         if ti.static(shadow):
             exact = ti.static(FAR if kind == "uniform" else PATIENCE)
             through = 0.0 if event == COLLISION else ti.exp(-ti.min(spent, exact))
-        return event, hit, through
+        return event, hit, found, through
 
     @ti.func
     def walk(
@@ -474,13 +480,9 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         rng: ti.template(),
     ):
         """`walk` that also keeps the spectral MIS weight `share` of a path whose hero channel is given."""
-        event, hit, _ = march(
+        event, hit, found, _ = march(
             field, cells, table, o, d, start, end, inv, threshold, wall_hu, inside, ti.static(False), hero, share, rng
         )
-        found = 0.0
-        if ti.static(kind == "tissue"):
-            if event == COLLISION:
-                found = value(field, o + hit * d, inv)
         return event, hit, found
 
     @ti.func
@@ -504,7 +506,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         ends early.
         """
         share = vec3(1.0)
-        event, hit, through = march(
+        event, hit, _, through = march(
             field, cells, table, o, d, 0.0, end, inv, threshold, wall_hu, inside, ti.static(True), 0, share, rng
         )
         return event, hit, through * share
