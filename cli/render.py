@@ -20,6 +20,7 @@ import click
 @click.option("--light", metavar="SPEC", help="NAME or NAME:key=value,... (see: list light).  [endoscope]")
 @click.option("--surface", metavar="MODE", help="interface, hybrid or volume.  [interface]")
 @click.option("--denoise/--no-denoise", default=None, help="Filter the noise, with the geometry as guide.  [no]")
+@click.option("--device", metavar="NAME", help="cpu, cuda, vulkan or metal (see: doctor).  [cpu]")
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
 @click.option("--resample", is_flag=True, default=None, help="Accept missing slices and gantry tilt; interpolate.")
@@ -39,3 +40,4 @@ def command(ct: tuple[str, ...], out: str, config: str | None, resume: bool, onl
     with bar("rendering") as progress:
         root = generate(configuration, out, resume, only, progress)
     click.echo(f"dataset: {root}\npictures: {root / 'contact_sheet.png'}, {root / 'index.html'}")
+    click.echo(f"device: {configuration.device}")

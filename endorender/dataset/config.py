@@ -46,6 +46,7 @@ class RenderConfig(Model):
     size: "WIDTHxHEIGHT" in pixels.  spp: samples per pixel.
     camera, light: a registered name, "name:key=value,key=value", or a mapping with the key `type`.
     surface: how wall and volume share the light (interface, hybrid, volume).
+    device: what the kernels run on; the same seed gives the same bytes on one device.
     denoise: filter the radiance before the camera response, with the exact geometry as guide.
     series, region: which series of a folder and which lumen, for patients that name none themselves.
     variations: conditions of one's own, instead of a preset's.
@@ -63,6 +64,7 @@ class RenderConfig(Model):
     light: dict[str, Any] = Field({"type": "endoscope"}, validate_default=True)
     surface: Literal["interface", "hybrid", "volume"] = "interface"
     denoise: bool = False
+    device: Literal["cpu", "cuda", "vulkan", "metal"] = "cpu"
     resample: bool = False
     assume_hu: bool = False
     series: str | None = None

@@ -84,9 +84,11 @@ def describe(config: RenderConfig, frames: int) -> dict[str, Any]:
 def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: set[str], progress: Progress) -> None:
     """Read the CT, find the lumen, fly through it, and render the missing frames."""
     from endorender.ct import open_ct, prepare
+    from endorender.render import init
     from endorender.scene import Scene, lights
     from endorender.scene.trajectory import poses
 
+    init(config.device)
     shown = 0.0
 
     def report(fraction: float, text: str) -> None:

@@ -68,7 +68,7 @@ def test_every_key_of_the_configuration_is_a_flag_and_the_help_tells_its_default
     assert set(RenderConfig.model_fields) - only_in_files <= set(flags)
     assert set(flags) - set(RenderConfig.model_fields) == {"out", "config", "resume", "only"}
     config = RenderConfig(ct=["sample"])
-    for name in ("preset", "views", "size", "spp", "seed", "surface"):
+    for name in ("preset", "views", "size", "spp", "seed", "surface", "device"):
         assert f"[{getattr(config, name)}]" in flags[name].help, name
     assert f"[{config.camera['type']}]" in flags["camera"].help
     assert f"[{config.light['type']}]" in flags["light"].help
@@ -88,6 +88,7 @@ def test_doctor():
     facts = json.loads(run("doctor", "--json").stdout)
     assert facts["taichi"] == "1.7.4"
     assert "extra denoise" in facts
+    assert facts["device cpu"] == "works"
     assert "processors" in run("doctor").stdout
 
 
@@ -100,6 +101,7 @@ def test_doctor():
         (("--ct", "sample", "--sp", "1"), "No such option"),
         (("--ct", "sample", "--camera", "pinhole:fov=400"), "fov"),
         (("--ct", "nowhere"), "nowhere"),
+        (("--ct", "sample", "--device", "fpga"), "device: input should be 'cpu', 'cuda', 'vulkan' or 'metal'"),
         ((), "ct: missing"),
     ],
 )
@@ -185,3 +187,16 @@ def test_ctrl_c_is_not_lost_where_a_library_swallows_it(tmp_path, monkeypatch):
     monkeypatch.setattr("endorender.dataset.generate", swallowing)
     assert run("render", "--ct", "sample", "--out", tmp_path / "data").exit_code == 128 + signal.SIGINT
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_device_that_is_missing_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    from endorender.errors import UserError
+
+    def missing(device):
+        raise UserError(f"device {device!r} does not work here", "NO_DEVICE")
+
+    monkeypatch.setattr("endorender.render.init", missing, raising=False)
+    assert "'cuda' does not work here" in mistake(
+        "render", "--ct", "sample", "--device", "cuda", "--out", tmp_path / "data"
+    )
+    assert not (tmp_path / "data").exists()
