@@ -68,7 +68,7 @@ def views(size: int = 16) -> dict[str, Scene]:
     return {"wall": wall, "grid": Scene(medium, camera, outside, lit, surface="volume", max_scatterings=64)}
 
 
-def compare(device: str, spp: int = 128) -> dict[str, Any]:
+def compare(device: str, spp: int = 48) -> dict[str, Any]:
     """Render the same views on the CPU and on a device, and say how far they agree.
 
     Per view: `equal`, the share of values within 1e-4 with the same random numbers; with others `z`, the largest

@@ -140,7 +140,7 @@ def _grid(values):
 
 
 def _ct():
-    """A line through the shipped scan, half air and half tissue, seen through control points that make it nearly transparent."""
+    """A line through the shipped scan, half air and half tissue, under control points that let most light pass."""
     line = np.asarray(open_ct("sample").hu)[48:96, 70, 50].astype(np.int16)
     tissue = Tissue(
         hu=(-900.0, -300.0, 40.0, 500.0), sigma_t=(0, 0.006, 0.009, 0.015), albedo=((0.8,) * 3,) * 4, phase=Isotropic()
@@ -236,7 +236,7 @@ def furnace(phase, spp=2048):
     return mean_of(str(phase), image, 1.0), image
 
 
-def half_space(spp=4096):
+def half_space(spp=16384):
     """Diffuse reflectance of a matched half space, albedo 0.9, isotropic: 0.41495 (Chandrasekhar's H-function).
 
     Light falls straight down; by reciprocity the mean radiance seen along the normal under constant light equals it.
@@ -246,7 +246,7 @@ def half_space(spp=4096):
     return mean_of("R_d", radiance([scene], spp, 5)[0], 0.41495)
 
 
-SLAB = {"R_d": 0.09739, "T_t": 0.66096}  # van de Hulst 1980, Multiple Light Scattering, table 35
+SLAB = {"R_d": 0.09739, "T_t": 0.66096}  # van de Hulst 1980, Multiple Light Scattering
 
 
 def slab(spp=131072, render=None):

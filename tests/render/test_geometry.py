@@ -7,8 +7,8 @@ from scipy.spatial.transform import Rotation
 from endorender.errors import UserError
 from endorender.render import geometry, synthetic
 from endorender.scene import Endoscope, Fisheye, Pinhole, Point, Scene
-from tests.render.shapes import CENTRE, GRIDS, RADIUS, SHAPES, errors
 from tests.render.scenes import THRESHOLD, affine, cube_scene, from_distance, tube_scene
+from tests.render.shapes import CENTRE, GRIDS, RADIUS, SHAPES, errors
 
 
 @pytest.mark.parametrize("grid", GRIDS)
