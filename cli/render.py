@@ -37,7 +37,8 @@ def command(ct: tuple[str, ...], out: str, config: str | None, resume: bool, onl
 
     begun = out if resume or only else None
     configuration = configure(config, begun, ct=ct or None, **flags)
-    with bar("rendering") as progress:
+    # A dataset may be cut off anywhere: what it lists is whole.
+    with bar("rendering", patience=0.6) as progress:
         root = generate(configuration, out, resume, only, progress)
     click.echo(f"dataset: {root}\npictures: {root / 'contact_sheet.png'}, {root / 'index.html'}")
     click.echo(f"device: {configuration.device}")
