@@ -212,9 +212,9 @@ from cli.main import main
 
 def stuck(config, out, resume, only, progress):
     end = time.monotonic() + 30
-    print("begun", flush=True)
     while time.monotonic() < end:
         try:
+            print("begun", flush=True)
             time.sleep(0.1)
         except KeyboardInterrupt:
             pass
