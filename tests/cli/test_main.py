@@ -230,7 +230,8 @@ def interrupted(process):
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     took = time.monotonic() - began
-    assert process.returncode == 130, told
+    # Python itself ends by the signal if that struck inside an exec() of some library; to a shell both are 130.
+    assert process.returncode in (130, -signal.SIGINT), told
     assert told.startswith("error: interrupted; ")
     assert "--resume continues" in told
     assert told.count("\n") == 1
