@@ -8,7 +8,7 @@ STAMP = $(VENV)/.installed
 DEMO ?= demo
 SIZE ?= small
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench validation clean
 
 demo: $(STAMP)
 	$(VENV)/bin/endorender demo --out $(DEMO) --size $(SIZE)
@@ -25,6 +25,9 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(PIP) -e '.[bench]'
 	$(VENV)/bin/python tests/benchmarks/reference_scenes.py
+
+validation: $(STAMP)
+	$(VENV)/bin/python docs/make_validation.py
 
 $(STAMP): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)

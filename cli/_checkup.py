@@ -1,4 +1,4 @@
-"""Facts about this installation. Nothing heavy is imported: versions come from the packages' metadata."""
+"""Facts about this installation. Versions come from the packages' metadata, devices from running something on them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 from importlib import metadata
+from typing import Any
 
 
 def checkup() -> dict[str, str]:
@@ -15,8 +16,9 @@ def checkup() -> dict[str, str]:
         "endorender": metadata.version("endorender"),
         "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
         "processors": f"{_processors()} usable",
-        "gpu": "NVIDIA driver found" if shutil.which("nvidia-smi") else "none found: rendering on the CPU",
+        "gpu": "NVIDIA driver found" if shutil.which("nvidia-smi") else "no NVIDIA driver found",
     }
+    facts |= {f"device {name}": verdict for name, verdict in _devices().items()}
     needed, extras = _requirements()
     facts |= {name: _version(name) for name in needed}
     for extra, names in extras.items():
@@ -25,6 +27,20 @@ def checkup() -> dict[str, str]:
         way_out = f"missing {', '.join(missing)}: pip install 'endorender[{extra}]'" if missing else ""
         facts[f"extra {extra}"] = "; ".join(filter(None, (told, way_out)))
     return facts
+
+
+def devices_agree(device: str) -> dict[str, Any]:
+    """What the comparison of a device with the CPU found; see `endorender.render.devices.compare`."""
+    from endorender.render.devices import compare
+
+    return compare(device)
+
+
+def _devices() -> dict[str, str]:
+    """Whether each device works."""
+    from endorender.render.probe import probe
+
+    return probe()
 
 
 def _processors() -> int:

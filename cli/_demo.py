@@ -41,12 +41,12 @@ SIZES = {
 }
 
 
-def demo(out: Path, size: Size, resume: bool, stage: Stage) -> dict[str, Path]:
-    """Make everything below `out` and return what to look at first, by name."""
+def demo(out: Path, size: Size, resume: bool, stage: Stage, device: str = "cpu") -> dict[str, Path]:
+    """Make everything below `out` and return what to look at first, by name. device: what renders."""
     people = [f"phantom:{seed}" for seed in range(1, size.people + 1)]
     aliases = [f"p{n:03d}" for n in range(1, size.people + 1)]
     splits = {"train": aliases[:-2], "val": aliases[-2:-1], "test": aliases[-1:]}
-    common: dict[str, Any] = {"size": size.size, "spp": size.spp, "denoise": True}
+    common: dict[str, Any] = {"size": size.size, "spp": size.spp, "denoise": True, "device": device}
     plain = _render(
         out, "plain", resume, stage, ct=people, preset="synthetic", views=size.plain_views, splits=splits, **common
     )
@@ -59,7 +59,7 @@ def demo(out: Path, size: Size, resume: bool, stage: Stage) -> dict[str, Path]:
     evaluations = _evaluate(out, stage, runs, {"phantom never seen": cinematic, "real airway": airway})
     with stage("report"):
         page = _report(out, evaluations)
-    hero = _hero(out, size, resume, stage)
+    hero = _hero(out, size, resume, stage, device)
     return {
         "report": page,
         "cinematic frames": cinematic / "contact_sheet.png",
@@ -116,9 +116,8 @@ def _report(out: Path, evaluations: list[Path]) -> Path:
     return report(evaluations, out / "report")
 
 
-def _hero(out: Path, size: Size, resume: bool, stage: Stage) -> Path:
+def _hero(out: Path, size: Size, resume: bool, stage: Stage, device: str) -> Path:
     """One large view of the first phantom."""
-    folder = _render(
-        out, "large", resume, stage, ct=["phantom:1"], views=1, size=size.hero, spp=size.hero_spp, denoise=True
-    )
+    values = {"ct": ["phantom:1"], "views": 1, "size": size.hero, "spp": size.hero_spp, "denoise": True}
+    folder = _render(out, "large", resume, stage, **values, device=device)
     return open_dataset(folder).select(variations=["pale_pink"])[0].path("image")

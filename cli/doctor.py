@@ -7,9 +7,19 @@ import click
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(as_json: bool) -> None:
-    """Show versions, devices and extras."""
-    from cli._checkup import checkup
+@click.option("--device", metavar="NAME", help="Render on this device and on the CPU, and compare.")
+def command(as_json: bool, device: str | None) -> None:
+    """Show versions, extras, and the devices that work: each has run a small kernel.
+
+    Example: endorender doctor --device vulkan
+    """
+    from cli._checkup import checkup, devices_agree
     from cli._show import table
 
-    click.echo(table(checkup(), as_json))
+    if device is None:
+        click.echo(table(checkup(), as_json))
+        return
+    found = devices_agree(device)
+    click.echo(table(found, as_json))
+    if not found["agrees"]:
+        raise click.ClickException(f"device {device!r} does not compute what the CPU computes: use another")

@@ -12,6 +12,7 @@ import click
 
 COMMANDS = ("demo", "inspect", "render", "train", "evaluate", "report", "list", "doctor")
 INTERRUPTED = 130  # as shells have it: 128 + SIGINT
+CONTINUES = "interrupted; what was finished is kept: the same command with --resume continues"
 
 
 class LazyGroup(click.Group):
@@ -33,8 +34,8 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             command = self.get_command(ctx, ctx.invoked_subcommand or "")
             goes_on = command is not None and any(p.name == "resume" for p in command.params)
-            way = "the same command with --resume continues" if goes_on else "the same command begins again"
-            fail(f"interrupted; what was finished is kept: {way}", INTERRUPTED)
+            begins = "interrupted; what was finished is kept: the same command begins again"
+            fail(CONTINUES if goes_on else begins, INTERRUPTED)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run. Exit codes: 0 done, 2 the user's mistake (one line on stderr), 130 interrupted; a bug ends in a

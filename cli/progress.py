@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,14 +14,17 @@ import click
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], None]]:
+def interruptible(patience: float | None = None) -> Iterator[Callable[[], None]]:
     """Ctrl-C that is not lost. Gives a function that raises KeyboardInterrupt if it was pressed before.
 
     Taichi 1.7.4 swallows whatever is raised while it reads a kernel's source (bare `except:`), Ctrl-C too.
+    patience: seconds after which the process ends all the same, for work that may be cut off anywhere.
     """
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:
+        if patience is not None and not asked:
+            last.start()
         asked.append(number)
         raise KeyboardInterrupt
 
@@ -27,6 +32,8 @@ def interruptible() -> Iterator[Callable[[], None]]:
         if asked:
             raise KeyboardInterrupt
 
+    last = threading.Timer(patience or 0, _leave)
+    last.daemon = True
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield stop_if_asked
@@ -35,12 +42,24 @@ def interruptible() -> Iterator[Callable[[], None]]:
     try:
         yield stop_if_asked
     finally:
+        last.cancel()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _leave() -> None:
+    """End the process at once, with the words and the code that an interruption ends with."""
+    from cli.main import CONTINUES, INTERRUPTED
+
+    if sys.stderr.isatty():
+        sys.stderr.write("\x1b[?25h\n")  # the cursor, which the bar has hidden
+    sys.stderr.write(f"error: {CONTINUES}\n")
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
+
+
 @contextlib.contextmanager
-def bar(title: str) -> Iterator[Callable[[float, int, str], None]]:
-    """Gives `progress(done, total, text)`."""
+def bar(title: str, patience: float | None = None) -> Iterator[Callable[[float, int, str], None]]:
+    """Gives `progress(done, total, text)`. patience: see `interruptible`."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -62,7 +81,7 @@ def bar(title: str) -> Iterator[Callable[[float, int, str], None]]:
         TextColumn("{task.fields[text]}"),
     )
     hidden = not console.is_terminal
-    with interruptible() as stop_if_asked, Progress(*columns, console=console, disable=hidden) as shown:
+    with interruptible(patience) as stop_if_asked, Progress(*columns, console=console, disable=hidden) as shown:
         task = shown.add_task(title, total=None, text="")
 
         def progress(done: float, total: int, text: str) -> None:

@@ -22,6 +22,7 @@ import click
 @click.option("--depth", metavar="NAMES", help="Out of surface, median, expected; surface always is.  [surface]")
 @click.option("--response", metavar="VALUES", help="key=value,... of the camera response, over every look's.")
 @click.option("--denoise/--no-denoise", default=None, help="Filter the noise, with the geometry as guide.  [no]")
+@click.option("--device", metavar="NAME", help="cpu, cuda, vulkan or metal (see: doctor).  [cpu]")
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
 @click.option("--resample", is_flag=True, default=None, help="Accept missing slices and gantry tilt; interpolate.")
@@ -38,6 +39,8 @@ def command(ct: tuple[str, ...], out: str, config: str | None, resume: bool, onl
 
     begun = out if resume or only else None
     configuration = configure(config, begun, ct=ct or None, **flags)
-    with bar("rendering") as progress:
+    # A dataset may be cut off anywhere: what it lists is whole.
+    with bar("rendering", patience=0.6) as progress:
         root = generate(configuration, out, resume, only, progress)
     click.echo(f"dataset: {root}\npictures: {root / 'contact_sheet.png'}, {root / 'index.html'}")
+    click.echo(f"device: {configuration.device}")

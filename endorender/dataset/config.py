@@ -49,6 +49,7 @@ class RenderConfig(Model):
     depth: what is stored of surface, median and expected depth; surface always is. The others depend on the tissue
     and lie in each variation's own file.
     response: parameters of the camera response that replace every look's, as a mapping or "key=value,key=value".
+    device: what the kernels run on; the same seed gives the same bytes on one device.
     denoise: filter the radiance before the camera response, with the exact geometry as guide.
     series, region: which series of a folder and which lumen, for patients that name none themselves.
     variations: conditions of one's own, instead of a preset's.
@@ -68,6 +69,7 @@ class RenderConfig(Model):
     depth: tuple[Literal["surface", "median", "expected"], ...] = Field(("surface",), validate_default=True)
     response: dict[str, Any] = Field({})
     denoise: bool = False
+    device: Literal["cpu", "cuda", "vulkan", "metal"] = "cpu"
     resample: bool = False
     assume_hu: bool = False
     series: str | None = None

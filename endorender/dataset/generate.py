@@ -84,9 +84,11 @@ def describe(config: RenderConfig, frames: int) -> dict[str, Any]:
 def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: set[str], progress: Progress) -> None:
     """Read the CT, find the lumen, fly through it, and render the missing frames."""
     from endorender.ct import open_ct, prepare
+    from endorender.render import init
     from endorender.scene import Scene, lights
     from endorender.scene.trajectory import poses
 
+    init(config.device)
     shown = 0.0
 
     def report(fraction: float, text: str) -> None:
@@ -98,7 +100,7 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
     report(0, "reading the CT")
     raw = open_ct(patient.ct, patient.series or config.series, config.resample, config.assume_hu)
     digest = volume_hash(raw)
-    if any(f.volume["ct_sha256"] != digest for f in writer.rows.values() if f.patient == patient.alias):
+    if any(r.ct_sha256 != digest for r in writer.rows.values() if r.patient == patient.alias):
         raise UserError(
             f"the CT of {patient.alias} is not the one its finished frames were rendered from: "
             "give that CT again, or choose another --out",

@@ -185,9 +185,8 @@ def dressed(scene: Scene, parameters: dict[str, Any]) -> Scene:
 
 def _write_geometry(view: View, writer: Writer, seen: Geometry) -> File:
     """The view's geometry file; one that finished frames refer to stays as it is."""
-    for frame in writer.rows.values():
-        if frame.patient == view.patient and frame.view == view.number:
-            return frame.files["geometry"]
+    if known := writer.geometry_of(view.patient, view.number):
+        return known
     channels = {
         "Z": seen.z_depth,
         "distance.V": seen.distance,

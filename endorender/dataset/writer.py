@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,21 @@ TEMPORARY = ".tmp-"
 LOCK = ".lock"
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is remembered of a finished frame. All of it stands in the manifest: there may be many frames."""
+
+    patient: str
+    view: int
+    ct_sha256: str
+    geometry: File
+
+    @classmethod
+    def of(cls, frame: Frame) -> Row:
+        """The row of a frame."""
+        return cls(frame.patient, frame.view, frame.volume["ct_sha256"], frame.files["geometry"])
+
+
 class Writer:
     """Owns a dataset folder while it is being written.
 
@@ -28,7 +44,7 @@ class Writer:
 
     def __init__(self, root: Path, info: dict[str, Any], ids: list[str]):
         self.root, self.info, self.ids = root, info, ids
-        self.rows: dict[str, Frame] = {}
+        self.rows: dict[str, Row] = {}
         self._begun = False
 
     @contextlib.contextmanager
@@ -67,8 +83,10 @@ class Writer:
             stray.unlink()
         kept = read_manifest(self.root)
         seen: dict[str, bool] = {}
-        self.rows = {f.id: f for f in kept if f.id in self.ids and all(self._intact(v, seen) for v in f.files.values())}
-        self._write_manifest()
+        wanted = set(self.ids)
+        intact = [f for f in kept if f.id in wanted and all(self._intact(v, seen) for v in f.files.values())]
+        self.rows = {f.id: Row.of(f) for f in intact}
+        self._write_manifest({f.id: row(f) for f in intact})
 
     def _intact(self, file: File, seen: dict[str, bool]) -> bool:
         if file.path not in seen:
@@ -101,15 +119,19 @@ class Writer:
             file.write(row(frame))
             file.flush()
             os.fsync(file.fileno())
-        self.rows[frame.id] = frame
+        self.rows[frame.id] = Row.of(frame)
 
-    def _write_manifest(self) -> None:
-        rows = [row(self.rows[i]) for i in self.ids if i in self.rows]
+    def geometry_of(self, patient: str, view: int) -> File | None:
+        """The geometry file that finished frames of a view refer to."""
+        return next((r.geometry for r in self.rows.values() if (r.patient, r.view) == (patient, view)), None)
+
+    def _write_manifest(self, lines: dict[str, str]) -> None:
+        rows = [lines[i] for i in self.ids if i in lines]
         self.add("manifest.jsonl", lambda p: p.write_text("".join(rows), encoding="utf-8"))
 
     def finish(self) -> None:
         """Sort the manifest: how often the work was interrupted can no longer be told from it."""
-        self._write_manifest()
+        self._write_manifest({f.id: row(f) for f in read_manifest(self.root) if f.id in self.rows})
 
     def missing(self) -> list[str]:
         """Ids of the frames that are still to be rendered, in order."""

@@ -19,11 +19,11 @@ ARCHES = {"cpu": ti.cpu, "cuda": ti.cuda, "vulkan": ti.vulkan, "metal": ti.metal
 def init(device: str = "cpu", threads: int | None = None) -> None:
     """Start Taichi on a device; threads: CPU threads (default: all).
 
-    A second call with the same arguments does nothing. With others it starts Taichi again, which forgets every
-    compiled kernel. A device that is not there is an error, never another device.
+    A second call for the same device does nothing, unless it asks for another number of threads. Another device starts
+    Taichi again, which forgets every compiled kernel. A device that is not there is an error, never another device.
     """
     wanted = {"device": device, "threads": threads}
-    if _state == wanted:
+    if _state.get("device") == device and threads in (None, _state["threads"]):
         return
     if device not in ARCHES:
         raise UserError(f"no device is called {device!r}; there are: {', '.join(ARCHES)}", "UNKNOWN_NAME")
@@ -31,16 +31,21 @@ def init(device: str = "cpu", threads: int | None = None) -> None:
     options: dict[str, Any] = {"offline_cache": True, "log_level": ti.ERROR, "advanced_optimization": False}
     if threads is not None:
         options["cpu_max_num_threads"] = threads
+    from endorender.render import cache
+
+    # Whether it succeeds or not, what belonged to the last run is gone.
+    _state.clear()
+    cache.forget()
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the banner; the device is printed by whoever asks
             ti.init(arch=ARCHES[device], enable_fallback=False, **options)
     except RuntimeError as error:
-        raise UserError(f"device {device!r} is not available on this machine ({error})", "NO_DEVICE") from None
-    _state.clear()
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"device {device!r} does not work here: {reason[:200]}; `endorender doctor` shows which ones do",
+            "NO_DEVICE",
+        ) from None
     _state.update(wanted)
-    from endorender.render import cache
-
-    cache.forget()
 
 
 def ensure() -> None:
@@ -49,12 +54,17 @@ def ensure() -> None:
         init()
 
 
+def running() -> str | None:
+    """The device that Taichi was started on."""
+    return _state.get("device")
+
+
 def resident(array: np.ndarray) -> Any:
     """The array where kernels want it: in place on a CPU, copied once to a GPU."""
     array = np.require(array, requirements=["C", "W"])
     if _state["device"] == "cpu":
         return array
-    held = ti.ndarray(dtype=array.dtype.type, shape=array.shape)
+    held = ti.ndarray(dtype=ti.lang.util.to_taichi_type(array.dtype), shape=array.shape)
     held.from_numpy(array)
     return held
 

@@ -53,16 +53,16 @@ def _first_hit(dtype: str):
         smooth: ti.types.ndarray(),
         cells: ti.types.ndarray(),
         table: ti.types.ndarray(),
-        directions: ti.types.ndarray(dtype=ti.math.vec3, ndim=1),
+        directions: ti.types.ndarray(),
         origin: ti.math.vec3,
         inv: ti.math.vec3,
         threshold: float,
         distance: ti.types.ndarray(),
-        normal: ti.types.ndarray(dtype=ti.math.vec3, ndim=1),
+        normal: ti.types.ndarray(),
         hu_behind: ti.types.ndarray(),
     ):
         for i in range(directions.shape[0]):
-            d = directions[i]
+            d = ti.math.vec3(directions[i, 0], directions[i, 1], directions[i, 2])
             span = t.clip(field, origin, d, inv)
             rng = ti.u64(0)
             if span[1] > span[0]:
@@ -76,7 +76,8 @@ def _first_hit(dtype: str):
                     if n.dot(d) > 0.0:
                         n = -n
                     distance[i] = hit
-                    normal[i] = n
+                    for c in ti.static(range(3)):
+                        normal[i, c] = n[c]
                     hu_behind[i] = t.value(field, x - 0.75 * n, inv)
 
     return first_hit

@@ -32,6 +32,7 @@ class Prepared:
     field: (I, J, K) HU or sigma_t. smooth: blurred HU, (I, J, K) or half of it. albedo: (I, J, K, 3), grid only.
     low, high: (A, B, C) range of the field over each cell. origin: index where the domain begins.
     spacing: (3,) mm. rotation: (3, 3) world_from_grid. translation: (3,) world mm of index 0.
+    host: the field as numpy, on a CPU the same memory.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Prepared:
     spacing: np.ndarray
     rotation: np.ndarray
     translation: np.ndarray
+    host: np.ndarray
 
     def to_grid(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) world mm -> (..., 3) grid mm."""
@@ -58,7 +60,7 @@ class Prepared:
             return None
         i = np.minimum(p.astype(int), n - 2)
         f = p - i
-        block = backend.fetch(self.field)[tuple(slice(a, a + 2) for a in i)].astype(float)
+        block = self.host[tuple(slice(a, a + 2) for a in i)].astype(float)
         for axis_weight in f:
             block = block[0] * (1 - axis_weight) + block[1] * axis_weight
         return float(block)
@@ -115,6 +117,7 @@ def prepare(medium: Volume | GridMedium) -> Prepared:
         spacing=spacing,
         rotation=rotation,
         translation=translation,
+        host=field,
     )
 
 

@@ -36,10 +36,10 @@ def make(root, resume=False, wait=0.0, config=None):
             image = np.full((H, W, 3), len(variation) * 10, np.uint8)
             shade = np.full((H, W, 3), len(variation), np.float16)
             # A second row of the view finds the geometry in place and leaves it.
-            known = [f.files["geometry"] for f in writer.rows.values() if f.id.startswith(f"{patient}/{view}/")]
+            known = writer.geometry_of(patient, int(view))
             geometry = f"{patient}/{view}/geometry.exr"
             files = {
-                "geometry": known[0] if known else writer.add(geometry, lambda p, c=channels: exr.write(p, c, {})),
+                "geometry": known or writer.add(geometry, lambda p, c=channels: exr.write(p, c, {})),
                 "radiance": writer.add(f"{name}.exr", lambda p, s=shade: exr.write(p, exr.split_rgb("", s), {})),
                 "image": writer.add(f"{name}.png", lambda p, i=image: write_png(p, i)),
             }

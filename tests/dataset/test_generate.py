@@ -47,6 +47,7 @@ def data(ct, tmp_path_factory):
 def test_every_frame_is_there_with_what_made_it(data):
     dataset = open_dataset(data)
     assert dataset.complete
+    assert dataset.info["configuration"]["device"] == "cpu"
     assert [f.variation for f in dataset.frames] == ["synthetic", *LOOKS] * 2
     for frame in dataset.frames:
         assert frame.image().shape == (18, 24, 3)

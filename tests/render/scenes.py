@@ -47,7 +47,7 @@ def tube_scene(surface="interface", size=(12, 8), lights=None, **tissue):
     return Scene(tube(), camera, pose, lights, Tissue(**tissue), THRESHOLD, surface)
 
 
-def cube_scene(sigma_t, albedo, lights, g=0.0, size=8, pose=None, fov=30.0, n=4, edge=1.0, **changes):
+def cube_scene(sigma_t, albedo, lights, g=0.0, size=8, pose=None, fov=30.0, n=4, edge=1.0, phase=None, **changes):
     """A homogeneous or given grid in the cube [0, edge]³ mm, seen from -z by default."""
     sigma_t = np.broadcast_to(np.asarray(sigma_t, np.float32), (n, n, n)) if np.ndim(sigma_t) < 3 else sigma_t
     n = sigma_t.shape[0]
@@ -57,7 +57,7 @@ def cube_scene(sigma_t, albedo, lights, g=0.0, size=8, pose=None, fov=30.0, n=4,
         np.ascontiguousarray(sigma_t, np.float32),
         grid,
         affine([pitch] * 3, translation=[pitch / 2] * 3),
-        HenyeyGreenstein(g=g),
+        phase or HenyeyGreenstein(g=g),
     )
     pose = affine((1.0, 1.0, 1.0), translation=(edge / 2, edge / 2, -2 * edge)) if pose is None else pose
     return Scene(medium, Pinhole(width=size, height=size, fov=fov), pose, tuple(lights), surface="volume", **changes)

@@ -1,4 +1,4 @@
-"""Light transport proved: against analytic solutions, against the oracle, and against itself."""
+"""Light transport against the oracle and against itself. Against theory: test_proofs.py."""
 
 import subprocess
 import sys
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import norm
 
 from endorender.ct.volume import Volume
 from endorender.errors import UserError
@@ -25,21 +24,19 @@ from endorender.scene import (
     phase_functions,
     tissues,
 )
+from tests.render.proofs import oracle, same_image, variance_ratio
 from tests.render.scenes import affine, cube_scene, tube_scene
 
 
-def assert_same_image(a, b, alpha=0.01):
+def assert_same_image(a, b):
     """Per-pixel z-test with Šidák correction, rms z, and the image means within 3.5 standard errors."""
-    variance = a.variance.astype(float) + b.variance
-    difference = a.mean.astype(float) - b.mean
-    lit = variance > 1e-12 * max(a.mean.max(), 1e-9) ** 2
-    z = difference[lit] / np.sqrt(variance[lit])
-    limit = norm.isf(0.5 * (1 - (1 - alpha) ** (1 / z.size)))
-    assert (np.abs(z) <= limit).mean() >= 0.9975
-    assert np.sqrt((z**2).mean()) < 1.15
-    # Channels share paths and are correlated, so each has a test of its own.
-    pixels = difference[..., 0].size
-    assert (np.abs(difference.mean((0, 1))) < 3.5 * np.sqrt(variance.sum((0, 1))) / pixels).all()
+    assert_same(same_image(a, b))
+
+
+def assert_same(found):
+    assert found.share_within() >= 0.9975
+    assert found.rms < 1.15
+    assert np.abs(found.mean_z).max() < 3.5
 
 
 PEAKED = {"type": "tabulated", "cos_theta": [-1, 0, 0.8, 0.97, 1], "values": [0.3, 0.05, 0.4, 3, 40]}
@@ -89,33 +86,7 @@ SCENES = {
 
 @pytest.mark.parametrize("name", SCENES)
 def test_agrees_with_the_oracle(name):
-    # Both stop at 64 scatterings: the oracle has no roulette, and most of its paths would wander for ever.
-    scene = SCENES[name]().with_(max_scatterings=64)
-    cheap = 16 if name in ("outside", "map") else 1
-    assert_same_image(radiance([scene], 1024 * cheap, 1)[0], radiance_simple(scene, 256 * cheap, 2))
-
-
-@pytest.mark.parametrize("g", [0.0, 0.9, -0.5])
-def test_furnace(g):
-    """Albedo 1 under constant light: radiance 1 everywhere, by energy conservation."""
-    sigma = np.random.default_rng(0).uniform(0, 12, (8, 8, 8)).astype(np.float32)
-    image = radiance([cube_scene(sigma, 1.0, [Constant()], g=g)], 2048, 3)[0].mean
-    assert abs(image.mean() - 1) < 0.005
-    assert image.max() < 2
-
-
-def test_beer_lambert_through_a_gradient():
-    """Absorbing medium before constant light: what passes is exp(-∫ sigma dt), by single rays along the axis."""
-    n = 16
-    profile = np.linspace(0.2, 4.0, n)
-    sigma = np.broadcast_to(profile[None, None], (n, n, n)).astype(np.float32)
-    scene = cube_scene(sigma, 0.0, [Constant()], size=4, fov=0.5, pose=affine((1, 1, 1), translation=(0.5, 0.5, -40)))
-    got = radiance([scene], 65536 // 4, 4)[0]
-    # Trilinear between voxel centres, constant over the outer halves: the integral is the plain sum.
-    expected = np.exp(-profile.sum() / n)
-    z = (got.mean[..., 0].mean() - expected) / np.sqrt(got.variance[..., 0].mean() / 16)
-    assert abs(z) < 4
-    assert abs(got.mean[..., 0].mean() / expected - 1) < 0.02
+    assert_same(oracle(SCENES[name](), 1024 * (16 if name in ("outside", "map") else 1)))
 
 
 def test_beer_lambert_in_three_colours():
@@ -130,33 +101,6 @@ def test_beer_lambert_in_three_colours():
     z = (got.mean.mean((0, 1)) - expected) / np.sqrt(got.variance.mean((0, 1)) / 16)
     assert (np.abs(z) < 4).all()
     assert (np.abs(got.mean.mean((0, 1)) / expected - 1) < 0.03).all()
-
-
-def test_chandrasekhar_semi_infinite():
-    """Diffuse reflectance of a matched half space, albedo 0.9, isotropic: 0.41495 (Chandrasekhar's H-function).
-
-    Light falls straight down; by reciprocity the mean radiance seen along the normal under constant light equals it.
-    """
-    scene = cube_scene(
-        2.0, 0.9, [Constant()], size=4, edge=60.0, fov=0.5, pose=affine((1,) * 3, translation=(30, 30, -90))
-    )
-    got = radiance([scene], 4096, 5)[0]
-    error = np.sqrt(got.variance[..., 0].mean() / 16)
-    assert error < 0.002
-    assert abs(got.mean[..., 0].mean() - 0.41495) < 4 * error
-
-
-def test_single_scattering_inverse_square():
-    """A thin slab lit by a point: radiance follows 1 / r² and carries the albedo once."""
-    levels = []
-    for distance in (50.0, 100.0):
-        light = Point(position=(0.5, 0.5, -distance), intensity=(distance**2 * 4 * np.pi,) * 3, attached="world")
-        scene = cube_scene(0.01, 0.5, [light], size=2, fov=0.5, pose=affine((1,) * 3, translation=(0.5, 0.5, -30)))
-        levels.append(radiance([scene], 100_000, 6)[0])
-    # L = albedo sigma_t (1/4π) (4π) t: 0.005 to first order in sigma_t; the second order is below 1 %.
-    for level in levels:
-        error = np.sqrt(level.variance[..., 0].mean() / 4)
-        assert abs(level.mean[..., 0].mean() - 0.005) < 4 * error + 0.01 * 0.005
 
 
 def thin_block(hu, phase, direction, **tissue):
@@ -210,9 +154,7 @@ def test_same_seed_same_bytes_whatever_the_launches(monkeypatch):
 
 
 def test_variance_halves_when_samples_double():
-    scene = tube_scene(albedo=[[0.6, 0.5, 0.4]] * 4)
-    few, many = radiance([scene], 1024, 9)[0], radiance([scene], 2048, 10)[0]
-    assert abs(np.median(few.variance / many.variance) - 2) < 0.25
+    assert abs(variance_ratio(tube_scene(albedo=[[0.6, 0.5, 0.4]] * 4)) - 2) < 0.25
 
 
 def test_reported_variance_is_the_variance():
