@@ -118,11 +118,11 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                         radiance += beta * lighting.met_emitters(emitters, o, d, hit, vertex, density)
                     if event == NOTHING:
                         if ti.static(ENVIRONMENT):
-                            w = q.to_world @ d
+                            sky = lighting.environment(env, q.to_map @ d)
                             share = 1.0
                             if density >= 0.0:
-                                share = density / (density + lighting.environment_density(env, alias, w))
-                            radiance += beta * share * lighting.environment(env, w)
+                                share = density / (density + sky.density)
+                            radiance += beta * share * sky.radiance
                         break
 
                     # 3. What it is that the path has met.
@@ -154,7 +154,7 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
                             light = (
                                 lighting.sample_emitter(emitters, x, rng)
                                 if ti.static(group == 0)
-                                else lighting.sample_environment(env, alias, q, rng)
+                                else lighting.sample_environment(env, alias, q.to_map, rng)
                             )
                             f = shade.bounce(ev, d, light.direction, q)
                             gain = Spectrum(f.shiny + f.diffuse)
