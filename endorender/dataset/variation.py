@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from endorender.errors import UserError
 from endorender.registry import Model, validated
@@ -21,7 +21,7 @@ class Variation(Model):
 
     look: name in `endorender.scene.LOOKS`, or None for the plain synthetic renderer.
     tissue, response, light: parameters that replace the look's and the configuration's. A value written
-    `{uniform: [low, high]}` is drawn anew for every view.
+    `{uniform: [low, high]}` is drawn anew for every view. A light with a `type` of its own starts from its defaults.
     """
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9_]{0,40}$")
@@ -29,6 +29,16 @@ class Variation(Model):
     tissue: dict[str, Any] = Field({})
     response: dict[str, Any] = Field({})
     light: dict[str, Any] = Field({})
+
+    @field_validator("light")
+    @classmethod
+    def _pathless(cls, light: dict[str, Any]) -> dict[str, Any]:
+        """A light's file by its content: a dataset never holds a path."""
+        if "file" not in light:
+            return light
+        from endorender.scene.maps import remember
+
+        return {**light, "file": remember(light["file"])}
 
 
 PLAIN = Variation(name=SYNTHETIC)
@@ -52,7 +62,7 @@ def draw(variation: Variation, light: Mapping[str, Any], rng: np.random.Generato
     from endorender.scene.response import Response
     from endorender.scene.tissue import tissues
 
-    base = {**light, **_drawn(variation.light, rng)}
+    base = {**({} if "type" in variation.light else light), **_drawn(variation.light, rng)}
     if variation.look is None:
         response = validated(Response, _drawn(variation.response, rng), variation.name)
         return {"light": lights.dump(lights.build(base)), "response": response.model_dump(mode="json")}

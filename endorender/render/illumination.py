@@ -22,7 +22,7 @@ def device(channels: int) -> SimpleNamespace:
     """Taichi functions for lights of so many channels (three for each look)."""
     C = channels
     Spectrum = ti.types.vector(C, ti.f32)
-    # radiance: what arrives over the density of having been sampled; density per steradian, -1 where no path can meet it
+    # radiance: what arrives over the density of having been sampled; density per steradian, -1 if no path can meet it
     Light = ti.types.struct(direction=vec3, distance=float, radiance=Spectrum, density=float)
     Sky = ti.types.struct(radiance=Spectrum, density=float)
 

@@ -16,7 +16,11 @@ LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 
 def planckian_xy(kelvin: float) -> tuple[float, float]:
-    """CIE 1931 chromaticity of a black body, by the cubic fit of Kim et al. 2002 (US patent 7024034), 1667-25000 K."""
+    """CIE 1931 chromaticity of a black body, 1667-25000 K.
+
+    The cubic fit of Kang et al. 2002, Design of advanced color-temperature control system for HDTV applications,
+    J. Korean Phys. Soc. 41(6), 865-871.
+    """
     m = 1000 / kelvin
     if kelvin < 4000:
         x = ((-0.2661239 * m - 0.2343589) * m + 0.8776956) * m + 0.179910

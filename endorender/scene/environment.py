@@ -40,9 +40,9 @@ class EnvironmentMap(Light):
     """Radiance from outside as a latitude-longitude map, importance-sampled.
 
     Given by `pixels`, by an EXR `file` or as a shipped `map`. Its frame: the world's, whose +z is up; or, attached to
-    the camera, the camera's, whose +z is forward; turned by `rotation`. Row r of H is the polar angle π r / (H − 1) from
-    +z (the first and the last are the poles), column c of W the azimuth π − 2π (c + ½) / W from +x towards +y: a picture
-    seen from inside, its middle towards +x. Bilinear in between.
+    the camera, the camera's, whose +z is forward; turned by `rotation`. Row r of H is the polar angle π r / (H − 1)
+    from +z (the first and the last are the poles), column c of W the azimuth π − 2π (c + ½) / W from +x towards +y: a
+    picture seen from inside, its middle towards +x. Bilinear in between.
     A file is kept by its content: configurations and datasets hold its sha256, never its path.
     """
 

@@ -11,7 +11,20 @@ from scipy.stats import norm
 from endorender.errors import UserError
 from endorender.render import radiance, shareable
 from endorender.render.volpath_simple import radiance_simple
-from endorender.scene import Constant, Endoscope, EnvironmentMap, Fisheye, Point, phase_functions, tissues
+from endorender.scene import (
+    Constant,
+    Directional,
+    Disk,
+    Endoscope,
+    EnvironmentMap,
+    Fisheye,
+    Point,
+    Rectangle,
+    Ring,
+    Spot,
+    phase_functions,
+    tissues,
+)
 from tests.render.scenes import affine, cube_scene, tube_scene
 
 
@@ -29,6 +42,7 @@ def assert_same_image(a, b, alpha=0.01):
     assert (np.abs(difference.mean((0, 1))) < 3.5 * np.sqrt(variance.sum((0, 1))) / pixels).all()
 
 
+SKY = [[[0.1, 0, 1], [4, 1, 0]], [[1, 0, 0], [0, 0.2, 0]], [[0.5, 0, 0], [0, 9, 0]]]
 SCENES = {
     "interface": lambda: tube_scene("interface", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4),
     "interface_hg": lambda: tube_scene(
@@ -48,6 +62,33 @@ SCENES = {
     "map": lambda: cube_scene(
         5.0, 0.8, [EnvironmentMap(pixels=[[[0.1, 0, 1], [4, 1, 0]], [[0.5, 0, 0], [0, 9, 0]]])], g=-0.3
     ),
+    # Lights in sight, from the front and from behind, and such as only light.
+    "areas": lambda: tube_scene(
+        "interface",
+        lights=(
+            Disk(position=(1.5, 0, 9), direction=(-0.2, 0, -1), radius=1.5, intensity=60, temperature=3000),
+            Ring(radius=2, inner=1.4, intensity=60),
+            Rectangle(
+                position=(11, 11.5, 13), direction=(1, 0.2, 0.3), width=3, height=1, intensity=40, attached="world"
+            ),
+        ),
+        sigma_t=[0, 1.5, 1.5, 1.5],
+        albedo=[[0.9, 0.6, 0.4]] * 4,
+    ),
+    "lamps": lambda: cube_scene(
+        5.0,
+        0.8,
+        [
+            Spot(position=(0.5, 0.2, 0), inner=3, outer=12, intensity=30),
+            Directional(direction=(1, 0.2, 0.3), irradiance=3, colour=(1, 0.5, 0)),
+            Disk(position=(0.7, 1.6, 0.5), direction=(0, -1, 0), radius=0.5, intensity=2, attached="world"),
+            Rectangle(position=(0.4, 0, 4), direction=(0, 0, -1), width=0.4, height=1, intensity=1),
+            Ring(position=(-1, 0, 2), direction=(1, 0, 0.3), radius=0.6, inner=0.5, intensity=3),
+            EnvironmentMap(pixels=SKY, attached="camera", rotation=(10, 20, 30), scale=0.5),
+            Constant(radiance=0.2),
+        ],
+        g=0.5,
+    ),
 }
 
 
@@ -55,7 +96,7 @@ SCENES = {
 def test_agrees_with_the_oracle(name):
     # Both stop at 64 scatterings: the oracle has no roulette, and most of its paths would wander for ever.
     scene = SCENES[name]().with_(max_scatterings=64)
-    cheap = 16 if name in ("outside", "map") else 1
+    cheap = 16 if name in ("outside", "map", "lamps") else 1
     assert_same_image(radiance([scene], 1024 * cheap, 1)[0], radiance_simple(scene, 256 * cheap, 2))
 
 
@@ -158,9 +199,11 @@ def test_sharing_is_refused_where_paths_differ():
 
 
 def test_light_on_the_other_side_of_tissue_is_dark():
-    """The wall blocks: a point light outside a thick absorbing wall sends nothing in."""
+    """The wall blocks: lights outside a thick absorbing wall send nothing in."""
     light = Point(position=(13.0, 23.5, 14.0), intensity=(1e4,) * 3, attached="world")
-    scene = tube_scene(lights=(light,), sigma_t=[0, 50, 50, 50], albedo=[[0.0] * 3] * 4)
+    disk = Disk(position=(13.0, 23.5, 14.0), direction=(0, -1, 0), intensity=1e4, attached="world")
+    sun = Directional(direction=(0, -1, 0), irradiance=1e4)
+    scene = tube_scene(lights=(light, disk, sun), sigma_t=[0, 50, 50, 50], albedo=[[0.0] * 3] * 4)
     assert radiance([scene], 64, 13)[0].mean.max() == 0
 
 

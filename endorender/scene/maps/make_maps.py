@@ -1,6 +1,6 @@
 """Makes the shipped maps again: `python -m endorender.scene.maps.make_maps [FOLDER]`.
 
-FOLDER: `datafiles/studiolights/world` of a Blender 3.4; without it the Debian package is downloaded (apt-get, dpkg-deb).
+FOLDER: `datafiles/studiolights/world` of a Blender 3.4; without it the Debian package is fetched (apt-get, dpkg-deb).
 LICENSES.md beside this file names licence and source.
 """
 
