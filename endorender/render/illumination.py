@@ -147,7 +147,7 @@ def device(channels: int) -> SimpleNamespace:
         phi = PI - 2.0 * PI * (col + 0.5 + g) / columns
         light = Light(direction=vec3(0.0), distance=FAR, radiance=Spectrum(0.0), density=env[row, col, C])
         light.direction = to_map.transpose() @ vec3(s * ti.cos(phi), s * ti.sin(phi), z)
-        light.radiance = between(env, row, col, f, g) / light.density
+        light.radiance = between(env, row, col, f, g) / ti.max(light.density, 1e-30)
         return light
 
     return SimpleNamespace(
