@@ -7,12 +7,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from endorender.engine import ti
-from endorender.render import backend, illumination, radiance, rng, synthetic
+from endorender.render import backend, illumination, radiance, rng, shareable, synthetic
 from endorender.render.cache import kernels
 from endorender.render.exact import geometry
 from endorender.render.tracking import FAR
-from endorender.render.view import map_from_world, pack_emitters, pack_environment
+from endorender.render.view import E, map_from_world, pack_emitters, pack_environment
 from endorender.scene import Constant, Directional, Disk, EnvironmentMap, Point, Ring, Spot, lights
+from endorender.scene.colour import planckian
 from endorender.scene.light import Kind
 from tests.render.scenes import tube_scene
 from tests.scene.test_sampling import chi_square
@@ -270,6 +271,23 @@ def test_two_maps_are_refused_and_constant_light_adds_to_one():
     np.testing.assert_allclose(nodes[:, :, :3], [[[1.5, 2.5, 3.5]] * 2, [[2.5, 2.5, 3.5]] * 2])
     with pytest.raises(ValueError, match="one environment map"):
         pack_environment([scene(one, one)])
+
+
+def test_conditions_share_paths_if_their_lights_differ_in_colour_alone():
+    def alike(one, other):
+        return shareable(tube_scene(lights=(one,)), tube_scene(lights=(other,)))
+
+    assert alike(Spot(), Spot(temperature=3000, intensity=2.0))
+    assert alike(EnvironmentMap(map="studio"), EnvironmentMap(map="studio", scale=2.0, colour=(1, 0, 0)))
+    assert alike(Directional(), Directional(irradiance=3.0))
+    assert not alike(Spot(), Spot(inner=5))
+    assert not alike(Directional(), Directional(attached="camera"))
+    assert not alike(EnvironmentMap(map="studio"), EnvironmentMap(map="interior"))
+    # Traced together, each gets its own light.
+    nodes, _ = pack_environment([scene(Constant(radiance=2.0)), scene(Constant(temperature=3000))])
+    np.testing.assert_allclose(nodes[0, 0, :6], [2, 2, 2, *planckian(3000)], rtol=1e-6)
+    row = pack_emitters([scene(Disk(colour=(1, 2, 3))), scene(Disk(intensity=7.0))], WORLD)[0]
+    np.testing.assert_allclose(row[E.COLOUR :], [1000, 2000, 3000, 7, 7, 7])
 
 
 def test_a_disk_in_sight_has_its_radiance():
