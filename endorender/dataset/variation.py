@@ -21,7 +21,7 @@ class Variation(Model):
 
     look: name in `endorender.scene.LOOKS`, or None for the plain synthetic renderer.
     tissue, response, light: parameters that replace the look's and the configuration's. A value written
-    `{uniform: [low, high]}` is drawn anew for every view.
+    `{uniform: [low, high]}` is drawn anew for every view. A light with a `type` of its own starts from its defaults.
     """
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9_]{0,40}$")
@@ -39,6 +39,16 @@ class Variation(Model):
         from endorender.scene.phase import phase_functions
 
         return {**tissue, "phase": phase_functions.dump(phase_functions.build(tissue["phase"]))}
+
+    @field_validator("light")
+    @classmethod
+    def _pathless(cls, light: dict[str, Any]) -> dict[str, Any]:
+        """A light's file by its content: a dataset never holds a path."""
+        if "file" not in light:
+            return light
+        from endorender.scene.maps import remember
+
+        return {**light, "file": remember(light["file"])}
 
 
 PLAIN = Variation(name=SYNTHETIC)
@@ -65,7 +75,7 @@ def draw(
     from endorender.scene.response import Response
     from endorender.scene.tissue import tissues
 
-    base = {**light, **_drawn(variation.light, rng)}
+    base = {**({} if "type" in variation.light else light), **_drawn(variation.light, rng)}
     own = {**(response or {}), **variation.response}
     if variation.look is None:
         plain = validated(Response, _drawn(own, rng), variation.name)

@@ -36,7 +36,7 @@ def shareable(a: Scene, b: Scene) -> bool:
         one.pop(key), two.pop(key)
     if one != two or not a.tissue.shares_paths(b.tissue) or len(a.lights) != len(b.lights):
         return False
-    colours = {"intensity", "colour", "radiance", "pixels"}
+    colours = {"intensity", "irradiance", "radiance", "scale", "colour", "temperature"}
     return all(
         type(x) is type(y) and x.model_dump(exclude=colours) == y.model_dump(exclude=colours)
         for x, y in zip(a.lights, b.lights)
@@ -86,7 +86,7 @@ def radiance(
         groups,
         prepared.kind == "tissue" and first.tissue.tint is not None,
     )
-    env, alias = environment or (np.zeros((1, 1, channels), np.float32), np.zeros((1, 3), np.float32))
+    env, alias = environment or (np.zeros((2, 2, channels + 2), np.float32), np.zeros((1, 2), np.float32))
     n = first.camera.width * first.camera.height
     view = pack_view(first, prepared, roulette)
     fixed = [

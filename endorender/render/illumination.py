@@ -1,6 +1,6 @@
-"""What the lights send to a vertex: emitters (disks and points) and the environment.
+"""What the lights send to a vertex: emitters and the environment.
 
-Shared by both integrators. All in the grid frame but the environment, which is looked up by world directions.
+Shared by both integrators. Emitters in the grid frame, the environment in that of its map.
 """
 
 from types import SimpleNamespace
@@ -9,10 +9,12 @@ from endorender.engine import ti
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
 from endorender.render.tracking import FAR
-from endorender.scene import surface as coat_model
+from endorender.render.view import E
+from endorender.scene.light import Kind
 
 vec3 = ti.math.vec3
 PI = 3.14159265
+POINT, DIRECTIONAL, ROUND = int(Kind.POINT), int(Kind.DIRECTIONAL), int(Kind.ROUND)
 
 
 @kernels
@@ -20,112 +22,137 @@ def device(channels: int) -> SimpleNamespace:
     """Taichi functions for lights of so many channels (three for each look)."""
     C = channels
     Spectrum = ti.types.vector(C, ti.f32)
-    # radiance: what arrives over the density of having been sampled; density per steradian, -1 for points
+    # radiance: what arrives over the density of having been sampled; density per steradian, -1 if no path can meet it
     Light = ti.types.struct(direction=vec3, distance=float, radiance=Spectrum, density=float)
-    to_world = coat_model.device().to_world
+    Sky = ti.types.struct(radiance=Spectrum, density=float)
+
+    @ti.func
+    def vector(emitters: ti.template(), e, column):
+        return vec3(emitters[e, column], emitters[e, column + 1], emitters[e, column + 2])
+
+    @ti.func
+    def beam(emitters: ti.template(), e, facing):
+        """Intensity at the cosine `facing` from the axis, relative to that on the axis."""
+        shine = 1.0
+        if emitters[e, E.MU] > 0.0:
+            shine = ti.exp(-emitters[e, E.MU] * (1.0 - facing))
+        if emitters[e, E.LAMBERT] > 0.0:
+            shine *= facing
+        if emitters[e, E.CONE] > -1.0:
+            t = ti.math.clamp((facing - emitters[e, E.CONE]) * emitters[e, E.SHARPNESS], 0.0, 1.0)
+            shine *= t * t * (3.0 - 2.0 * t)
+        return shine
 
     @ti.func
     def sample_emitter(emitters: ti.template(), x, rng: ti.template()):
         """A point on one emitter, all equally likely. radiance: over the density, so times the BSDF it is light."""
-        light = Light(direction=vec3(0.0, 0.0, 1.0), distance=0.0, radiance=Spectrum(0.0), density=-1.0)
+        light = Light(direction=vec3(0.0, 0.0, 1.0), distance=FAR, radiance=Spectrum(0.0), density=-1.0)
         n = emitters.shape[0]
         e = ti.min(ti.cast(rand(rng) * n, ti.i32), n - 1)
-        p = vec3(emitters[e, 0], emitters[e, 1], emitters[e, 2])
-        axis = vec3(emitters[e, 3], emitters[e, 4], emitters[e, 5])
-        radius = emitters[e, 6]
-        if radius > 0.0:
-            r, phi = radius * ti.sqrt(rand(rng)), 2.0 * PI * rand(rng)
-            p += to_world(axis, vec3(r * ti.cos(phi), r * ti.sin(phi), 0.0))
-        away = p - x
-        d2 = ti.max(away.norm_sqr(), 1e-12)
-        light.distance = ti.sqrt(d2)
-        light.direction = away / light.distance
-        shine = n / d2
-        if axis.norm_sqr() > 0.5:
-            facing = -light.direction.dot(axis)
-            if facing > 1e-6:
-                shine *= ti.exp(-emitters[e, 7] * (1.0 - facing))
-                if radius > 0.0:
-                    light.density = d2 / (PI * radius * radius * facing * n)
-            else:
-                shine = 0.0
+        kind = ti.cast(emitters[e, E.KIND], ti.i32)
+        axis = vector(emitters, e, E.AXIS)
+        shine = ti.cast(n, ti.f32)
+        if kind == DIRECTIONAL:
+            light.direction = -axis
+        else:
+            p = vector(emitters, e, E.POSITION)
+            if kind >= ROUND:
+                a, b = rand(rng), rand(rng)
+                if kind == ROUND:
+                    r, phi = ti.sqrt(ti.math.mix(emitters[e, E.HOLE], 1.0, a)), 2.0 * PI * b
+                    a, b = r * ti.cos(phi), r * ti.sin(phi)
+                else:
+                    a, b = 2.0 * a - 1.0, 2.0 * b - 1.0
+                p += a * vector(emitters, e, E.U) + b * vector(emitters, e, E.V)
+            away = p - x
+            d2 = ti.max(away.norm_sqr(), 1e-12)
+            light.distance = ti.sqrt(d2)
+            light.direction = away / light.distance
+            shine /= d2
+            if kind != POINT:
+                facing = -light.direction.dot(axis)
+                if facing > 1e-6:
+                    shine *= beam(emitters, e, facing)
+                    if kind >= ROUND:
+                        light.density = d2 * emitters[e, E.PER_AREA] / (facing * n)
+                else:
+                    shine = 0.0
         for c in ti.static(range(C)):
-            light.radiance[c] = emitters[e, 8 + c] * shine
+            light.radiance[c] = emitters[e, E.COLOUR + c] * shine
         return light
 
     @ti.func
     def met_emitters(emitters: ti.template(), o, d, hit, vertex, density):
-        """Radiance of the disks that a ray passes before `hit`, weighed against sampling them from `vertex`."""
+        """Radiance of the area lights that a ray passes before `hit`, weighed against sampling them from `vertex`."""
         total = Spectrum(0.0)
         n = emitters.shape[0]
         for e in range(n):
-            radius = emitters[e, 6]
-            axis = vec3(emitters[e, 3], emitters[e, 4], emitters[e, 5])
-            facing = -d.dot(axis)
-            if radius > 0.0 and facing > 1e-6:
-                p = vec3(emitters[e, 0], emitters[e, 1], emitters[e, 2])
-                tl = (o - p).dot(axis) / facing
-                y = o + tl * d
-                if 0.0 < tl < hit and (y - p).norm_sqr() < radius * radius:
-                    area = PI * radius * radius
-                    w = ti.exp(-emitters[e, 7] * (1.0 - facing)) / (area * facing)
-                    if density >= 0.0:
-                        w *= density / (density + (y - vertex).norm_sqr() / (area * facing * n))
-                    for c in ti.static(range(C)):
-                        total[c] += emitters[e, 8 + c] * w
+            kind = ti.cast(emitters[e, E.KIND], ti.i32)
+            facing = -d.dot(vector(emitters, e, E.AXIS))
+            if kind >= ROUND and facing > 1e-6:
+                p = vector(emitters, e, E.POSITION)
+                tl = (o - p).dot(vector(emitters, e, E.AXIS)) / facing
+                if 0.0 < tl < hit:
+                    y = o + tl * d
+                    u, v = vector(emitters, e, E.U), vector(emitters, e, E.V)
+                    a, b = (y - p).dot(u) / u.norm_sqr(), (y - p).dot(v) / v.norm_sqr()
+                    r2 = a * a + b * b
+                    within = ti.max(ti.abs(a), ti.abs(b)) < 1.0
+                    if kind == ROUND:
+                        within = emitters[e, E.HOLE] <= r2 and r2 < 1.0
+                    if within:
+                        per_area = emitters[e, E.PER_AREA] / facing
+                        w = beam(emitters, e, facing) * per_area
+                        if density >= 0.0:
+                            w *= density / (density + (y - vertex).norm_sqr() * per_area / n)
+                        for c in ti.static(range(C)):
+                            total[c] += emitters[e, E.COLOUR + c] * w
         return total
 
     @ti.func
-    def texel_of(env: ti.template(), w):
-        """Row and column of a world direction."""
-        row = ti.cast(ti.acos(ti.math.clamp(w.z, -1.0, 1.0)) / PI * env.shape[0], ti.i32)
-        phi = ti.atan2(w.y, w.x)
-        col = ti.cast((phi / (2.0 * PI) + ti.select(phi < 0, 1.0, 0.0)) * env.shape[1], ti.i32)
-        return ti.math.ivec2(ti.min(row, env.shape[0] - 1), ti.min(col, env.shape[1] - 1))
-
-    @ti.func
-    def texel_solid_angle(env: ti.template(), row):
-        h = ti.cast(env.shape[0], ti.f32)
-        return (ti.cos(PI * row / h) - ti.cos(PI * (row + 1) / h)) * 2.0 * PI / env.shape[1]
-
-    @ti.func
-    def environment(env: ti.template(), w):
-        """Radiance from world direction w."""
-        at = texel_of(env, w)
+    def between(env: ti.template(), row, col, f, g):
+        """Bilinear radiance a share f of the way to the next row of nodes, g to the next column."""
         out = Spectrum(0.0)
         for c in ti.static(range(C)):
-            out[c] = env[at.x, at.y, c]
+            near = ti.math.mix(env[row, col, c], env[row, col + 1, c], g)
+            out[c] = ti.math.mix(near, ti.math.mix(env[row + 1, col, c], env[row + 1, col + 1, c], g), f)
         return out
 
     @ti.func
-    def environment_density(env: ti.template(), alias: ti.template(), w):
-        """Density of `sample_environment` per steradian."""
-        at = texel_of(env, w)
-        return alias[at.x * env.shape[1] + at.y, 2] / texel_solid_angle(env, at.x)
+    def environment(env: ti.template(), w):
+        """Radiance from direction w of the map's frame, and the density of `sample_environment` there."""
+        rows, columns = env.shape[0] - 1, env.shape[1] - 1
+        v = ti.atan2(ti.sqrt(w.x * w.x + w.y * w.y), w.z) * (rows / PI)  # acos(w.z) would be coarse near the poles
+        u = (PI - ti.atan2(w.y, w.x)) * (columns / (2.0 * PI)) - 0.5
+        row = ti.min(ti.cast(v, ti.i32), rows - 1)
+        col = ti.cast(ti.floor(u), ti.i32)
+        g = u - col
+        if col < 0:
+            col += columns
+        col = ti.min(col, columns - 1)
+        return Sky(radiance=between(env, row, col, v - row, g), density=env[row, col, C])
 
     @ti.func
-    def sample_environment(env: ti.template(), alias: ti.template(), q, rng: ti.template()):
-        """A texel by its power (alias table), a direction evenly within it."""
-        size = env.shape[0] * env.shape[1]
+    def sample_environment(env: ti.template(), alias: ti.template(), to_map, rng: ti.template()):
+        """A cell by the light in it (alias table), a direction evenly within it. to_map: rotation from the grid."""
+        rows, columns = env.shape[0] - 1, env.shape[1] - 1
+        size = rows * columns
         e = ti.min(ti.cast(rand(rng) * size, ti.i32), size - 1)
         if rand(rng) >= alias[e, 0]:
             e = ti.cast(alias[e, 1], ti.i32)
-        row, col = e // env.shape[1], e % env.shape[1]
-        h = ti.cast(env.shape[0], ti.f32)
-        z = ti.math.mix(ti.cos(PI * row / h), ti.cos(PI * (row + 1) / h), rand(rng))
-        phi = 2.0 * PI * (col + rand(rng)) / env.shape[1]
+        row, col = e // columns, e % columns
+        z, g = ti.math.mix(env[row, col, C + 1], env[row + 1, col, C + 1], rand(rng)), rand(rng)
         s = ti.sqrt(ti.max(0.0, 1.0 - z * z))
-        light = Light(direction=vec3(0.0), distance=FAR, radiance=Spectrum(0.0), density=0.0)
-        light.direction = q.to_world.transpose() @ vec3(s * ti.cos(phi), s * ti.sin(phi), z)
-        light.density = alias[e, 2] / texel_solid_angle(env, row)
-        for c in ti.static(range(C)):
-            light.radiance[c] = env[row, col, c] / light.density
+        f = ti.math.clamp(ti.atan2(s, z) * (rows / PI) - row, 0.0, 1.0)
+        phi = PI - 2.0 * PI * (col + 0.5 + g) / columns
+        light = Light(direction=vec3(0.0), distance=FAR, radiance=Spectrum(0.0), density=env[row, col, C])
+        light.direction = to_map.transpose() @ vec3(s * ti.cos(phi), s * ti.sin(phi), z)
+        light.radiance = between(env, row, col, f, g) / ti.max(light.density, 1e-30)
         return light
 
     return SimpleNamespace(
         sample_emitter=sample_emitter,
         met_emitters=met_emitters,
         environment=environment,
-        environment_density=environment_density,
         sample_environment=sample_environment,
     )

@@ -22,7 +22,7 @@ COAT, PHASE, BSDF = 0, 1, 2
 View = ti.types.struct(
     lens=vec3,  # camera position, mm
     turn=mat3,  # grid_from_camera
-    to_world=mat3,  # world_from_grid
+    to_map=mat3,  # of the environment, from grid
     film=ti.types.vector(FILM, float),
     optics=ti.types.vector(PARAMETERS, float),
     inv=vec3,  # 1 / spacing
@@ -59,7 +59,7 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         q = View()
         q.lens = vec3(view[V.ORIGIN], view[V.ORIGIN + 1], view[V.ORIGIN + 2])
         q.turn = ti.Matrix([[view[V.ROTATION + 3 * r + c] for c in range(3)] for r in range(3)])
-        q.to_world = ti.Matrix([[view[V.WORLD + 3 * r + c] for c in range(3)] for r in range(3)])
+        q.to_map = ti.Matrix([[view[V.MAP + 3 * r + c] for c in range(3)] for r in range(3)])
         q.film = ti.Vector([view[V.FILM + c] for c in range(FILM)])
         q.optics = ti.Vector([view[V.SIZE + c] for c in range(PARAMETERS)])
         q.inv = vec3(view[V.INVERSE], view[V.INVERSE + 1], view[V.INVERSE + 2])

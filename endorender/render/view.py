@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
+from endorender.errors import UserError
 from endorender.render.medium import Prepared
 from endorender.scene.camera import FILM, PARAMETERS
 from endorender.scene.scene import Scene
@@ -20,7 +23,7 @@ class V(IntEnum):
 
     ORIGIN = 0
     ROTATION = 3
-    WORLD = 12
+    MAP = 12
     FILM = 21
     INVERSE = 29
     WIDTH = 32
@@ -36,14 +39,31 @@ class V(IntEnum):
     SIZE = 46  # five floats suffice for every phase function
 
 
+class E(IntEnum):
+    """Columns of a packed emitter."""
+
+    KIND = 0
+    POSITION = 1
+    AXIS = 4
+    U = 7  # from the centre to the rim
+    V = 10  # likewise, across
+    PER_AREA = 13
+    HOLE = 14  # squared share of the radius
+    MU = 15
+    LAMBERT = 16
+    CONE = 17  # cosine of the outer angle
+    SHARPNESS = 18  # 1 / (cosine of the inner angle − that of the outer one)
+    COLOUR = 19
+
+
 def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -> np.ndarray:
     """(SIZE + PARAMETERS,) float32, laid out as `V` says."""
     out = np.zeros(V.SIZE + PARAMETERS, np.float32)
     m = np.asarray(scene.world_from_camera, float)
     tissue = scene.tissue
     out[V.ORIGIN : V.ROTATION] = prepared.to_grid(m[:3, 3])
-    out[V.ROTATION : V.WORLD] = (prepared.rotation.T @ m[:3, :3]).ravel()
-    out[V.WORLD : V.FILM] = prepared.rotation.ravel()
+    out[V.ROTATION : V.MAP] = (prepared.rotation.T @ m[:3, :3]).ravel()
+    out[V.MAP : V.FILM] = (map_from_world(scene) @ prepared.rotation).ravel()
     out[V.FILM : V.FILM + FILM] = scene.camera.film()
     out[V.INVERSE : V.WIDTH] = 1 / prepared.spacing
     out[V.WIDTH] = scene.camera.width
@@ -73,51 +93,84 @@ def pack_table(scenes: list[Scene]) -> np.ndarray:
 
 
 def pack_emitters(scenes: list[Scene], prepared: Prepared) -> np.ndarray:
-    """(N, 8 + 3 K): position, axis (grid frame), radius, mu, then each scene's intensity."""
+    """(N, E.COLOUR + 3 K) float32, laid out as `E` says, in the grid frame."""
     rows = []
-    for index in range(len(scenes[0].lights)):
-        if not hasattr(scenes[0].lights[index], "emitters"):
+    for index, light in enumerate(scenes[0].lights):
+        if not hasattr(light, "emitters"):
             continue
         per_scene = [s.lights[index].emitters(s.world_from_camera) for s in scenes]
         e = per_scene[0]
-        columns = [prepared.to_grid(e.position), e.axis @ prepared.rotation, e.radius[:, None], e.mu[:, None]]
-        rows.append(np.concatenate(columns + [s.intensity for s in per_scene], 1))
-    return np.concatenate(rows).astype(np.float32) if rows else np.zeros((1, 8 + 3 * len(scenes)), np.float32)
+        row = np.zeros((len(e.position), E.COLOUR + 3 * len(scenes)))
+        row[:, E.KIND] = e.kind
+        row[:, E.POSITION : E.AXIS] = prepared.to_grid(e.position)
+        row[:, E.AXIS : E.U] = e.axis @ prepared.rotation
+        if e.half is not None:
+            row[:, E.U : E.PER_AREA] = (e.half @ prepared.rotation).reshape(-1, 6)
+            row[:, E.PER_AREA] = 1 / e.area
+        row[:, E.HOLE] = e.hole**2
+        row[:, E.MU] = e.mu
+        row[:, E.LAMBERT] = e.lambert
+        row[:, E.CONE] = e.cone[0]
+        row[:, E.SHARPNESS] = 1 / max(e.cone[1] - e.cone[0], 1e-6)
+        row[:, E.COLOUR :] = np.concatenate([s.intensity for s in per_scene], 1)
+        rows.append(row)
+    return np.concatenate(rows or [np.zeros((1, E.COLOUR + 3 * len(scenes)))]).astype(np.float32)
+
+
+def map_from_world(scene: Scene) -> np.ndarray:
+    """(3, 3) rotation into the frame of the scene's environment map."""
+    turned = [x.map_from_world(scene.world_from_camera) for x in scene.lights if hasattr(x, "map_from_world")]
+    return turned[0] if turned else np.eye(3)
 
 
 def pack_environment(scenes: list[Scene]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Map (H, W, 3 K) and alias table (H W, 3): threshold, other texel, probability. None without one."""
-    maps = [[x.environment() for x in s.lights if hasattr(x, "environment")] for s in scenes]
-    if not maps[0]:
-        return None
-    h, w = (max(m.shape[a] for m in maps[0]) for a in (0, 1))
-    summed = [sum(_spread(m, h, w) for m in per_scene) for per_scene in maps]
-    env = np.concatenate(summed, -1).astype(np.float32)
-    edges = np.cos(np.pi * np.arange(h + 1) / h)
-    power = env.mean(-1).astype(float) * (edges[:-1] - edges[1:])[:, None]
-    return env, alias_table(power.ravel())
+    """Nodes (H, W + 1, 3 K + 2) and alias table (cells, 2) of the environment; None without one.
+
+    A node holds the radiance of each scene, the density per steradian with which directions are drawn in the cell
+    between it and the next row and column, and the cosine of its polar angle: a look-up finds all of it side by side.
+    The last column is the first one again. Within a cell directions are drawn evenly, cells by the light in them.
+    """
+    skies = tuple(tuple(x for x in s.lights if hasattr(x, "environment")) for s in scenes)
+    return _nodes(skies) if skies[0] else None
 
 
-def _spread(m: np.ndarray, h: int, w: int) -> np.ndarray:
-    """A map repeated onto a finer grid of texels; exact where the sizes divide."""
-    rows = np.arange(h) * m.shape[0] // h
-    cols = np.arange(w) * m.shape[1] // w
-    return m[rows][:, cols]
+@functools.lru_cache(maxsize=4)  # a map of a million cells takes a second, and many frames share it
+def _nodes(skies: tuple[tuple[Any, ...], ...]) -> tuple[np.ndarray, np.ndarray]:
+    maps = [[x.environment() for x in sky] for sky in skies]
+    if any(sum(hasattr(x, "map_from_world") for x in sky) > 1 for sky in skies):
+        raise UserError("a scene takes one environment map; constant light may stand beside it", "INVALID_VALUE")
+    h, w = (max(m.shape[a] for per_scene in maps for m in per_scene) for a in (0, 1))
+    h = max(h, 2)
+    radiance = np.concatenate([sum(np.broadcast_to(m, (h, w, 3)) for m in sky) for sky in maps], -1).astype(float)
+    radiance = np.concatenate([radiance, radiance[:, :1]], 1)
+    theta = np.linspace(0, np.pi, h)
+    cos, sin, step = np.cos(theta), np.sin(theta), np.pi / (h - 1)
+    # Light in a cell, exactly: what is bilinear in θ and φ integrates against sin θ to its corners' means along φ,
+    # times these two along θ.
+    upper = cos[:-1] - np.diff(sin) / step
+    lower = np.diff(sin) / step - cos[1:]
+    middle = 0.5 * (radiance[:, :-1] + radiance[:, 1:]).mean(-1)
+    power = middle[:-1] * upper[:, None] + middle[1:] * lower[:, None]
+    total = power.sum()
+    p = power / total if total > 0 else np.full(power.shape, 1 / power.size)
+    nodes = np.zeros((h, w + 1, radiance.shape[-1] + 2), np.float32)
+    nodes[..., :-2] = radiance
+    nodes[:-1, :-1, -2] = p / ((cos[:-1] - cos[1:]) * 2 * np.pi / w)[:, None]
+    nodes[..., -1] = cos[:, None]
+    return nodes, alias_table(p.ravel())
 
 
-def alias_table(weights: np.ndarray) -> np.ndarray:
-    """(N, 3) float32 alias table (Vose 1991): keep-probability, alias, probability."""
-    n = len(weights)
-    total = weights.sum()
-    p = weights / total if total > 0 else np.full(n, 1 / n)
-    scaled = p * n
-    out = np.stack([np.ones(n), np.arange(n), p], 1)
+def alias_table(p: np.ndarray) -> np.ndarray:
+    """(N, 2) float32 alias table (Vose 1991) of probabilities: chance to keep an entry, and its other."""
+    n = len(p)
+    scaled = (p * n).tolist()
+    keep, other = [1.0] * n, list(range(n))
     small = [i for i in range(n) if scaled[i] < 1]
     large = [i for i in range(n) if scaled[i] >= 1]
     while small and large:
         s, b = small.pop(), large[-1]
-        out[s, :2] = scaled[s], b
+        keep[s], other[s] = scaled[s], b
         scaled[b] -= 1 - scaled[s]
         if scaled[b] < 1:
             small.append(large.pop())
-    return out.astype(np.float32)
+    return np.stack([keep, other], 1).astype(np.float32)

@@ -150,11 +150,11 @@ def tracer(
                         radiance += beta * lighting.met_emitters(emitters, o, d, hit, vertex, density)
                     if event == NOTHING:
                         if ti.static(ENVIRONMENT):
-                            w = q.to_world @ d
+                            sky = lighting.environment(env, q.to_map @ d)
                             weight = 1.0
                             if density >= 0.0:
-                                weight = density / (density + lighting.environment_density(env, alias, w))
-                            radiance += beta * weight * lighting.environment(env, w)
+                                weight = density / (density + sky.density)
+                            radiance += beta * weight * sky.radiance
                         break
 
                     # 3. What it is that the path has met.
@@ -186,7 +186,7 @@ def tracer(
                             light = (
                                 lighting.sample_emitter(emitters, x, rng)
                                 if ti.static(group == 0)
-                                else lighting.sample_environment(env, alias, q, rng)
+                                else lighting.sample_environment(env, alias, q.to_map, rng)
                             )
                             f = shade.bounce(ev, d, light.direction, q, phase_data)
                             gain = Spectrum(f.shiny + f.diffuse)

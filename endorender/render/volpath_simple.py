@@ -1,7 +1,7 @@
 """The readable oracle: one global majorant, no MIS, no roulette, no cells. `volpath` must agree with it by z-test.
 
-Emitters are reached by next-event estimation alone, with ratio tracking (Novák et al. 2014); the environment by paths
-that escape. Uses the same look-ups, wall and materials, none of the same tracking.
+Emitters are reached by next-event estimation alone, with ratio tracking (Novák et al. 2014), or seen by the camera; the
+environment by paths that escape. Uses the same look-ups, wall and materials, none of the same tracking.
 """
 
 from typing import Any
@@ -15,6 +15,7 @@ from endorender.render.cache import kernels
 from endorender.render.film import Radiance
 from endorender.render.medium import CELL, bounds, prepare
 from endorender.render.rng import rand
+from endorender.render.tracking import FAR
 from endorender.render.view import pack_emitters, pack_environment, pack_table, pack_view
 from endorender.scene import surface as coat_model
 from endorender.scene.scene import Scene
@@ -63,10 +64,13 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                 o, d, share_seen = eye.ray(pixel, q, rng)
                 beta, radiance = vec3(1.0), vec3(0.0)
                 scatterings = 0
+                straight = True  # along the camera's ray still: no emitter was sampled that could lie on it
                 while True:
                     span = t.clip(field, o, d, q.inv)
                     if span[1] <= span[0]:
-                        radiance += beta * lighting.environment(env, q.to_world @ d)
+                        radiance += beta * lighting.environment(env, q.to_map @ d).radiance
+                        if straight:
+                            radiance += beta * lighting.met_emitters(emitters, o, d, FAR, o, -1.0)
                         break
                     inside = t.value(field, o + span[0] * d, q.inv) >= q.threshold
                     # 1. Fly: to the wall, to a real collision, or out.
@@ -81,8 +85,12 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         if rand(rng) * majorant < t.sigma(table, value, q.wall_hu):
                             collided = True
                             break
-                    if not collided and wall < 0.0:
-                        radiance += beta * lighting.environment(env, q.to_world @ d)
+                    lost = not collided and wall < 0.0
+                    if straight:
+                        until = FAR if lost else (s if collided else wall)
+                        radiance += beta * lighting.met_emitters(emitters, o, d, until, o, -1.0)
+                    if lost:
+                        radiance += beta * lighting.environment(env, q.to_map @ d).radiance
                         break
                     # 2. What is met: the coat, a particle, or (hybrid) a surface at a particle.
                     x = o + (s if collided else wall) * d
@@ -130,6 +138,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         break
                     beta *= turn.weight
                     d = turn.direction
+                    straight = straight and turn.reflected == 0
                     o = x
                     if event.kind == shade.COAT:
                         o = x + q.nudge * (event.n if turn.reflected == 1 else d)
@@ -161,7 +170,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
     prepared = prepare(scene.medium)
     majorant = np.abs(bounds(prepared, scene.tissue, scene.surface, scene.threshold)[..., 0]).max()
     environment = pack_environment([scene])
-    env = environment[0] if environment else np.zeros((1, 1, 3), np.float32)
+    env = environment[0] if environment else np.zeros((2, 2, 5), np.float32)
     lit = any(hasattr(light, "emitters") for light in scene.lights)
     n = scene.camera.width * scene.camera.height
     mean, squares = (backend.resident(np.zeros((n, 3), np.float32)) for _ in range(2))

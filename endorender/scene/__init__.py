@@ -2,7 +2,8 @@
 
 from endorender.scene.camera import Pinhole, ThinLens, cameras
 from endorender.scene.distorted import BrownConrady, Fisheye, Scaramuzza
-from endorender.scene.light import Constant, Endoscope, EnvironmentMap, Point, lights
+from endorender.scene.environment import Constant, EnvironmentMap
+from endorender.scene.light import Directional, Disk, Endoscope, Point, Rectangle, Ring, Spot, lights
 from endorender.scene.looks import LOOKS, Look
 from endorender.scene.phase import (
     DoubleHenyeyGreenstein,
@@ -24,6 +25,8 @@ __all__ = [
     "BrownConrady",
     "Constant",
     "CornetteShanks",
+    "Directional",
+    "Disk",
     "DoubleHenyeyGreenstein",
     "Draine",
     "Endoscope",
@@ -37,10 +40,13 @@ __all__ = [
     "Pinhole",
     "Point",
     "Rayleigh",
+    "Rectangle",
     "Response",
+    "Ring",
     "Scaramuzza",
     "Scene",
     "Schlick",
+    "Spot",
     "Tabulated",
     "ThinLens",
     "Tissue",

@@ -1,25 +1,32 @@
-"""Lights. Every light is one of two things to the renderer: rows of disk emitters, or an environment.
+"""Lights. Every light is one of two things to the renderer: rows of emitters (this file), or an environment.
 
-An emitter of radius 0 is a point. An emitter with an axis shines into the half space before it with intensity
-I(θ) = intensity · exp(−μ (1 − cos θ)), θ from the axis; without an axis it shines the same everywhere. Seen from a
-point at distance r it gives I / r², spread evenly over its disk. Intensities are radiant intensity per channel
-in units of radiance × mm².
+One convention for all that stand somewhere: `intensity` is radiant intensity along the axis, in radiance × mm², so
+that a light of any size gives intensity / r² at a distance r that is large beside it. Area lights spread it evenly over
+their area and shine to one side: disk, ring and rectangle are Lambertian, of the same radiance intensity / area from
+wherever they are seen; the guides of an endoscope follow a measured fall-off, I(θ) = intensity · exp(−μ (1 − cos θ)).
+The colour, RGB or temperature, multiplies the intensity.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from enum import IntEnum
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from endorender.errors import UserError
 from endorender.registry import Model, Registry
+from endorender.scene.colour import COOLEST, HOTTEST, planckian
 
 lights = Registry("light")
 
 Vec3 = tuple[float, float, float]
+
+
+def _grey(value: Any) -> Any:
+    return (value,) * 3 if isinstance(value, (int, float)) else value
 
 
 def _non_negative(rgb: Vec3) -> Vec3:
@@ -28,25 +35,121 @@ def _non_negative(rgb: Vec3) -> Vec3:
     return rgb
 
 
-RGB = Annotated[Vec3, AfterValidator(_non_negative)]
+def _not_null(v: Vec3) -> Vec3:
+    if not any(v):
+        raise ValueError("a direction cannot be 0")
+    return v
 
+
+RGB = Annotated[Vec3, BeforeValidator(_grey), AfterValidator(_non_negative)]  # one number is grey
+Direction = Annotated[Vec3, AfterValidator(_not_null)]
+
+THIN = 1e-3  # mm: smaller lights have radiances beyond single precision
 # Light guides of the Olympus CF-H190L around its lens, camera frame, mm.
 CF_H190L = ((3.236, 0.554, 0.0), (-2.774, 2.657, 0.0), (-1.272, -3.140, 0.0))
 
 
+class Kind(IntEnum):
+    """What an emitter is. From ROUND on it has an area, and paths can meet it."""
+
+    POINT = 0
+    SPOT = 1
+    DIRECTIONAL = 2
+    ROUND = 3
+    RECTANGLE = 4
+
+
 @dataclass(frozen=True)
 class Emitters:
-    """position (N, 3) world mm; axis (N, 3) unit or 0; radius, mu (N,); intensity (N, 3)."""
+    """N emitters of one kind, world frame, mm.
 
+    position: (N, 3). axis: (N, 3) unit, where they shine; 0 for a point. intensity: (N, 3) along the axis; for a
+    directional one its irradiance. half: (N, 2, 3) from the centre to the rim along two axes. hole: radius of a ring's
+    hole over its radius. mu: fall-off exp(−μ (1 − cos θ)). lambert: times cos θ. cone: cosines between which a spot
+    fades, outer and inner.
+    """
+
+    kind: Kind
     position: np.ndarray
     axis: np.ndarray
-    radius: np.ndarray
-    mu: np.ndarray
     intensity: np.ndarray
+    half: np.ndarray | None = None
+    hole: float = 0.0
+    mu: float = 0.0
+    lambert: bool = False
+    cone: tuple[float, float] = (-2.0, -1.5)
+
+    @property
+    def area(self) -> np.ndarray:
+        """(N,) mm²; 0 without extent."""
+        if self.half is None:
+            return np.zeros(len(self.position))
+        sides = np.linalg.norm(self.half, axis=-1).prod(-1)
+        return sides * (4 if self.kind == Kind.RECTANGLE else math.pi * (1 - self.hole**2))
+
+    def beam(self, cos: np.ndarray) -> np.ndarray:
+        """Intensity at the cosine from the axis, relative to that on the axis."""
+        if self.kind in (Kind.POINT, Kind.DIRECTIONAL):
+            return np.ones_like(cos)
+        t = np.clip((cos - self.cone[0]) / max(self.cone[1] - self.cone[0], 1e-6), 0, 1)
+        shine = np.exp(-self.mu * (1 - cos)) * t * t * (3 - 2 * t)
+        return np.where(cos > 1e-6, shine * cos if self.lambert else shine, 0)
 
 
-@lights.register("endoscope", cases=[{}, {"mu": 2.767, "radius": 0.8}])
-class Endoscope(Model):
+class Light(Model):
+    """What every light has: a colour, or the temperature of a black body."""
+
+    colour: RGB = Field((1.0, 1.0, 1.0), description="linear RGB, multiplies the strength")
+    temperature: float | None = Field(
+        None, ge=COOLEST, le=HOTTEST, description="kelvin, instead of a colour; of luminance 1"
+    )
+
+    @model_validator(mode="after")
+    def _one_colour(self) -> Light:
+        if self.temperature is not None and self.colour != (1.0, 1.0, 1.0):
+            raise ValueError("a light has a colour or a temperature, not both")
+        return self
+
+    def tint(self) -> np.ndarray:
+        """(3,) linear RGB."""
+        return np.asarray(self.colour) if self.temperature is None else planckian(self.temperature)
+
+
+class Placed(Light):
+    """A light that stands somewhere, in the camera's frame (x right, y down, z forward) or in the world's."""
+
+    position: Vec3 = Field((0.0, 0.0, 0.0), description="mm, in the frame it is attached to")
+    attached: Literal["camera", "world"] = Field("camera", description="the frame it moves with")
+
+    def _at(self, world_from_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rotation (3, 3) world_from_frame and position (1, 3)."""
+        m = np.asarray(world_from_camera, float) if self.attached == "camera" else np.eye(4)
+        return m[:3, :3], (m[:3, :3] @ self.position + m[:3, 3])[None]
+
+
+class Aimed(Placed):
+    """A placed light with an axis."""
+
+    direction: Direction = Field((0.0, 0.0, 1.0), description="where it shines, in the frame it is attached to")
+    intensity: float = Field(1000.0, ge=0, description="along the axis, radiance × mm²")
+
+    def _lit(self) -> np.ndarray:
+        return (self.tint() * self.intensity)[None]
+
+    def _axis(self) -> np.ndarray:
+        return np.asarray(self.direction) / np.linalg.norm(self.direction)
+
+
+def across(axis: np.ndarray, up: Any = None) -> np.ndarray:
+    """(2, 3) unit vectors that make a right-handed frame with a unit axis; the second is nearest to `up`."""
+    hint = np.eye(3)[np.abs(axis).argmin()] if up is None else np.asarray(up, float)
+    right = np.cross(hint, axis)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(axis, right)])
+
+
+@lights.register("endoscope", cases=[{}, {"mu": 2.767, "radius": 0.8}, {"guides": [(1, 0, 0)], "radius": 0, "mu": 1}])
+class Endoscope(Light):
     """Light guides around the lens, moving with the camera.
 
     The fall-off exp(−μ (1 − cos θ)) is that of published calibrations (μ = 2.767 is an example; 0 is a bare
@@ -54,9 +157,8 @@ class Endoscope(Model):
     """
 
     guides: tuple[Vec3, ...] = Field(CF_H190L, min_length=1, description="positions, camera frame, mm")
-    radius: float = Field(0.4, ge=0, description="of each guide, mm")
+    radius: float = Field(0.4, ge=0, description="of each guide, mm; below 0.001 a point")
     intensity: float = Field(1000.0, ge=0, description="radiance × mm²")
-    colour: RGB = (1.0, 1.0, 1.0)
     mu: float = Field(0.0, ge=0, description="angular fall-off")
 
     def emitters(self, world_from_camera: np.ndarray) -> Emitters:
@@ -64,55 +166,115 @@ class Endoscope(Model):
         n = len(self.guides)
         rot, origin = world_from_camera[:3, :3], world_from_camera[:3, 3]
         return Emitters(
-            position=np.asarray(self.guides) @ rot.T + origin,
-            axis=np.tile(rot[:, 2], (n, 1)),
-            radius=np.full(n, self.radius),
-            mu=np.full(n, self.mu),
-            intensity=np.tile(np.asarray(self.colour) * self.intensity / n, (n, 1)),
+            Kind.ROUND if self.radius >= THIN else Kind.SPOT,
+            np.asarray(self.guides) @ rot.T + origin,
+            np.tile(rot[:, 2], (n, 1)),
+            np.tile(self.tint() * self.intensity / n, (n, 1)),
+            half=np.tile(self.radius * rot[:, :2].T, (n, 1, 1)) if self.radius >= THIN else None,
+            mu=self.mu,
         )
 
 
-@lights.register("point", cases=[{"position": (0.0, 0.0, 0.0)}])
-class Point(Model):
+@lights.register("point", cases=[{"position": (0.0, 0.0, 0.0)}, {"attached": "world", "temperature": 3000}])
+class Point(Placed):
     """A point that shines evenly in every direction."""
 
-    position: Vec3 = Field((0.0, 0.0, 0.0), description="mm, in the frame it is attached to")
     intensity: RGB = Field((1000.0, 1000.0, 1000.0), description="radiance × mm²")
-    attached: Literal["camera", "world"] = "camera"
 
     def emitters(self, world_from_camera: np.ndarray) -> Emitters:
-        """One row of radius 0 without an axis."""
-        p = np.asarray(self.position)
-        if self.attached == "camera":
-            p = world_from_camera[:3, :3] @ p + world_from_camera[:3, 3]
-        zero = np.zeros(1)
-        return Emitters(p[None], np.zeros((1, 3)), zero, zero, np.asarray(self.intensity)[None])
+        """One row without an axis."""
+        position = self._at(world_from_camera)[1]
+        return Emitters(Kind.POINT, position, np.zeros((1, 3)), (self.tint() * self.intensity)[None])
 
 
-@lights.register("constant")
-class Constant(Model):
-    """The same radiance from every direction outside the volume."""
+@lights.register("spot", cases=[{}, {"inner": 10, "outer": 10, "direction": (1, 2, 3), "attached": "world"}])
+class Spot(Aimed):
+    """A point that shines into a cone: fully up to the inner angle, nothing beyond the outer one.
 
-    radiance: RGB = (1.0, 1.0, 1.0)
-
-    def environment(self) -> np.ndarray:
-        """(1, 1, 3) map."""
-        return np.asarray(self.radiance, np.float32)[None, None]
-
-
-@lights.register("envmap", cases=[{"pixels": [[[1.0, 1, 1], [0, 0, 0]], [[0.5, 0, 0], [0, 4, 0]]]}])
-class EnvironmentMap(Model):
-    """Radiance from outside as a latitude-longitude map (world frame, +z up), importance-sampled.
-
-    Row r of H holds polar angles π r/H .. π (r + 1)/H from +z; column c of W azimuths 2π c/W .. 2π (c + 1)/W from +x
-    towards +y. Piecewise constant.
+    In between it fades as 3 t² − 2 t³, t from 0 to 1 between the cosines of the two angles (our choice).
     """
 
-    pixels: tuple[tuple[RGB, ...], ...] = Field(min_length=1, description="H rows of W radiances")
+    inner: float = Field(20.0, ge=0, le=90, description="from the axis, degrees")
+    outer: float = Field(30.0, gt=0, le=90, description="from the axis, degrees")
 
-    def environment(self) -> np.ndarray:
-        """(H, W, 3) map."""
-        widths = {len(row) for row in self.pixels}
-        if len(widths) != 1 or 0 in widths:
-            raise UserError("an environment map needs rows of one length", "INVALID_VALUE")
-        return np.asarray(self.pixels, np.float32)
+    @model_validator(mode="after")
+    def _ordered(self) -> Spot:
+        if self.inner > self.outer:
+            raise ValueError("a spot's inner angle cannot exceed its outer one")
+        return self
+
+    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+        """One row with a cone."""
+        rot, position = self._at(world_from_camera)
+        cone = (math.cos(math.radians(self.outer)), math.cos(math.radians(self.inner)))
+        return Emitters(Kind.SPOT, position, (rot @ self._axis())[None], self._lit(), cone=cone)
+
+
+@lights.register("disk", cases=[{}, {"radius": 4, "direction": (0.3, -1, 2), "temperature": 3000}])
+class Disk(Aimed):
+    """A Lambertian disk, shining to one side: of radiance intensity / (π radius²)."""
+
+    radius: float = Field(1.0, ge=THIN, description="mm")
+
+    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+        """One row."""
+        rot, position = self._at(world_from_camera)
+        half = self.radius * across(self._axis())[None] @ rot.T
+        return Emitters(Kind.ROUND, position, (rot @ self._axis())[None], self._lit(), half, lambert=True)
+
+
+@lights.register("ring", cases=[{}, {"inner": 0.5, "radius": 3, "position": (1, 0, 0), "direction": (0, 1, 3)}])
+class Ring(Aimed):
+    """A Lambertian annulus, shining to one side: of radiance intensity / (π (radius² − inner²))."""
+
+    radius: float = Field(6.0, ge=THIN, description="outer, mm")
+    inner: float = Field(4.5, ge=0, description="radius of the hole, mm")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Ring:
+        if self.inner > 0.999 * self.radius:
+            raise ValueError("a ring's inner radius must be less than 0.999 of its outer one")
+        return self
+
+    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+        """One row with a hole."""
+        rot, position = self._at(world_from_camera)
+        half = self.radius * across(self._axis())[None] @ rot.T
+        hole = self.inner / self.radius
+        return Emitters(Kind.ROUND, position, (rot @ self._axis())[None], self._lit(), half, hole, lambert=True)
+
+
+@lights.register("rectangle", cases=[{}, {"width": 3, "height": 5, "direction": (1, 0.5, 2), "up": (1, 1, 0)}])
+class Rectangle(Aimed):
+    """A Lambertian rectangle, shining to one side: of radiance intensity / (width · height)."""
+
+    width: float = Field(4.0, ge=THIN, description="mm")
+    height: float = Field(2.0, ge=THIN, description="mm, along `up`")
+    up: Direction = Field((0.0, -1.0, 0.0), description="made perpendicular to the direction")
+
+    @model_validator(mode="after")
+    def _upright(self) -> Rectangle:
+        if np.linalg.norm(np.cross(self._axis(), self.up)) < 1e-6 * np.linalg.norm(self.up):
+            raise ValueError("a rectangle's up cannot be along its direction")
+        return self
+
+    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+        """One row."""
+        rot, position = self._at(world_from_camera)
+        half = (across(self._axis(), self.up) * [[self.width / 2], [self.height / 2]])[None] @ rot.T
+        return Emitters(Kind.RECTANGLE, position, (rot @ self._axis())[None], self._lit(), half, lambert=True)
+
+
+@lights.register("directional", cases=[{}, {"direction": (1, 0, 0.2), "attached": "camera", "temperature": 6500}])
+class Directional(Light):
+    """Parallel light from infinitely far away."""
+
+    direction: Direction = Field((0.0, 0.0, -1.0), description="of travel, in the frame it is attached to")
+    irradiance: float = Field(1.0, ge=0, description="on a surface that faces it, radiance × sr")
+    attached: Literal["camera", "world"] = Field("world", description="the frame it turns with")
+
+    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+        """One row without a place."""
+        rot = world_from_camera[:3, :3] if self.attached == "camera" else np.eye(3)
+        axis = rot @ np.asarray(self.direction) / np.linalg.norm(self.direction)
+        return Emitters(Kind.DIRECTIONAL, np.zeros((1, 3)), axis[None], (self.tint() * self.irradiance)[None])

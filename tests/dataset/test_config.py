@@ -5,11 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from endorender.dataset import PRESETS, RenderConfig, Variation, configure, draw
+from endorender.dataset import PRESETS, RenderConfig, Variation, configure, draw, exr
 from endorender.dataset.config import by_rule, difference, fingerprint, parse_spec
+from endorender.dataset.generate import describe
 from endorender.dataset.safe_yaml import parse_yaml, read_yaml
 from endorender.dataset.variation import seed_of
 from endorender.errors import UserError
+from endorender.scene import lights, maps
 
 
 def refusal(*args, **kwargs):
@@ -131,6 +133,36 @@ def test_phase_parameters_reach_a_frame():
     assert "less than or equal to 1" in refusal(
         ct="sample", variations=[{"name": "a", "look": "deep_red", "tissue": tissue}]
     )
+
+
+def test_the_file_of_a_light_is_recorded_by_content_and_given_again_to_resume(tmp_path, monkeypatch):
+    path = tmp_path / "MUELLER_ward.exr"
+    exr.write(path, {c: np.full((4, 8), 0.5, np.float32) for c in "RGB"}, {})
+    dim = {"name": "dim", "look": "deep_red", "light": {"type": "envmap", "file": str(path), "scale": 0.5}}
+    config = configure(ct="phantom:1", light=f"envmap:file={path}", variations=[dim])
+    told = json.dumps(config.public())
+    assert "MUELLER" not in told
+    assert told.count("sha256:") == 2
+    drawn = draw(config.columns[0], config.light, np.random.default_rng(0))
+    assert lights.build(drawn["light"]).environment().max() == 0.25
+
+    (tmp_path / "dataset.json").write_text(json.dumps(describe(config, 8)))
+    monkeypatch.setattr(maps, "_by_content", {})  # as in another process
+    assert "give the file again" in refusal(begun=tmp_path)
+    again = configure(begun=tmp_path, light=f"envmap:file={path}")
+    assert fingerprint(again.public()) == fingerprint(config.public())
+
+
+def test_a_variation_may_have_a_light_of_another_type():
+    own = Variation(
+        name="sky", look="deep_red", light={"type": "envmap", "map": "studio", "rotation": {"uniform": [0, 9]}}
+    )
+    light = draw(own, {"type": "endoscope", "intensity": 3.0}, np.random.default_rng(0))["light"]
+    assert (light["type"], light["map"]) == ("envmap", "studio")
+    assert 0 < light["rotation"][2] < 9
+    warm = Variation(name="warm", look="deep_red", light={"temperature": 3000})
+    light = draw(warm, {"type": "endoscope", "intensity": 3.0}, np.random.default_rng(0))["light"]
+    assert (light["intensity"], light["temperature"]) == (3.0, 3000)
 
 
 def test_fingerprint_sees_every_key_and_no_order():

@@ -264,8 +264,8 @@ def slab(spp=131072, render=None):
         affine((side / n, side / n, thickness / n), translation=(side / n / 2, side / n / 2, thickness / n / 2)),
         cube_scene(1.0, 1.0, [DARK], g=0.75).medium.phase,
     )
-    # Row 0 of the map is the upper half of the sky, behind the slab as the camera sees it.
-    sky = EnvironmentMap(pixels=[[[0.0, 1.0, 0.0]], [[1.0, 0.0, 0.0]]])
+    # The upper half of the map is the sky behind the slab, as the camera sees it; the step between is one row wide.
+    sky = EnvironmentMap(pixels=[[[0.0, 1.0, 0.0]]] * 512 + [[[1.0, 0.0, 0.0]]] * 512)
     pose = affine((1,) * 3, translation=(side / 2, side / 2, -5.0))
     scene = Scene(medium, Pinhole(width=4, height=4, fov=0.5), pose, (OFF, sky), surface="volume")
     image = (render or (lambda *a: radiance([a[0]], *a[1:])[0]))(scene, spp, 7)

@@ -119,27 +119,9 @@ def grids(medium: str) -> tuple[np.ndarray, np.ndarray]:
     return colon(medium == "cut")
 
 
-class _ResampledEnvironment:
-    """The map as Mitsuba reads it: bilinear, row k at polar angle π k / (h - 1), columns centred."""
-
-    def environment(self) -> np.ndarray:
-        coarse = environment()
-        h, w = coarse.shape[:2]
-        theta, phi = np.meshgrid(
-            (np.arange(512) + 0.5) / 512 * np.pi, (np.arange(1024) + 0.5) / 1024 * 2 * np.pi, indexing="ij"
-        )
-        r = theta / np.pi * (h - 1)
-        c = (np.pi / 2 - phi) % (2 * np.pi) / (2 * np.pi) * w - 0.5  # theirs runs from +y towards +x
-        r0, c0 = np.clip(np.floor(r).astype(int), 0, h - 2), np.floor(c).astype(int)
-        fr, fc = (r - r0)[..., None], (c - c0)[..., None]
-        top = coarse[r0, c0 % w] * (1 - fc) + coarse[r0, (c0 + 1) % w] * fc
-        low = coarse[r0 + 1, c0 % w] * (1 - fc) + coarse[r0 + 1, (c0 + 1) % w] * fc
-        return (top * (1 - fr) + low * fr).astype(np.float32)
-
-
 def build(ref: Reference) -> Any:
     """The scene for endorender."""
-    from endorender.scene import Constant, GridMedium, HenyeyGreenstein, Pinhole, Point, Scene
+    from endorender.scene import Constant, EnvironmentMap, GridMedium, HenyeyGreenstein, Pinhole, Point, Scene
 
     sigma, albedo = grids(ref.medium)
     pitch = 1 / sigma.shape[0]
@@ -152,7 +134,8 @@ def build(ref: Reference) -> Any:
         elif light["type"] == "point":
             made.append(Point(position=light["position"], intensity=light["intensity"], attached="world"))
         else:
-            made.append(_ResampledEnvironment())
+            # Mitsuba reads a map as we do but from +y towards +x, its first column there.
+            made.append(EnvironmentMap(pixels=environment().tolist(), rotation=-90))
     forward = np.subtract(ref.target, ref.origin) / np.linalg.norm(np.subtract(ref.target, ref.origin))
     right = np.cross(forward, (0, 0, 1)) / np.linalg.norm(np.cross(forward, (0, 0, 1)))
     pose = np.eye(4)

@@ -13,12 +13,17 @@ from endorender.render import radiance, shareable
 from endorender.render.volpath_simple import radiance_simple
 from endorender.scene import (
     Constant,
+    Directional,
+    Disk,
     Endoscope,
     EnvironmentMap,
     Fisheye,
     Pinhole,
     Point,
+    Rectangle,
+    Ring,
     Scene,
+    Spot,
     ThinLens,
     Tissue,
     phase_functions,
@@ -40,6 +45,7 @@ def assert_same(found):
 
 
 PEAKED = {"type": "tabulated", "cos_theta": [-1, 0, 0.8, 0.97, 1], "values": [0.3, 0.05, 0.4, 3, 40]}
+SKY = [[[0.1, 0, 1], [4, 1, 0]], [[1, 0, 0], [0, 0.2, 0]], [[0.5, 0, 0], [0, 9, 0]]]
 SCENES = {
     "interface": lambda: tube_scene("interface", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4),
     "interface_hg": lambda: tube_scene(
@@ -81,12 +87,39 @@ SCENES = {
     "map": lambda: cube_scene(
         5.0, 0.8, [EnvironmentMap(pixels=[[[0.1, 0, 1], [4, 1, 0]], [[0.5, 0, 0], [0, 9, 0]]])], g=-0.3
     ),
+    # Lights in sight, from the front and from behind, and such as only light.
+    "areas": lambda: tube_scene(
+        "interface",
+        lights=(
+            Disk(position=(1.5, 0, 9), direction=(-0.2, 0, -1), radius=1.5, intensity=60, temperature=3000),
+            Ring(radius=2, inner=1.4, intensity=60),
+            Rectangle(
+                position=(11, 11.5, 13), direction=(1, 0.2, 0.3), width=3, height=1, intensity=40, attached="world"
+            ),
+        ),
+        sigma_t=[0, 1.5, 1.5, 1.5],
+        albedo=[[0.9, 0.6, 0.4]] * 4,
+    ),
+    "lamps": lambda: cube_scene(
+        5.0,
+        0.8,
+        [
+            Spot(position=(0.5, 0.2, 0), inner=3, outer=12, intensity=30),
+            Directional(direction=(1, 0.2, 0.3), irradiance=3, colour=(1, 0.5, 0)),
+            Disk(position=(0.7, 1.6, 0.5), direction=(0, -1, 0), radius=0.5, intensity=2, attached="world"),
+            Rectangle(position=(0.4, 0, 4), direction=(0, 0, -1), width=0.4, height=1, intensity=1),
+            Ring(position=(-1, 0, 2), direction=(1, 0, 0.3), radius=0.6, inner=0.5, intensity=3),
+            EnvironmentMap(pixels=SKY, attached="camera", rotation=(10, 20, 30), scale=0.5),
+            Constant(radiance=0.2),
+        ],
+        g=0.5,
+    ),
 }
 
 
 @pytest.mark.parametrize("name", SCENES)
 def test_agrees_with_the_oracle(name):
-    assert_same(oracle(SCENES[name](), 1024 * (16 if name in ("outside", "map") else 1)))
+    assert_same(oracle(SCENES[name](), 1024 * (16 if name in ("outside", "map", "lamps") else 1)))
 
 
 def test_beer_lambert_in_three_colours():
@@ -185,9 +218,11 @@ def test_sharing_is_refused_where_paths_differ():
 
 
 def test_light_on_the_other_side_of_tissue_is_dark():
-    """The wall blocks: a point light outside a thick absorbing wall sends nothing in."""
+    """The wall blocks: lights outside a thick absorbing wall send nothing in."""
     light = Point(position=(13.0, 23.5, 14.0), intensity=(1e4,) * 3, attached="world")
-    scene = tube_scene(lights=(light,), sigma_t=[0, 50, 50, 50], albedo=[[0.0] * 3] * 4)
+    disk = Disk(position=(13.0, 23.5, 14.0), direction=(0, -1, 0), intensity=1e4, attached="world")
+    sun = Directional(direction=(0, -1, 0), irradiance=1e4)
+    scene = tube_scene(lights=(light, disk, sun), sigma_t=[0, 50, 50, 50], albedo=[[0.0] * 3] * 4)
     assert radiance([scene], 64, 13)[0].mean.max() == 0
 
 
