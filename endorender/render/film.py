@@ -65,6 +65,7 @@ def radiance(
     if not all(shareable(scenes[0], s) for s in scenes[1:]):
         raise UserError("these conditions scatter light differently: render them one by one", "NOT_SHAREABLE")
     backend.ensure()
+    from endorender.render import mucosa
     from endorender.render.volpath import tracer
 
     first = scenes[0]
@@ -84,6 +85,7 @@ def radiance(
         type(first.camera),
         channels,
         groups,
+        first.mucosa is not None,
     )
     env, alias = environment or (np.zeros((1, 1, channels), np.float32), np.zeros((1, 3), np.float32))
     n = first.camera.width * first.camera.height
@@ -94,6 +96,7 @@ def radiance(
         cells(first.medium, first.tissue, first.surface, first.threshold),
         backend.resident(pack_table(scenes)),
         prepared.albedo,
+        *mucosa.layer(first),
         *map(backend.resident, (view, pack_emitters(scenes, prepared), env, alias)),
     ]
     mean, squares = (backend.resident(np.zeros((n, channels), np.float32)) for _ in range(2))

@@ -9,10 +9,14 @@ import numpy as np
 from endorender.render.medium import Prepared
 from endorender.scene.camera import PARAMETERS
 from endorender.scene.scene import Scene
+from endorender.scene.tissue import TABLE_HU
 
 # Throughput below which a path plays roulette: the best of those tried on phantom views and on reference scenes.
 # Shared by all looks of a view. It changes noise and time, never the mean.
 ROULETTE = {"tissue": 0.8, "grid": 0.35}
+
+
+BLOOD, VESSEL = len(TABLE_HU), len(TABLE_HU) + 1  # rows of the packed table behind those of HU
 
 
 class V(IntEnum):
@@ -60,9 +64,15 @@ def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -
 
 
 def pack_table(scenes: list[Scene]) -> np.ndarray:
-    """(N, 2 + 3 K): sigma_t and phase parameter of the first scene, then each scene's albedo."""
+    """(N + 2, 2 + 3 K): sigma_t and phase parameter of the first scene, then each scene's albedo.
+
+    Below the N rows along HU one with the albedos of blood-rich mucosa, one with those of vessels.
+    """
     tables = [scene.tissue.table() for scene in scenes]
-    return np.concatenate([tables[0][:, :2], *(t[:, 2:] for t in tables)], 1)
+    rows = np.concatenate([tables[0][:, :2], *(t[:, 2:] for t in tables)], 1)
+    blood = np.concatenate([[0, 0], *(s.tissue.blood_albedo for s in scenes)])
+    vessel = np.concatenate([[0, 0], *(s.tissue.vessel_albedo for s in scenes)])
+    return np.concatenate([rows, [blood, vessel]]).astype(np.float32)
 
 
 def pack_emitters(scenes: list[Scene], prepared: Prepared) -> np.ndarray:

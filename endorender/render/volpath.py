@@ -16,13 +16,23 @@ from endorender.scene import surface as coat_model
 
 
 @kernels
-def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: Any, channels: int, groups: tuple):
+def tracer(
+    kind: str,
+    surface: str,
+    cell: int,
+    dtype: str,
+    phase: Any,
+    camera: Any,
+    channels: int,
+    groups: tuple,
+    layered: bool,
+):
     """The kernel for one choice of everything whose type, not value, it depends on.
 
-    groups: which of "emitters" and "environment" the scene has.
+    groups: which of "emitters" and "environment" the scene has. layered: whether it has a mucosa layer.
     """
     t = tracking.device(kind, surface, cell, dtype)
-    shade = shading.device(kind, surface, phase, channels)
+    shade = shading.device(kind, surface, phase, channels, layered)
     lighting = illumination.device(channels)
     coat = coat_model.device()
     camera_ray = camera.device()
@@ -73,6 +83,8 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
         cells: ti.types.ndarray(),
         table: ti.types.ndarray(),
         grid: ti.types.ndarray(),
+        capsules: ti.types.ndarray(),
+        buckets: ti.types.ndarray(),
         view: ti.types.ndarray(),
         emitters: ti.types.ndarray(),
         env: ti.types.ndarray(),
@@ -127,7 +139,9 @@ def tracer(kind: str, surface: str, cell: int, dtype: str, phase: Any, camera: A
 
                     # 3. What it is that the path has met.
                     x = o + hit * d
-                    ev = shade.event(field, smooth, table, grid, t, x, d, hu, event == COLLISION, q, rng)
+                    ev = shade.event(
+                        field, smooth, table, grid, capsules, buckets, t, x, d, hu, event == COLLISION, q, rng
+                    )
                     if ti.static(WALL):
                         if event == SURFACE and inside:
                             # Out of the tissue: light that comes in here has lost what the coat reflects.

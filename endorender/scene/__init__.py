@@ -3,6 +3,7 @@
 from endorender.scene.camera import Fisheye, Pinhole, cameras
 from endorender.scene.light import Constant, Endoscope, EnvironmentMap, Point, lights
 from endorender.scene.looks import LOOKS, Look
+from endorender.scene.mucosa import Mucosa, mucosas
 from endorender.scene.phase import HenyeyGreenstein, Isotropic, phase_functions
 from endorender.scene.response import Response
 from endorender.scene.scene import GridMedium, Scene
@@ -18,6 +19,7 @@ __all__ = [
     "HenyeyGreenstein",
     "Isotropic",
     "Look",
+    "Mucosa",
     "Pinhole",
     "Point",
     "Response",
@@ -25,6 +27,7 @@ __all__ = [
     "Tissue",
     "cameras",
     "lights",
+    "mucosas",
     "phase_functions",
     "tissues",
 ]

@@ -31,6 +31,8 @@ class Tissue(Model):
     )
     phase: phase_functions.field() = HenyeyGreenstein()  # type: ignore[valid-type]
     phase_parameter: tuple[float, ...] | None = Field(None, description="overrides the phase's along HU")
+    blood_albedo: RGB = Field((0.94, 0.82, 0.62), description="of blood-rich mucosa (mucosa layer)")
+    vessel_albedo: RGB = Field((0.88, 0.5, 0.28), description="inside vessels (mucosa layer)")
     wall_hu: float = Field(40.0, description="HU to which the wall's ramp is lifted (interface)")
     ior: float = Field(1.4, ge=1, le=3, description="of the wet coat")
     roughness: float = Field(0.06, ge=0.02, le=1, description="GGX α of the coat")
@@ -49,8 +51,13 @@ class Tissue(Model):
             raise ValueError("hu must increase")
         if min(self.sigma_t) < 0:
             raise ValueError("sigma_t must be >= 0")
-        if not all(0 <= a <= 1 for rgb in self.albedo for a in rgb):
-            raise ValueError("albedo must be in [0, 1]")
+        for name, colours in (
+            ("albedo", self.albedo),
+            ("blood_albedo", [self.blood_albedo]),
+            ("vessel_albedo", [self.vessel_albedo]),
+        ):
+            if not all(0 <= a <= 1 for rgb in colours for a in rgb):
+                raise ValueError(f"{name} must be in [0, 1]")
         # The phase function knows its own bounds: let it refuse what it cannot take.
         if self.phase_parameter is not None:
             for value in self.phase_parameter:
@@ -65,7 +72,8 @@ class Tissue(Model):
 
     def shares_paths(self, other: Tissue) -> bool:
         """Whether both scatter light along the same paths: they differ in albedo at most."""
-        return self.model_dump(exclude={"albedo"}) == other.model_dump(exclude={"albedo"})
+        colours = {"albedo", "blood_albedo", "vessel_albedo"}
+        return self.model_dump(exclude=colours) == other.model_dump(exclude=colours)
 
 
 def _look(mucosa: RGB) -> tuple[RGB, ...]:
@@ -78,6 +86,8 @@ class YellowTan(Tissue):
     """Yellow-tan mucosa: the paper's first condition."""
 
     albedo: tuple[RGB, ...] = _look((0.955, 0.90, 0.77))
+    blood_albedo: RGB = (0.94, 0.82, 0.62)
+    vessel_albedo: RGB = (0.88, 0.50, 0.28)
 
 
 @tissues.register("pale_pink")
@@ -85,6 +95,8 @@ class PalePink(Tissue):
     """Pale pink mucosa: the paper's second condition."""
 
     albedo: tuple[RGB, ...] = _look((0.955, 0.917, 0.868))
+    blood_albedo: RGB = (0.94, 0.84, 0.75)
+    vessel_albedo: RGB = (0.88, 0.48, 0.38)
 
 
 @tissues.register("dark_red")
@@ -92,6 +104,8 @@ class DarkRed(Tissue):
     """Dark brown-red mucosa: the paper's third condition."""
 
     albedo: tuple[RGB, ...] = _look((0.93, 0.84, 0.74))
+    blood_albedo: RGB = (0.89, 0.66, 0.54)
+    vessel_albedo: RGB = (0.80, 0.26, 0.18)
 
 
 @tissues.register("deep_red")
@@ -99,3 +113,5 @@ class DeepRed(Tissue):
     """Deep red mucosa: the paper's fourth condition."""
 
     albedo: tuple[RGB, ...] = _look((0.90, 0.66, 0.54))
+    blood_albedo: RGB = (0.83, 0.44, 0.34)
+    vessel_albedo: RGB = (0.70, 0.16, 0.12)
