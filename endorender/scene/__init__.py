@@ -5,6 +5,7 @@ from endorender.scene.light import Constant, Endoscope, EnvironmentMap, Point, l
 from endorender.scene.looks import LOOKS, Look
 from endorender.scene.mucosa import Mucosa, mucosas
 from endorender.scene.phase import HenyeyGreenstein, Isotropic, phase_functions
+from endorender.scene.physical import MucosaPhysical
 from endorender.scene.response import Response
 from endorender.scene.scene import GridMedium, Scene
 from endorender.scene.tissue import Tissue, tissues
@@ -20,6 +21,7 @@ __all__ = [
     "Isotropic",
     "Look",
     "Mucosa",
+    "MucosaPhysical",
     "Pinhole",
     "Point",
     "Response",

@@ -8,8 +8,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from endorender.scene.physical import MucosaPhysical
 from endorender.scene.response import Response
 from endorender.scene.tissue import DarkRed, DeepRed, PalePink, Tissue, YellowTan
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Figures measured on a printed panel, 8-bit sRGB.
+
+    luminance: at 2, 10, 50, 90 and 98 %. lit: mean colour from the 60th to the 95th percentile of luminance.
+    dark: of the lumen.
+    """
+
+    luminance: tuple[float, float, float, float, float]
+    lit: tuple[float, float, float]
+    dark: tuple[float, float, float]
+
+
+PANELS = {
+    "yellow_tan": Panel((32, 47, 90, 227, 247), (203, 173, 133), (55, 35, 20)),
+    "pale_pink": Panel((31, 49, 94, 230, 251), (202, 176, 154), (56, 34, 22)),
+    "dark_red": Panel((17, 25, 52, 186, 228), (164, 119, 97), (35, 16, 11)),
+    "deep_red": Panel((9, 13, 32, 124, 154), (136, 76, 61), (27, 6, 5)),
+}
 
 
 @dataclass(frozen=True)
@@ -25,4 +47,5 @@ LOOKS: dict[str, Look] = {
     "pale_pink": Look(PalePink(), Response(median=100, contrast=1.5)),
     "dark_red": Look(DarkRed(), Response(median=60, contrast=1.8)),
     "deep_red": Look(DeepRed(), Response(median=42, contrast=1.8)),
+    "mucosa_physical": Look(MucosaPhysical(), Response(median=70, contrast=1.3)),
 }
