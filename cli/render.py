@@ -19,6 +19,7 @@ import click
 @click.option("--camera", metavar="SPEC", help="NAME or NAME:key=value,... (see: list camera).  [pinhole]")
 @click.option("--light", metavar="SPEC", help="NAME or NAME:key=value,... (see: list light).  [endoscope]")
 @click.option("--surface", metavar="MODE", help="interface, hybrid or volume.  [interface]")
+@click.option("--mucosa", metavar="SPEC", help="Vessels and film: none, procedural, procedural:key=value,...  [none]")
 @click.option("--denoise/--no-denoise", default=None, help="Filter the noise, with the geometry as guide.  [no]")
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")

@@ -46,6 +46,8 @@ class RenderConfig(Model):
     size: "WIDTHxHEIGHT" in pixels.  spp: samples per pixel.
     camera, light: a registered name, "name:key=value,key=value", or a mapping with the key `type`.
     surface: how wall and volume share the light (interface, hybrid, volume).
+    mucosa: the layer of vessels, mottling and film, as for camera; `none`: without. Each patient has vessels of
+    their own.
     denoise: filter the radiance before the camera response, with the exact geometry as guide.
     series, region: which series of a folder and which lumen, for patients that name none themselves.
     variations: conditions of one's own, instead of a preset's.
@@ -62,6 +64,7 @@ class RenderConfig(Model):
     camera: dict[str, Any] = Field({"type": "pinhole"}, validate_default=True)
     light: dict[str, Any] = Field({"type": "endoscope"}, validate_default=True)
     surface: Literal["interface", "hybrid", "volume"] = "interface"
+    mucosa: dict[str, Any] | None = Field(None, validate_default=True)
     denoise: bool = False
     resample: bool = False
     assume_hu: bool = False
@@ -102,10 +105,8 @@ class RenderConfig(Model):
     @field_validator("size", mode="before")
     @classmethod
     def _size(cls, value: Any) -> str:
-        match = re.fullmatch(r"\s*(\d{1,5})\s*[xX×]\s*(\d{1,5})\s*", str(value))
-        if not match or not all(8 <= int(n) <= 8192 for n in match.groups()):
-            raise ValueError("must be WIDTHxHEIGHT in pixels, each from 8 to 8192, such as 320x240")
-        return f"{int(match[1])}x{int(match[2])}"
+        width, height = pixels(value)
+        return f"{width}x{height}"
 
     @field_validator("camera", mode="before")
     @classmethod
@@ -124,6 +125,17 @@ class RenderConfig(Model):
         from endorender.scene.light import lights
 
         return lights.dump(lights.build(parse_spec(value)))
+
+    @field_validator("mucosa", mode="before")
+    @classmethod
+    def _mucosa(cls, value: Any, info: Any) -> Any:
+        from endorender.scene.mucosa import mucosas
+
+        if value in (None, "none"):
+            return None
+        if info.data.get("surface") != "interface":
+            raise ValueError("the layer lies on a wall: it needs surface interface")
+        return mucosas.dump(mucosas.build(parse_spec(value)))
 
     @field_validator("variations")
     @classmethod
@@ -175,6 +187,16 @@ class RenderConfig(Model):
     def public(self) -> dict[str, Any]:
         """The effective configuration as it is stored: JSON types, without paths and series."""
         return self.model_dump(mode="json", exclude={"series"})
+
+
+def pixels(size: Any) -> tuple[int, int]:
+    """`"320x240"` -> (320, 240). Raises UserError."""
+    match = re.fullmatch(r"\s*(\d{1,5})\s*[xX×]\s*(\d{1,5})\s*", str(size))
+    if not match or not all(8 <= int(n) <= 8192 for n in match.groups()):
+        raise UserError(
+            f"must be WIDTHxHEIGHT in pixels, each from 8 to 8192, such as 320x240, got {size}", "INVALID_VALUE"
+        )
+    return int(match[1]), int(match[2])
 
 
 def by_rule(aliases: list[str]) -> dict[str, tuple[str, ...]]:

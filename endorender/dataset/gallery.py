@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ LIT = (60, 95)  # percentiles of luminance between which a pixel counts as lit w
 DARK = 10  # percentile below which it counts as dark lumen (our choice: the panels' mean luma lies between 2 and 10 %)
 CANDIDATES = 32  # poses along the path, of which the nearest to folds are shown
 OPEN = 1.8  # 98th percentile of distance over its median: the lumen is in sight
+CTS = ("phantom:1", "phantom:2", "sample")
 COMPARED = "phantom:"  # the panels show colons: other organs are shown and not compared
 GAP = 6
 
@@ -31,7 +33,7 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of 8-bit pictures. luminance: at PERCENTILES, ITU-R BT.709. lit, dark: mean sRGB of lit wall and lumen."""
+    """Figures of 8-bit pictures. luminance: at PERCENTILES, BT.709. lit, dark: mean sRGB of lit wall and lumen."""
 
     luminance: tuple[float, ...]
     lit: tuple[float, ...]
@@ -98,20 +100,22 @@ def shots(
             images = {}
             together = groups(scenes)
             for g, group in enumerate(together):
-
-                def report(done: float, g: int = g, n: int = n, c: int = c) -> None:
-                    step = (g + done) / len(together)
-                    progress((c + (n + step) / views) / len(cts), f"{ct}, view {n + 1} of {views}")
-
+                done = (c + (n + g / len(together)) / views) / len(cts)
+                share = 1 / (len(together) * views * len(cts))
+                report = partial(_scaled, progress, done, share, f"{ct}, view {n + 1} of {views}")
                 traced = radiance([scenes[k] for k in group], spp, seed_of(seed, ct, n), progress=report)
                 for name, light in zip(group, traced):
                     images[name] = denoise(light.mean, geometry(scenes[name]))
             yield ct, n, {name: images[name] for name in LOOKS}
 
 
+def _scaled(progress: Progress, done: float, share: float, text: str, part: float) -> None:
+    progress(done + share * part, text)
+
+
 def gallery(
     out: str | Path,
-    cts: Sequence[str] = ("phantom:1", "phantom:2", "sample"),
+    cts: Sequence[str] = CTS,
     size: tuple[int, int] = (320, 240),
     spp: int = 64,
     views: int = 4,

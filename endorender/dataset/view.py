@@ -197,7 +197,7 @@ def _write_shot(view: View, writer: Writer, shot: Shot, shared: File) -> None:
         Frame(
             id=frame_id(view.patient, view.number, shot.name),
             patient=view.patient,
-            scene={"threshold_hu": told["threshold"], "surface": told["surface"]},
+            scene={"threshold_hu": told["threshold"], "surface": told["surface"], "mucosa": told["mucosa"]},
             view=view.number,
             variation=shot.name,
             parameters={**shot.parameters, "response": response.model_dump(mode="json")},

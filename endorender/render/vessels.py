@@ -19,7 +19,8 @@ SPACING = 0.7  # mm between places on the wall that a vessel may take
 MOST_PLACES = 400_000  # a wider spacing beyond it: 2000 cm² of wall
 NEIGHBOURS = 10
 SAME_SIDE = 0.3  # least cosine between the normals of neighbours: a vessel does not cut through a fold
-WANDER = 0.9  # standard deviation of the log of a place's cost: the more, the more vessels run together
+WANDER = 1.3  # standard deviation of the log of a place's cost: the more, the more vessels run together
+DIVE = (1.2, 3.0)  # a tree comes up from this deep (mm) around its root, within this distance (mm)
 EDGE = 0.25  # a vessel's wall fades over this part of its radius,
 LEAST_EDGE = 0.015  # and at least over this, mm
 CELL = 0.8  # mm, edge of a cell of the hash
@@ -41,14 +42,14 @@ def grow(field: np.ndarray, smooth: np.ndarray, spacing: np.ndarray, threshold: 
     field, smooth: (I, J, K) HU and blurred HU. spacing: (3,) mm.
     """
     rng = np.random.default_rng([mucosa.seed, 0x7E55E1])
-    places, area = wall(field, spacing, threshold, rng)
+    places, area = wall(field, smooth, spacing, threshold, rng)
     none = Trees(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 2)), area)
     leaves = rng.poisson(mucosa.vessels * area)
     if len(places) < 2 * NEIGHBOURS or leaves == 0:
         return none
     normals = _normals(smooth, spacing, places)
     roots = rng.choice(len(places), max(1, round(area / mucosa.territory)), replace=False)
-    parent, order = _shortest_paths(places, normals, roots, rng)
+    parent, source, order = _shortest_paths(places, normals, roots, rng)
     fed = np.zeros(len(places))
     np.add.at(fed, rng.integers(0, len(places), leaves), 1.0)
     for n in order[::-1]:  # farthest first, so that a place is complete before it is added to its parent
@@ -65,7 +66,9 @@ def grow(field: np.ndarray, smooth: np.ndarray, spacing: np.ndarray, threshold: 
     middle = _middles(points, parent, fed, kept)
     at = np.concatenate([a, middle, b])
     r = np.concatenate([ra, 0.5 * (ra + rb), rb])
-    at = _under(field, smooth, spacing, threshold, at, mucosa.depth + r)
+    root = np.tile(places[source[kept]], (3, 1))
+    dive = DIVE[0] * np.exp(-(((at - root) / DIVE[1]) ** 2).sum(1))
+    at = _under(field, smooth, spacing, threshold, at, mucosa.depth + r + dive)
     a, middle, b = np.split(at, 3)
     half = np.stack([ra, 0.5 * (ra + rb), rb])
     return Trees(
@@ -82,10 +85,10 @@ def radii(fed: np.ndarray, mucosa: Mucosa) -> np.ndarray:
 
 
 def wall(
-    field: np.ndarray, spacing: np.ndarray, threshold: float, rng: np.random.Generator
+    field: np.ndarray, smooth: np.ndarray, spacing: np.ndarray, threshold: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
     """Random places (N, 3) about SPACING apart on the iso-surface, and its area in cm²."""
-    found = []
+    found, area = [], 0.0
     tissue = field >= threshold
     for axis in range(3):
         one = tuple(slice(0, -1) if a == axis else slice(None) for a in range(3))
@@ -95,11 +98,12 @@ def wall(
         high = field[two][tuple(at.T)].astype(float)
         points = at.astype(float)
         points[:, axis] += (threshold - low) / (high - low)
+        points *= spacing
+        # Lines along an axis meet a surface |n| times per area: weighed by |n| again, the axes add up to n² = 1.
+        face = float(np.prod(spacing)) / spacing[axis]
+        area += face * float(np.abs(_normals(smooth, spacing, points)[:, axis]).sum())
         found.append(points)
-    # Faces between voxels overstate an area by 3/2 on average over directions (Cauchy).
-    faces = sum(len(p) * float(np.prod(spacing)) / spacing[axis] for axis, p in enumerate(found))
-    area = faces / 1.5
-    points = np.concatenate(found) * spacing
+    points = np.concatenate(found)
     pitch = max(SPACING, float(np.sqrt(area / MOST_PLACES)))
     points = points[rng.permutation(len(points))]
     _, first = np.unique(np.floor(points / pitch).astype(np.int64) @ [1, 1 << 20, 1 << 40], return_index=True)
@@ -123,8 +127,8 @@ def _normals(smooth: np.ndarray, spacing: np.ndarray, points: np.ndarray) -> np.
 
 def _shortest_paths(
     places: np.ndarray, normals: np.ndarray, roots: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Parent of every place (-1: a root or out of reach), and the places by distance from their root."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Parent of every place (-1: a root or out of reach), its root, and the places by distance from their root."""
     n = len(places)
     distance, near = cKDTree(places).query(places, k=min(NEIGHBOURS + 1, n))
     one = np.repeat(np.arange(n), near.shape[1] - 1)
@@ -134,9 +138,9 @@ def _shortest_paths(
     cost = np.exp(WANDER * rng.standard_normal(n))
     weight = (length + 1e-6) * 0.5 * (cost[one] + cost[two])
     graph = csr_matrix((weight, (one, two)), (n, n))
-    far, parent, _ = dijkstra(graph, directed=False, indices=roots, min_only=True, return_predecessors=True)
+    far, parent, source = dijkstra(graph, directed=False, indices=roots, min_only=True, return_predecessors=True)
     order = np.argsort(far, kind="stable")
-    return np.where(parent >= 0, parent, -1), order[np.isfinite(far[order])]
+    return np.where(parent >= 0, parent, -1), source, order[np.isfinite(far[order])]
 
 
 def _smoothed(places: np.ndarray, parent: np.ndarray, fed: np.ndarray, kept: np.ndarray) -> np.ndarray:

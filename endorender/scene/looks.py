@@ -1,7 +1,8 @@
 """The four conditions of Mahmood et al. 2018, Figs. 1 and 4: a tissue and a camera response each.
 
-The paper does not publish its parameters. These are our choice: medians a little above those of the printed figures
-and a steep tone curve, since a phantom's views hold less contrast between near and far walls than the figures do.
+The paper does not publish its parameters. These are our choice, fitted to figures measured on its printed panels
+(PANELS) over a gallery of phantom views (`endorender gallery` prints the comparison). The tone curves are steep, since
+a phantom's views hold less contrast between near and far walls than the panels do. `mucosa_physical` has no panel.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class Look:
 
 
 LOOKS: dict[str, Look] = {
-    "yellow_tan": Look(YellowTan(), Response(median=96, contrast=1.5)),
-    "pale_pink": Look(PalePink(), Response(median=100, contrast=1.5)),
-    "dark_red": Look(DarkRed(), Response(median=60, contrast=1.8)),
-    "deep_red": Look(DeepRed(), Response(median=42, contrast=1.8)),
+    "yellow_tan": Look(YellowTan(), Response(median=100, contrast=1.56, veil=(0.0103, 0.0045, 0.0019))),
+    "pale_pink": Look(PalePink(), Response(median=102, contrast=1.46, veil=(0.0067, 0.0027, 0.0014))),
+    "dark_red": Look(DarkRed(), Response(median=55, contrast=2.07, veil=(0.0131, 0.0041, 0.0026))),
+    "deep_red": Look(DeepRed(), Response(median=35, contrast=1.96, veil=(0.0078, 0.0013, 0.0011))),
     "mucosa_physical": Look(MucosaPhysical(), Response(median=70, contrast=1.3)),
 }

@@ -22,10 +22,10 @@ class Mucosa(Model):
     """
 
     seed: int = Field(0, ge=0, lt=2**31, description="another seed, other vessels and patches")
-    vessels: float = Field(22.0, ge=0, le=200, description="ends of vessels per cm² of wall; 0: none")
+    vessels: float = Field(35.0, ge=0, le=200, description="ends of vessels per cm² of wall; 0: none")
     territory: float = Field(9.0, gt=0.2, le=100, description="cm² of wall that one tree feeds")
-    capillary: float = Field(0.05, gt=0.005, le=0.2, description="radius of a vessel's end, mm")
-    trunk: float = Field(0.32, gt=0.01, le=1, description="largest radius, mm")
+    capillary: float = Field(0.04, gt=0.005, le=0.2, description="radius of a vessel's end, mm")
+    trunk: float = Field(0.25, gt=0.01, le=1, description="largest radius, mm")
     depth: float = Field(0.06, ge=0, le=1, description="tissue over a vessel, mm")
     vessel_strength: float = Field(0.9, ge=0, le=1, description="share of the vessel's albedo inside a vessel")
     redness: float = Field(0.25, ge=0, le=1, description="mean share of the tissue's blood-rich albedo")

@@ -21,7 +21,8 @@ from endorender.scene.tissue import RGB, Tissue, tissues
 
 BLOOD_HAEMOGLOBIN = 150 / 64_500  # mol per litre of whole blood: 150 g/l, 64,500 g/mol (Prahl)
 DERIVED = ("hu", "sigma_t", "albedo", "phase", "phase_parameter", "blood_albedo", "vessel_albedo")
-RICH = 3.0  # blood of the blood-rich patches over the mean (our choice)
+RICH = 2.5  # blood of the blood-rich patches over the mean (our choice)
+VESSEL_BLOOD = 0.3  # of a drawn vessel: its walls and what lies between the finest ones take the rest (our choice)
 XYZ_TO_SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
 
 
@@ -43,7 +44,7 @@ def spectra() -> dict[str, np.ndarray]:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     table = np.array([[float(x) for x in line.split(",")] for line in lines[1:]])
     nm = np.arange(400.0, 701.0, 2.0)
-    fine = [np.exp(np.interp(nm, table[:, 0], np.log(column + 1e-3))) for column in table[:, 1:].T]
+    fine = [np.exp(np.interp(nm, table[:, 0], np.log(np.maximum(column, 1e-3)))) for column in table[:, 1:].T]
     return dict(zip(lines[0].split(","), [nm, *fine]))
 
 
@@ -135,7 +136,7 @@ class MucosaPhysical(Tissue):
     def _derive(self) -> MucosaPhysical:
         optics = self.optics()
         rich = self.model_copy(update={"blood": min(1.0, RICH * self.blood)}).optics()
-        mus, mua = self.reduced_scattering(), self.absorption(1.0, 0.0, 0.0)
+        mus, mua = self.reduced_scattering(), self.absorption(max(VESSEL_BLOOD, self.blood), 0.0, 0.0)
         positive = np.maximum(band_weights(), 0)
         inside = (positive * (mus / (mus + mua))).sum(1) / positive.sum(1)
         for name, value in {

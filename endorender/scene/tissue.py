@@ -85,8 +85,8 @@ def _look(mucosa: RGB) -> tuple[RGB, ...]:
 class YellowTan(Tissue):
     """Yellow-tan mucosa: the paper's first condition."""
 
-    albedo: tuple[RGB, ...] = _look((0.955, 0.90, 0.77))
-    blood_albedo: RGB = (0.94, 0.82, 0.62)
+    albedo: tuple[RGB, ...] = _look((0.955, 0.934, 0.883))
+    blood_albedo: RGB = (0.94, 0.865, 0.754)
     vessel_albedo: RGB = (0.88, 0.50, 0.28)
 
 
@@ -94,8 +94,8 @@ class YellowTan(Tissue):
 class PalePink(Tissue):
     """Pale pink mucosa: the paper's second condition."""
 
-    albedo: tuple[RGB, ...] = _look((0.955, 0.917, 0.868))
-    blood_albedo: RGB = (0.94, 0.84, 0.75)
+    albedo: tuple[RGB, ...] = _look((0.955, 0.944, 0.925))
+    blood_albedo: RGB = (0.94, 0.878, 0.826)
     vessel_albedo: RGB = (0.88, 0.48, 0.38)
 
 
@@ -103,8 +103,8 @@ class PalePink(Tissue):
 class DarkRed(Tissue):
     """Dark brown-red mucosa: the paper's third condition."""
 
-    albedo: tuple[RGB, ...] = _look((0.93, 0.84, 0.74))
-    blood_albedo: RGB = (0.89, 0.66, 0.54)
+    albedo: tuple[RGB, ...] = _look((0.93, 0.906, 0.867))
+    blood_albedo: RGB = (0.89, 0.748, 0.685)
     vessel_albedo: RGB = (0.80, 0.26, 0.18)
 
 
@@ -112,6 +112,6 @@ class DarkRed(Tissue):
 class DeepRed(Tissue):
     """Deep red mucosa: the paper's fourth condition."""
 
-    albedo: tuple[RGB, ...] = _look((0.90, 0.66, 0.54))
-    blood_albedo: RGB = (0.83, 0.44, 0.34)
+    albedo: tuple[RGB, ...] = _look((0.90, 0.777, 0.704))
+    blood_albedo: RGB = (0.83, 0.555, 0.482)
     vessel_albedo: RGB = (0.70, 0.16, 0.12)
