@@ -85,8 +85,8 @@ def _look(mucosa: RGB) -> tuple[RGB, ...]:
 class YellowTan(Tissue):
     """Yellow-tan mucosa: the paper's first condition."""
 
-    albedo: tuple[RGB, ...] = _look((0.955, 0.934, 0.883))
-    blood_albedo: RGB = (0.94, 0.865, 0.754)
+    albedo: tuple[RGB, ...] = _look((0.955, 0.932, 0.875))
+    blood_albedo: RGB = (0.94, 0.86, 0.74)
     vessel_albedo: RGB = (0.88, 0.50, 0.28)
 
 
@@ -103,8 +103,8 @@ class PalePink(Tissue):
 class DarkRed(Tissue):
     """Dark brown-red mucosa: the paper's third condition."""
 
-    albedo: tuple[RGB, ...] = _look((0.93, 0.906, 0.867))
-    blood_albedo: RGB = (0.89, 0.748, 0.685)
+    albedo: tuple[RGB, ...] = _look((0.93, 0.90, 0.85))
+    blood_albedo: RGB = (0.89, 0.74, 0.66)
     vessel_albedo: RGB = (0.80, 0.26, 0.18)
 
 
