@@ -50,6 +50,9 @@ class RenderConfig(Model):
     and lie in each variation's own file.
     response: parameters of the camera response that replace every look's, as a mapping or "key=value,key=value".
     device: what the kernels run on; the same seed gives the same bytes on one device.
+    mucosa: the layer of vessels, mottling and film on the wall of `interface`, as for camera; `none`: without. Each
+    patient has vessels of
+    their own.
     denoise: filter the radiance before the camera response, with the exact geometry as guide.
     series, region: which series of a folder and which lumen, for patients that name none themselves.
     variations: conditions of one's own, instead of a preset's.
@@ -68,6 +71,7 @@ class RenderConfig(Model):
     surface: Literal["interface", "hybrid", "volume"] = "interface"
     depth: tuple[Literal["surface", "median", "expected"], ...] = Field(("surface",), validate_default=True)
     response: dict[str, Any] = Field({})
+    mucosa: dict[str, Any] | None = Field("auto", validate_default=True)
     denoise: bool = False
     device: Literal["cpu", "cuda", "vulkan", "metal"] = "cpu"
     resample: bool = False
@@ -109,10 +113,8 @@ class RenderConfig(Model):
     @field_validator("size", mode="before")
     @classmethod
     def _size(cls, value: Any) -> str:
-        match = re.fullmatch(r"\s*(\d{1,5})\s*[xX×]\s*(\d{1,5})\s*", str(value))
-        if not match or not all(8 <= int(n) <= 8192 for n in match.groups()):
-            raise ValueError("must be WIDTHxHEIGHT in pixels, each from 8 to 8192, such as 320x240")
-        return f"{int(match[1])}x{int(match[2])}"
+        width, height = pixels(value)
+        return f"{width}x{height}"
 
     @field_validator("camera", mode="before")
     @classmethod
@@ -149,6 +151,19 @@ class RenderConfig(Model):
         if isinstance(values, Mapping):
             draw(Variation(name="response", response=dict(values)), {"type": "endoscope"}, np.random.default_rng(0))
         return values
+
+    @field_validator("mucosa", mode="before")
+    @classmethod
+    def _mucosa(cls, value: Any, info: Any) -> Any:
+        from endorender.scene.mucosa import mucosas
+
+        if value == "auto":
+            value = "procedural" if info.data.get("surface") == "interface" else None
+        if value in (None, "none"):
+            return None
+        if info.data.get("surface") != "interface":
+            raise ValueError("the layer lies on a wall: it needs surface interface")
+        return mucosas.dump(mucosas.build(parse_spec(value)))
 
     @field_validator("variations")
     @classmethod
@@ -201,6 +216,16 @@ class RenderConfig(Model):
     def public(self) -> dict[str, Any]:
         """The effective configuration as it is stored: JSON types, without paths and series."""
         return self.model_dump(mode="json", exclude={"series"})
+
+
+def pixels(size: Any) -> tuple[int, int]:
+    """`"320x240"` -> (320, 240). Raises UserError."""
+    match = re.fullmatch(r"\s*(\d{1,5})\s*[xX×]\s*(\d{1,5})\s*", str(size))
+    if not match or not all(8 <= int(n) <= 8192 for n in match.groups()):
+        raise UserError(
+            f"must be WIDTHxHEIGHT in pixels, each from 8 to 8192, such as 320x240, got {size}", "INVALID_VALUE"
+        )
+    return int(match[1]), int(match[2])
 
 
 def by_rule(aliases: list[str]) -> dict[str, tuple[str, ...]]:

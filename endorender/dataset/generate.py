@@ -123,12 +123,23 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
         lights=(lights.build(config.light),),
         threshold=ready.lumen.threshold,
         surface=config.surface,
+        mucosa=_mucosa(config, patient),
     )
     for n in range(config.views):
         names = [v.name for v in config.columns if frame_id(patient.alias, n, v.name) in missing]
         if names:
             view = View(config, patient.alias, n, facts, scene.with_(world_from_camera=cameras[n]))
             render_view(view, writer, names, partial(report, text=f"view {n}"))
+
+
+def _mucosa(config: RenderConfig, patient: Patient) -> Any:
+    """The configured layer with a seed of the patient's own, or None."""
+    from endorender.scene import mucosas
+
+    if config.mucosa is None:
+        return None
+    seed = seed_of(config.seed, patient.alias, "mucosa", config.mucosa["seed"])
+    return mucosas.build({**config.mucosa, "seed": seed})
 
 
 def volume_hash(volume: Any) -> str:

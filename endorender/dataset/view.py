@@ -233,6 +233,7 @@ def _write_shot(view: View, writer: Writer, shot: Shot, shared: File) -> None:
             scene={
                 "threshold_hu": told["threshold"],
                 "surface": told["surface"],
+                "mucosa": told["mucosa"],
                 **({"surface_to_median_voxels": shot.gap} if shot.group else {}),
             },
             view=view.number,

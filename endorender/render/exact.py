@@ -9,6 +9,7 @@ from endorender.errors import UserError
 from endorender.render import backend, tracking
 from endorender.render.cache import kernels
 from endorender.render.medium import CELL, Prepared, cells, prepare
+from endorender.render.mucosa import tinted
 from endorender.scene.scene import Scene
 
 
@@ -17,7 +18,8 @@ class Geometry:
     """float32 arrays of one view; NaN where the ray meets no wall and outside the camera's mask.
 
     z_depth: (H, W) mm along the camera's z axis. distance: (H, W) mm along the ray. normal: (H, W, 3) unit, camera
-    frame, facing the camera. mask: (H, W) bool, valid. albedo: (H, W, 3) of the tissue just behind the wall.
+    frame, facing the camera. mask: (H, W) bool, valid. albedo: (H, W, 3) of the tissue just behind the wall,
+    the mucosa layer included: the one layer that belongs to a condition and not to the view.
     """
 
     z_depth: np.ndarray
@@ -115,9 +117,12 @@ def geometry(scene: Scene) -> Geometry:
     distance, normal, behind = (backend.fetch(a) for a in held)
     hidden = ~camera.visible().ravel()
     distance[hidden], normal[hidden], behind[hidden] = np.nan, np.nan, np.nan
-    shape = (camera.height, camera.width)
     lifted = np.maximum(np.nan_to_num(behind), scene.tissue.wall_hu)
-    albedo = scene.tissue.table(lifted)[:, -3:] * np.isfinite(distance)[:, None]
+    albedo = scene.tissue.table(lifted)[:, -3:]
+    if scene.mucosa is not None:
+        albedo = tinted(scene, albedo, origin + distance[:, None] * (in_camera @ rotation.T), normal)
+    albedo = albedo * np.isfinite(distance)[:, None]
+    shape = (camera.height, camera.width)
     return Geometry(
         z_depth=(distance * in_camera[:, 2]).astype(np.float32).reshape(shape),
         distance=distance.reshape(shape),

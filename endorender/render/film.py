@@ -65,6 +65,7 @@ def radiance(
     if not all(shareable(scenes[0], s) for s in scenes[1:]):
         raise UserError("these conditions scatter light differently: render them one by one", "NOT_SHAREABLE")
     backend.ensure()
+    from endorender.render import mucosa
     from endorender.render.volpath import tracer
 
     first = scenes[0]
@@ -85,6 +86,7 @@ def radiance(
         channels,
         groups,
         prepared.kind == "tissue" and first.tissue.tint is not None,
+        first.mucosa is not None,
     )
     env, alias = environment or (np.zeros((2, 2, channels + 2), np.float32), np.zeros((1, 2), np.float32))
     n = first.camera.width * first.camera.height
@@ -96,6 +98,7 @@ def radiance(
         backend.resident(pack_table(scenes)),
         prepared.albedo,
         backend.resident(first.phase.data()),
+        *mucosa.layer(first),
         *map(backend.resident, (view, pack_emitters(scenes, prepared), env, alias)),
     ]
     mean, squares = (backend.resident(np.zeros((n, channels), np.float32)) for _ in range(2))

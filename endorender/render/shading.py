@@ -7,10 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from endorender.engine import ti
-from endorender.render import sampling
+from endorender.render import mucosa, sampling
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
-from endorender.render.view import V
+from endorender.render.view import BLOOD, VESSEL, V
 from endorender.scene import surface as coat_model
 from endorender.scene.camera import FILM, PARAMETERS
 from endorender.scene.phase import MOST_FLOATS
@@ -42,16 +42,23 @@ Bounce = ti.types.struct(shiny=float, diffuse=float, density=float)
 
 
 @kernels
-def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespace:
-    """Taichi functions and structs for one kind of medium, surface mode and phase function."""
+def device(kind: str, surface: str, phase: Any, channels: int, layered: bool = False) -> SimpleNamespace:
+    """Taichi functions and structs for one kind of medium, surface mode and phase function.
+
+    layered: with the mucosa layer.
+    """
     C = channels
     WALL, HYBRID = surface == "interface", surface == "hybrid"
     Spectrum = ti.types.vector(C, ti.f32)
     P = phase.FLOATS
-    # kind: COAT, PHASE or BSDF; n faces the ray; reflect: chance of the coat; phase: floats of the phase function
-    Event = ti.types.struct(kind=int, n=vec3, reflect=float, albedo=Spectrum, phase=ti.types.vector(P, float))
+    # kind: COAT, PHASE or BSDF; n faces the ray; film: the coat's own normal, n but for the mucosa layer;
+    # reflect: chance of the coat; phase: floats of the phase function
+    Event = ti.types.struct(
+        kind=int, n=vec3, film=vec3, reflect=float, albedo=Spectrum, phase=ti.types.vector(P, float)
+    )
     Turn = ti.types.struct(direction=vec3, weight=Spectrum, density=float, reflected=int, stop=int)
     coat = coat_model.device()
+    skin = mucosa.device()
     phase_sample, phase_pdf = phase.device()
 
     @ti.func
@@ -93,6 +100,16 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         return a
 
     @ti.func
+    def dyed(table: ti.template(), albedo, capsules: ti.template(), buckets: ti.template(), x):
+        """Albedo at x with the mucosa layer in it: blood-rich patches, then vessels."""
+        share = skin.shares(capsules, buckets, x)
+        a = albedo
+        for c in ti.static(range(C)):
+            red = ti.math.mix(albedo[c], table[BLOOD, 1 + P + c], share[1])
+            a[c] = ti.math.mix(red, table[VESSEL, 1 + P + c], share[0])
+        return a
+
+    @ti.func
     def facing_normal(n, d):
         return -n if n.dot(d) > 0.0 else n
 
@@ -102,6 +119,8 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         smooth: ti.template(),
         table: ti.template(),
         grid: ti.template(),
+        capsules: ti.template(),
+        buckets: ti.template(),
         t: ti.template(),
         x,
         d,
@@ -111,9 +130,11 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
         rng: ti.template(),
     ):
         """What a ray along d meets at x: the coat of the wall, or a collision with field value `hu`."""
-        ev = Event(kind=PHASE, n=vec3(0.0, 0.0, 1.0), reflect=0.0, albedo=Spectrum(0.0), phase=0.0)
+        ev = Event(kind=PHASE, n=vec3(0.0, 0.0, 1.0), film=vec3(0.0), reflect=0.0, albedo=Spectrum(0.0), phase=0.0)
         if collided:
             ev.albedo = albedo_at(table, grid, hu, x, q, rng)
+            if ti.static(layered):
+                ev.albedo = dyed(table, ev.albedo, capsules, buckets, x)
             for c in ti.static(range(P)):
                 ev.phase[c] = tabulated(table, 1 + c, hu, q.wall_hu) if ti.static(kind == "tissue") else q.phase[c]
             if ti.static(HYBRID):
@@ -124,11 +145,16 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
                 if rand(rng) < opacity * (1.0 - ti.exp(-q.hybrid * steep)):
                     ev.kind = BSDF
                     ev.n = facing_normal(-slope / ti.max(steep, 1e-9), d)
+                    ev.film = ev.n
                     ev.reflect = q.specular * coat.fresnel(-ev.n.dot(d), q.ior)
         else:
             if ti.static(WALL):
                 ev.kind = COAT
                 ev.n = facing_normal(t.normal(field, smooth, x, q.inv), d)
+                ev.film = ev.n
+                if ti.static(layered):
+                    # What passes is left to the smooth normal, as on shadow rays: the film turns mirrored light only.
+                    ev.film = skin.tilt(capsules, x, d, ev.n)
                 ev.reflect = q.specular * coat.fresnel(-ev.n.dot(d), q.ior)
         return ev
 
@@ -147,7 +173,7 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
                 turn.reflected = 1
                 u, v = rand(rng), rand(rng)
                 if shine:
-                    turn.direction = coat.sample(-d, ev.n, q.alpha, u, v).normalized()
+                    turn.direction = coat.sample(-d, ev.film, q.alpha, u, v).normalized()
                 else:
                     turn.direction = sampling.around(ev.n, ti.sqrt(1.0 - u), v)
                 f = bounce(ev, d, turn.direction, q, data)
@@ -169,8 +195,9 @@ def device(kind: str, surface: str, phase: Any, channels: int) -> SimpleNamespac
             f.diffuse = phase_pdf(d.dot(w), ev.phase, data)
             f.density = f.diffuse
         elif ti.static(WALL or HYBRID):
-            f.shiny = q.specular * coat.eval(-d, w, ev.n, q.alpha, q.ior)
-            f.density = ev.reflect * coat.pdf(-d, w, ev.n, q.alpha)
+            if ev.n.dot(w) > 0.0:
+                f.shiny = q.specular * coat.eval(-d, w, ev.film, q.alpha, q.ior)
+            f.density = ev.reflect * coat.pdf(-d, w, ev.film, q.alpha)
             if ev.kind == BSDF:
                 f.diffuse = (1.0 - ev.reflect) * ti.max(ev.n.dot(w), 0.0) / PI
                 f.density += f.diffuse

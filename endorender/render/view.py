@@ -12,10 +12,14 @@ from endorender.errors import UserError
 from endorender.render.medium import Prepared
 from endorender.scene.camera import FILM, PARAMETERS
 from endorender.scene.scene import Scene
+from endorender.scene.tissue import TABLE_HU
 
 # Throughput below which a path plays roulette: the best of those tried on phantom views and on reference scenes.
 # Shared by all looks of a view. It changes noise and time, never the mean.
 ROULETTE = {"tissue": 0.8, "grid": 0.35, "uniform": 0.35}
+
+
+BLOOD, VESSEL = len(TABLE_HU), len(TABLE_HU) + 1  # rows of the packed table behind those of HU
 
 
 class V(IntEnum):
@@ -83,13 +87,20 @@ def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -
 
 
 def pack_table(scenes: list[Scene]) -> np.ndarray:
-    """(N, 1 + P + 3 K): sigma_t and the P floats of the phase of the first scene, then each scene's albedo.
+    """(N + 2, 1 + P + 3 K): sigma_t and the P floats of the phase of the first scene, then each scene's albedo.
 
-    Three columns more where extinction differs between channels: each one's share of sigma_t.
+    Three columns more where extinction differs between channels: each one's share of sigma_t. Below the N rows along
+    HU one with the albedos of blood-rich mucosa, one with those of vessels.
     """
     tables = [scene.tissue.table() for scene in scenes]
     tints = [] if scenes[0].tissue.tint is None else [scenes[0].tissue.tints()]
-    return np.concatenate([tables[0][:, :-3], *(t[:, -3:] for t in tables), *tints], 1)
+    along_hu = np.concatenate([tables[0][:, :-3], *(t[:, -3:] for t in tables), *tints], 1)
+    rows = np.zeros((len(along_hu) + 2, along_hu.shape[1]), np.float32)
+    rows[:BLOOD] = along_hu
+    colours = slice(tables[0].shape[1] - 3, tables[0].shape[1] - 3 + 3 * len(scenes))
+    rows[BLOOD, colours] = np.concatenate([s.tissue.blood_albedo for s in scenes])
+    rows[VESSEL, colours] = np.concatenate([s.tissue.vessel_albedo for s in scenes])
+    return rows
 
 
 def pack_emitters(scenes: list[Scene], prepared: Prepared) -> np.ndarray:

@@ -26,13 +26,15 @@ def tracer(
     channels: int,
     groups: tuple,
     chromatic: bool,
+    layered: bool,
 ):
     """The kernel for one choice of everything whose type, not value, it depends on.
 
     groups: which of "emitters" and "environment" the scene has. chromatic: extinction differs between channels.
+    layered: whether it has a mucosa layer.
     """
     t = tracking.device(kind, surface, cell, dtype, chromatic)
-    shade = shading.device(kind, surface, phase, channels)
+    shade = shading.device(kind, surface, phase, channels, layered)
     lighting = illumination.device(channels)
     coat = coat_model.device()
     eye = primary.device(camera)
@@ -86,6 +88,8 @@ def tracer(
         table: ti.types.ndarray(),
         grid: ti.types.ndarray(),
         phase_data: ti.types.ndarray(),
+        capsules: ti.types.ndarray(),
+        buckets: ti.types.ndarray(),
         view: ti.types.ndarray(),
         emitters: ti.types.ndarray(),
         env: ti.types.ndarray(),
@@ -159,7 +163,9 @@ def tracer(
 
                     # 3. What it is that the path has met.
                     x = o + hit * d
-                    ev = shade.event(field, smooth, table, grid, t, x, d, hu, event == COLLISION, q, rng)
+                    ev = shade.event(
+                        field, smooth, table, grid, capsules, buckets, t, x, d, hu, event == COLLISION, q, rng
+                    )
                     if ti.static(WALL):
                         if event == SURFACE and inside:
                             # Out of the tissue: light that comes in here has lost what the coat reflects.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from endorender.engine import ti
-from endorender.render import backend, illumination, primary, shading, tracking
+from endorender.render import backend, illumination, mucosa, primary, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.film import Radiance
@@ -25,9 +25,9 @@ vec3 = ti.math.vec3
 
 
 @kernels
-def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: bool):
+def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: bool, layered: bool):
     t = tracking.device(kind, surface, CELL[kind], dtype)
-    shade = shading.device(kind, surface, phase, 3)
+    shade = shading.device(kind, surface, phase, 3, layered)
     lighting = illumination.device(3)
     coat = coat_model.device()
     eye = primary.device(camera)
@@ -47,6 +47,8 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
         table: ti.types.ndarray(),
         grid: ti.types.ndarray(),
         phase_data: ti.types.ndarray(),
+        capsules: ti.types.ndarray(),
+        buckets: ti.types.ndarray(),
         view: ti.types.ndarray(),
         emitters: ti.types.ndarray(),
         env: ti.types.ndarray(),
@@ -94,7 +96,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         break
                     # 2. What is met: the coat, a particle, or (hybrid) a surface at a particle.
                     x = o + (s if collided else wall) * d
-                    event = shade.event(field, smooth, table, grid, t, x, d, value, collided, q, rng)
+                    event = shade.event(field, smooth, table, grid, capsules, buckets, t, x, d, value, collided, q, rng)
                     if collided:
                         if scatterings == max_scatterings:
                             break
@@ -174,13 +176,22 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
     lit = any(hasattr(light, "emitters") for light in scene.lights)
     n = scene.camera.width * scene.camera.height
     mean, squares = (backend.resident(np.zeros((n, 3), np.float32)) for _ in range(2))
-    kernel = _tracer(prepared.kind, scene.surface, str(prepared.low.dtype), type(scene.phase), type(scene.camera), lit)
+    kernel = _tracer(
+        prepared.kind,
+        scene.surface,
+        str(prepared.low.dtype),
+        type(scene.phase),
+        type(scene.camera),
+        lit,
+        scene.mucosa is not None,
+    )
     kernel(
         prepared.field,
         prepared.smooth,
         backend.resident(pack_table([scene])),
         prepared.albedo,
         backend.resident(scene.phase.data()),
+        *mucosa.layer(scene),
         *map(backend.resident, (pack_view(scene, prepared), pack_emitters([scene], prepared), env)),
         float(max(majorant, 1e-6)),
         mean,

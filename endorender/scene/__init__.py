@@ -5,6 +5,7 @@ from endorender.scene.distorted import BrownConrady, Fisheye, Scaramuzza
 from endorender.scene.environment import Constant, EnvironmentMap
 from endorender.scene.light import Directional, Disk, Endoscope, Point, Rectangle, Ring, Spot, lights
 from endorender.scene.looks import LOOKS, Look
+from endorender.scene.mucosa import Mucosa, mucosas
 from endorender.scene.phase import (
     DoubleHenyeyGreenstein,
     HenyeyGreenstein,
@@ -16,6 +17,7 @@ from endorender.scene.phase import (
 )
 from endorender.scene.phase_mie import CornetteShanks, Draine, HGDraine
 from endorender.scene.phase_table import Tabulated
+from endorender.scene.physical import MucosaPhysical
 from endorender.scene.response import Response
 from endorender.scene.scene import GridMedium, Scene
 from endorender.scene.tissue import Tissue, tissues
@@ -37,6 +39,8 @@ __all__ = [
     "HenyeyGreenstein",
     "Isotropic",
     "Look",
+    "Mucosa",
+    "MucosaPhysical",
     "Pinhole",
     "Point",
     "Rayleigh",
@@ -53,6 +57,7 @@ __all__ = [
     "VonMisesFisher",
     "cameras",
     "lights",
+    "mucosas",
     "phase_functions",
     "tissues",
 ]

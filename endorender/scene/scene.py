@@ -13,6 +13,7 @@ from endorender.ct.volume import Volume
 from endorender.errors import UserError
 from endorender.scene.camera import cameras
 from endorender.scene.light import lights
+from endorender.scene.mucosa import Mucosa, mucosas
 from endorender.scene.phase import HenyeyGreenstein
 from endorender.scene.tissue import Tissue, tissues
 
@@ -48,6 +49,7 @@ class Scene:
     world_from_camera: (4, 4), RAS mm, OpenCV camera axes.
     surface: what happens at the wall: `interface` (a wet GGX coat on the root-found iso-surface), `hybrid` (BSDF or
     phase by gradient at each collision; Kroes et al. 2012), `volume` (no surface events).
+    mucosa: vessels, mottling and a wavy film (`interface` only), or None. Appearance only.
     max_scatterings: the longest path; the default never binds in tissue.
     """
 
@@ -58,6 +60,7 @@ class Scene:
     tissue: Tissue = dataclasses.field(default_factory=Tissue)
     threshold: float = -550.0
     surface: Surface = "interface"
+    mucosa: Mucosa | None = None
     max_scatterings: int = 10_000
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class Scene:
             raise UserError(f"surface is interface, hybrid or volume, got {self.surface!r}", "INVALID_VALUE")
         if isinstance(self.medium, GridMedium) and self.surface != "volume":
             raise UserError("a GridMedium has no wall: its surface mode is 'volume'", "INVALID_VALUE")
+        if self.mucosa is not None and self.surface != "interface":
+            raise UserError("the mucosa layer lies on a wall: it needs the surface mode 'interface'", "INVALID_VALUE")
         if not self.lights:
             raise UserError("a scene needs a light", "INVALID_VALUE")
 
@@ -89,6 +94,7 @@ class Scene:
             "tissue": tissues.dump(self.tissue),
             "threshold": float(self.threshold),
             "surface": self.surface,
+            "mucosa": None if self.mucosa is None else mucosas.dump(self.mucosa),
             "max_scatterings": self.max_scatterings,
         }
 
@@ -104,4 +110,6 @@ class Scene:
         built["world_from_camera"] = np.asarray(values["world_from_camera"], float)
         if "tissue" in values:
             built["tissue"] = tissues.build(values["tissue"])
+        if values.get("mucosa") is not None:
+            built["mucosa"] = mucosas.build(values["mucosa"])
         return cls(medium, **built)

@@ -36,6 +36,8 @@ class Tissue(Model):
     phase_parameters: dict[str, tuple[float, ...]] = Field(
         {}, description="{name: values at the control points}: parameters of the phase that vary along HU"
     )
+    blood_albedo: RGB = Field((0.94, 0.82, 0.62), description="of blood-rich mucosa (mucosa layer)")
+    vessel_albedo: RGB = Field((0.88, 0.5, 0.28), description="inside vessels (mucosa layer)")
     wall_hu: float = Field(40.0, description="HU to which the wall's ramp is lifted (interface)")
     ior: float = Field(1.4, ge=1, le=3, description="of the wet coat")
     roughness: float = Field(0.06, ge=0.02, le=1, description="GGX α of the coat")
@@ -54,8 +56,13 @@ class Tissue(Model):
             raise ValueError("hu must increase")
         if min(self.sigma_t) < 0:
             raise ValueError("sigma_t must be >= 0")
-        if not all(0 <= a <= 1 for rgb in self.albedo for a in rgb):
-            raise ValueError("albedo must be in [0, 1]")
+        for name, colours in (
+            ("albedo", self.albedo),
+            ("blood_albedo", [self.blood_albedo]),
+            ("vessel_albedo", [self.vessel_albedo]),
+        ):
+            if not all(0 <= a <= 1 for rgb in colours for a in rgb):
+                raise ValueError(f"{name} must be in [0, 1]")
         if not all(0 <= a <= 1 for rgb in self.tint or () for a in rgb):
             raise ValueError("tint must be in [0, 1]: sigma_t is that of the densest channel")
         self._refuse_phase_parameters()
@@ -98,7 +105,8 @@ class Tissue(Model):
 
     def shares_paths(self, other: Tissue) -> bool:
         """Whether both scatter light along the same paths: they differ in albedo at most."""
-        return self.model_dump(exclude={"albedo"}) == other.model_dump(exclude={"albedo"})
+        colours = {"albedo", "blood_albedo", "vessel_albedo"}
+        return self.model_dump(exclude=colours) == other.model_dump(exclude=colours)
 
 
 def _look(mucosa: RGB) -> tuple[RGB, ...]:
@@ -110,25 +118,33 @@ def _look(mucosa: RGB) -> tuple[RGB, ...]:
 class YellowTan(Tissue):
     """Yellow-tan mucosa: the paper's first condition."""
 
-    albedo: tuple[RGB, ...] = _look((0.955, 0.90, 0.77))
+    albedo: tuple[RGB, ...] = _look((0.955, 0.932, 0.875))
+    blood_albedo: RGB = (0.94, 0.86, 0.74)
+    vessel_albedo: RGB = (0.88, 0.50, 0.28)
 
 
 @tissues.register("pale_pink")
 class PalePink(Tissue):
     """Pale pink mucosa: the paper's second condition."""
 
-    albedo: tuple[RGB, ...] = _look((0.955, 0.917, 0.868))
+    albedo: tuple[RGB, ...] = _look((0.955, 0.944, 0.925))
+    blood_albedo: RGB = (0.94, 0.878, 0.826)
+    vessel_albedo: RGB = (0.88, 0.48, 0.38)
 
 
 @tissues.register("dark_red")
 class DarkRed(Tissue):
     """Dark brown-red mucosa: the paper's third condition."""
 
-    albedo: tuple[RGB, ...] = _look((0.93, 0.84, 0.74))
+    albedo: tuple[RGB, ...] = _look((0.93, 0.90, 0.85))
+    blood_albedo: RGB = (0.89, 0.74, 0.66)
+    vessel_albedo: RGB = (0.80, 0.26, 0.18)
 
 
 @tissues.register("deep_red")
 class DeepRed(Tissue):
     """Deep red mucosa: the paper's fourth condition."""
 
-    albedo: tuple[RGB, ...] = _look((0.90, 0.66, 0.54))
+    albedo: tuple[RGB, ...] = _look((0.90, 0.777, 0.704))
+    blood_albedo: RGB = (0.83, 0.555, 0.482)
+    vessel_albedo: RGB = (0.70, 0.16, 0.12)

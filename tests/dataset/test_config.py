@@ -7,7 +7,7 @@ import pytest
 
 from endorender.dataset import PRESETS, RenderConfig, Variation, configure, draw, exr
 from endorender.dataset.config import by_rule, difference, fingerprint, parse_spec
-from endorender.dataset.generate import describe
+from endorender.dataset.generate import _mucosa, describe
 from endorender.dataset.safe_yaml import parse_yaml, read_yaml
 from endorender.dataset.variation import seed_of
 from endorender.errors import UserError
@@ -82,6 +82,8 @@ def test_response_of_the_configuration_lies_between_look_and_variation():
         ({"ct": "sample", "spp": 0}, "spp"),
         ({"ct": "sample", "preset": "paper5"}, "paper4"),
         ({"ct": "sample", "surface": "wet"}, "interface"),
+        ({"ct": "sample", "mucosa": "procedural:film=2"}, "film"),
+        ({"ct": "sample", "mucosa": "procedural", "surface": "volume"}, "needs surface interface"),
         ({"ct": "sample", "camera": "pinhole:width=3"}, "size"),
         ({"ct": "sample", "camera": "scaramuzza:a0=3"}, "go together"),
         ({"ct": "sample", "response": "median"}, "key=value"),
@@ -247,3 +249,12 @@ def test_seeds_depend_on_the_names_alone():
 
 def test_defaults_are_valid():
     assert RenderConfig(ct=["sample"]).width == 320
+
+
+def test_every_patient_has_vessels_of_their_own():
+    config = configure(ct=["phantom:1", "phantom:2"], mucosa="procedural:film=0.2")
+    one, two = (_mucosa(config, p) for p in config.ct)
+    assert one.film == two.film == 0.2
+    assert one.seed != two.seed
+    assert _mucosa(config, config.ct[0]) == one
+    assert _mucosa(configure(ct="sample", mucosa="none"), config.ct[0]) is None

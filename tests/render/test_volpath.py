@@ -18,6 +18,7 @@ from endorender.scene import (
     Endoscope,
     EnvironmentMap,
     Fisheye,
+    Mucosa,
     Pinhole,
     Point,
     Rectangle,
@@ -51,6 +52,15 @@ SCENES = {
     "interface_hg": lambda: tube_scene(
         "interface", sigma_t=[0, 2, 2, 2], albedo=[[0.8, 0.6, 0.4]] * 4, phase={"type": "hg", "g": 0.7}
     ),
+    "mucosa": lambda: tube_scene(
+        "interface",
+        sigma_t=[0, 2, 2, 2],
+        albedo=[[0.9, 0.6, 0.4]] * 4,
+        blood_albedo=(0.5, 0.2, 0.1),
+        vessel_albedo=(0.1, 0.0, 0.0),
+        roughness=0.3,
+        specular=1,
+    ).with_(mucosa=Mucosa(vessels=120, trunk=0.6, film=0.4)),
     "hybrid": lambda: tube_scene(
         "hybrid", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4, surface_weight=1, roughness=0.4
     ),

@@ -69,7 +69,7 @@ def test_a_placed_light_moves_with_its_frame():
         ({"type": "spot", "inner": 40, "outer": 30}, "inner angle cannot exceed"),
         ({"type": "ring", "inner": 6}, "inner radius must be less"),
         ({"type": "disk", "direction": (0, 0, 0)}, "direction: a direction cannot be 0"),
-        ({"type": "disk", "radius": 0}, "radius: .*greater than 0"),
+        ({"type": "disk", "radius": 0}, "radius: .*greater than or equal to 0.001"),
         ({"type": "rectangle", "up": (0, 0, 3)}, "up cannot be along"),
         ({"type": "point", "temperature": 500}, "temperature: .*1667"),
         ({"type": "constant", "radiance": -1}, "radiance: a light cannot be negative"),

@@ -8,7 +8,18 @@ import pytest
 from endorender.engine import ti
 from endorender.errors import UserError
 from endorender.render import backend
-from endorender.scene import LOOKS, Endoscope, Response, Scene, Tissue, cameras, lights, phase_functions, tissues
+from endorender.scene import (
+    LOOKS,
+    Endoscope,
+    Response,
+    Scene,
+    Tissue,
+    cameras,
+    lights,
+    mucosas,
+    phase_functions,
+    tissues,
+)
 from endorender.scene.camera import PARAMETERS
 from endorender.scene.response import LUMA
 from tests.render.scenes import tube, tube_scene
@@ -45,7 +56,7 @@ def test_project_inverts_unproject_on_host_and_device(name, case):
     np.testing.assert_allclose(out, d.reshape(-1, 3), atol=2e-5)
 
 
-@pytest.mark.parametrize("registry", [cameras, lights, tissues, phase_functions], ids=lambda r: r.kind)
+@pytest.mark.parametrize("registry", [cameras, lights, mucosas, tissues, phase_functions], ids=lambda r: r.kind)
 def test_every_model_survives_the_round_trip_through_configuration(registry):
     for name, case in registry.cases():
         model = registry.build({"type": name, **case})
@@ -64,6 +75,9 @@ def test_every_model_survives_the_round_trip_through_configuration(registry):
         (cameras, {"type": "pinhole", "fov": 190}, "fov: .*less than 179"),
         (cameras, {"type": "fisheye", "k1": -1.0}, "folds the image over"),
         (lights, {"type": "endoscope", "colour": [1, -1, 1]}, "cannot be negative"),
+        (mucosas, {"type": "procedural", "trunk": 0.03}, "trunk must be at least as wide as capillary"),
+        (tissues, {"type": "mucosa_physical", "albedo": [[0.9] * 3]}, "albedo follows from blood"),
+        (tissues, {"type": "deep_red", "vessel_albedo": [1.1, 0, 0]}, r"vessel_albedo must be in \[0, 1\]"),
         (lights, 3, "a light is a name or a mapping"),
     ],
 )

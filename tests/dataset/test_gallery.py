@@ -1,0 +1,58 @@
+"""The gallery's figures, its choice of views, and the refusals of its command."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cli.main import main
+from endorender.dataset.gallery import Measured, chosen, compared, measure, median
+from endorender.scene import LOOKS, Mucosa
+from endorender.scene.looks import PANELS
+from tests.render.scenes import tube_scene
+
+
+def test_figures_of_a_known_picture():
+    """A grey ramp: percentiles are its levels, the lit wall its 60th to 95th percentile, the lumen its lowest tenth."""
+    ramp = np.repeat(np.arange(200, dtype=np.uint8)[None, :, None], 3, axis=2)
+    m = measure(np.repeat(ramp, 4, axis=0))
+    np.testing.assert_allclose(m.luminance, [4, 20, 99.5, 179, 195], atol=1)
+    np.testing.assert_allclose(m.lit, [154.5] * 3, atol=1)
+    np.testing.assert_allclose(m.dark, [9.5] * 3, atol=1)
+    bright = Measured((5.0,) * 5, (9.0, 1.0, 1.0), (0.0,) * 3)
+    assert median([m, bright, bright]) == bright
+
+
+def test_the_comparison_names_the_greatest_departures():
+    p = PANELS["deep_red"]
+    text = compared({"deep_red": Measured(p.luminance, (p.lit[0] - 7, *p.lit[1:]), p.dark)})
+    assert "at most 0 % in luminance" in text.replace("0%", "0 %")
+    assert "7 levels" in text
+    assert set(PANELS) <= set(LOOKS)
+
+
+def test_views_are_chosen_by_geometry_alone():
+    scene = tube_scene()
+    poses = []
+    for x in (12.5, 13.2, 15.5):
+        pose = scene.world_from_camera.copy()
+        pose[0, 3] = x
+        poses.append(pose)
+    first = chosen(scene, np.array(poses), 1)
+    assert len(first) == 1
+    assert chosen(scene.with_(mucosa=Mucosa(), tissue=LOOKS["deep_red"].tissue), np.array(poses), 1) == first
+    assert chosen(scene, np.array(poses), 3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("args", "words"), [(("--size", "4x4"), "WIDTHxHEIGHT"), (("--ct", "phantom:x"), "phantom")])
+def test_mistakes_are_one_line(tmp_path, args, words):
+    result = CliRunner().invoke(main, ["gallery", "--out", str(tmp_path / "g"), *args])
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "photo.jpg").write_text("holiday")
+    result = CliRunner().invoke(main, ["gallery", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "not empty" in result.stderr
