@@ -19,8 +19,10 @@ def models(draw: Any, registry: Any, name: str, **fixed: Any) -> Any:
     case = draw(st.sampled_from([case for n, case in registry.cases() if n == name]))
     cls = registry[name]
     values = dict(case)
+    derived = {key for key, field in cls.model_fields.items() if field.exclude}  # cannot be given
+    fixed = {key: value for key, value in fixed.items() if key not in derived}
     for key, field in cls.model_fields.items():
-        if key in fixed:
+        if key in fixed or key in derived:
             continue
         base = values.get(key, None if field.is_required() else field.get_default(call_default_factory=True))
         value = draw(_field(field.annotation, field.metadata, base))

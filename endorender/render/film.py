@@ -74,8 +74,12 @@ def radiance(
         refuse_inside(first, prepared)
     environment = pack_environment(scenes)
     with_emitters = any(hasattr(light, "emitters") for light in first.lights)
-    groups = (("emitters",) if with_emitters else ()) + (("environment",) if environment else ())
     channels = 3 * len(scenes)
+    groups: tuple[str, ...] = ("emitters",) if with_emitters else ()
+    if environment:
+        light = environment[0][..., :channels]
+        # Where all directions are alike a path finds the light by leaving; a shadow ray would only add noise.
+        groups += ("even sky",) if (light == light[0, 0]).all() else ("environment",)
     kernel = tracer(
         prepared.kind,
         first.surface,

@@ -30,7 +30,8 @@ def tracer(
 ):
     """The kernel for one choice of everything whose type, not value, it depends on.
 
-    groups: which of "emitters" and "environment" the scene has. chromatic: extinction differs between channels.
+    groups: which of "emitters" and "environment" the scene has; "even sky" for an environment that is not sampled,
+    since paths meet the same light wherever they leave. chromatic: extinction differs between channels.
     layered: whether it has a mucosa layer.
     """
     t = tracking.device(kind, surface, cell, dtype, chromatic)
@@ -41,7 +42,7 @@ def tracer(
     COAT, PHASE, BSDF = shading.COAT, shading.PHASE, shading.BSDF
     Spectrum = shade.Spectrum
     WALL, HYBRID = surface == "interface", surface == "hybrid"
-    EMITTERS, ENVIRONMENT = "emitters" in groups, "environment" in groups
+    EMITTERS, ENVIRONMENT, EVEN = "emitters" in groups, "environment" in groups, "even sky" in groups
 
     @ti.func
     def per_channel(v):
@@ -159,6 +160,9 @@ def tracer(
                             if density >= 0.0:
                                 weight = density / (density + sky.density)
                             radiance += beta * weight * sky.radiance
+                        if ti.static(EVEN):
+                            for c in ti.static(range(channels)):
+                                radiance[c] += beta[c] * env[0, 0, c]
                         break
 
                     # 3. What it is that the path has met.

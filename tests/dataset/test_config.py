@@ -11,7 +11,7 @@ from endorender.dataset.generate import _mucosa, describe
 from endorender.dataset.safe_yaml import parse_yaml, read_yaml
 from endorender.dataset.variation import seed_of
 from endorender.errors import UserError
-from endorender.scene import lights, maps
+from endorender.scene import LOOKS, lights, maps
 
 
 def refusal(*args, **kwargs):
@@ -66,7 +66,7 @@ def test_response_of_the_configuration_lies_between_look_and_variation():
     )
     a, b = (draw(v, config.light, np.random.default_rng(0), config.response)["response"] for v in config.columns)
     assert (a["median"], b["median"]) == (50, 70)
-    assert a["contrast"] == 1.8  # the look's
+    assert a["contrast"] == LOOKS["deep_red"].response.contrast
     assert a["jpeg_quality"] == b["jpeg_quality"] == 80
     assert b["white_balance"] == [1.1, 1, 0.9]
 
