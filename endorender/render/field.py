@@ -1,0 +1,104 @@
+"""Looking up the field: trilinear values, gradients, extinction, and where a ray passes the domain.
+
+Positions in the grid frame (mm), or as an index where a function says so; `inv` is 1 / spacing.
+"""
+
+from types import SimpleNamespace
+
+from endorender.engine import ti
+from endorender.render import sampling
+from endorender.render.cache import kernels
+
+vec3 = ti.math.vec3
+FAR = 1e30
+
+
+@kernels
+def device(kind: str, surface: str) -> SimpleNamespace:
+    """Taichi functions for one kind of medium and surface mode."""
+    ORIGIN = 0.0 if kind == "tissue" else 0.5
+    WALL = surface == "interface"
+
+    @ti.func
+    def one_of_eight(field: ti.template(), p, rng: ti.template()):
+        """The field at one node about index p, drawn by its trilinear weight: right on average, one look-up."""
+        q = sampling.corner(p, field.shape[0], field.shape[1], field.shape[2], rng)
+        return ti.cast(field[q.x, q.y, q.z], ti.f32)
+
+    @ti.func
+    def interpolated(field: ti.template(), p):
+        """Trilinear value at index p."""
+        i = ti.math.clamp(ti.cast(p.x, ti.i32), 0, field.shape[0] - 2)
+        j = ti.math.clamp(ti.cast(p.y, ti.i32), 0, field.shape[1] - 2)
+        k = ti.math.clamp(ti.cast(p.z, ti.i32), 0, field.shape[2] - 2)
+        fx, fy, fz = p.x - i, p.y - j, p.z - k
+        a0 = ti.math.mix(ti.cast(field[i, j, k], ti.f32), ti.cast(field[i, j, k + 1], ti.f32), fz)
+        a1 = ti.math.mix(ti.cast(field[i, j + 1, k], ti.f32), ti.cast(field[i, j + 1, k + 1], ti.f32), fz)
+        b0 = ti.math.mix(ti.cast(field[i + 1, j, k], ti.f32), ti.cast(field[i + 1, j, k + 1], ti.f32), fz)
+        b1 = ti.math.mix(ti.cast(field[i + 1, j + 1, k], ti.f32), ti.cast(field[i + 1, j + 1, k + 1], ti.f32), fz)
+        return ti.math.mix(ti.math.mix(a0, a1, fy), ti.math.mix(b0, b1, fy), fx)
+
+    @ti.func
+    def value(field: ti.template(), x, inv):
+        """Trilinear value at x."""
+        return interpolated(field, x * inv)
+
+    @ti.func
+    def gradient(field: ti.template(), x, inv):
+        """Central differences over one voxel either side, per mm."""
+        g = vec3(0.0)
+        # A loop, not an unrolled sum: one look-up in the machine code instead of six halves the compile time.
+        for k in range(6):
+            e = vec3(ti.select(k < 2, 1.0, 0.0), ti.select((k >= 2) & (k < 4), 1.0, 0.0), ti.select(k >= 4, 1.0, 0.0))
+            e *= ti.select(k % 2 == 0, 1.0, -1.0)
+            g += e * value(field, x + e / inv, inv)
+        return 0.5 * g * inv
+
+    @ti.func
+    def normal(field: ti.template(), smooth: ti.template(), x, inv):
+        """Unit normal towards lower HU, from the blurred field, which may be kept at half the resolution."""
+        pitch = 0.5 if smooth.shape[0] * 3 < field.shape[0] * 2 else 1.0
+        g = -gradient(smooth, x, inv * pitch)
+        length = g.norm()
+        if length < 1e-6:
+            g = -gradient(field, x, inv)
+            length = ti.max(g.norm(), 1e-6)
+        return g / length
+
+    @ti.func
+    def sigma(table: ti.template(), v, wall_hu):
+        """Extinction of a field value."""
+        s = v
+        if ti.static(kind == "tissue"):
+            h = v
+            if ti.static(WALL):
+                h = ti.max(h, wall_hu)
+            u = ti.math.clamp((h + 1024.0) * 0.25, 0.0, 1023.999)
+            i = ti.cast(u, ti.i32)
+            s = ti.math.mix(table[i, 0], table[i + 1, 0], u - i)
+        return s
+
+    @ti.func
+    def clip(field: ti.template(), o, d, inv):
+        """Interval of t inside the domain; empty when [1] <= [0]."""
+        near, far = 0.0, FAR
+        for a in ti.static(range(3)):
+            lo = ti.static(ORIGIN) / inv[a]
+            hi = (field.shape[a] - 1 - ti.static(ORIGIN)) / inv[a]
+            if ti.abs(d[a]) > 1e-12:
+                t0, t1 = (lo - o[a]) / d[a], (hi - o[a]) / d[a]
+                near = ti.max(near, ti.min(t0, t1))
+                far = ti.min(far, ti.max(t0, t1))
+            elif o[a] < lo or o[a] > hi:
+                far = -1.0
+        return ti.math.vec2(near, far)
+
+    return SimpleNamespace(
+        one_of_eight=one_of_eight,
+        interpolated=interpolated,
+        value=value,
+        gradient=gradient,
+        normal=normal,
+        sigma=sigma,
+        clip=clip,
+    )
