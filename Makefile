@@ -25,6 +25,7 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(PIP) -e '.[bench]'
 	$(VENV)/bin/python tests/benchmarks/reference_scenes.py
+	$(VENV)/bin/python tests/benchmarks/goals.py vertices threads looks volume
 
 validation: $(STAMP)
 	$(VENV)/bin/python docs/make_validation.py

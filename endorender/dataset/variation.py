@@ -21,7 +21,8 @@ class Variation(Model):
 
     look: name in `endorender.scene.LOOKS`, or None for the plain synthetic renderer.
     tissue, response, light: parameters that replace the look's and the configuration's. A value written
-    `{uniform: [low, high]}` is drawn anew for every view. A light with a `type` of its own starts from its defaults.
+    `{uniform: [low, high]}` is drawn anew for every view. A light or tissue with a `type` of its own starts from its
+    defaults.
     """
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9_]{0,40}$")
@@ -33,7 +34,11 @@ class Variation(Model):
     @field_validator("tissue")
     @classmethod
     def _self_contained(cls, tissue: dict[str, Any]) -> dict[str, Any]:
-        """A phase function in full: where it names a file, a dataset keeps what the file holds, never its path."""
+        """What names a file in full: a dataset keeps what the file holds, never its path."""
+        if "file" in tissue:
+            from endorender.scene.tissue import tissues
+
+            return tissues.dump(tissues.build(tissue))
         if "phase" not in tissue:
             return tissue
         from endorender.scene.phase import phase_functions
@@ -83,7 +88,7 @@ def draw(
     if variation.look not in LOOKS:
         raise UserError(f"no look is called {variation.look!r}; there are: {', '.join(LOOKS)}", "UNKNOWN_NAME")
     look = LOOKS[variation.look]
-    tissue = {**tissues.dump(look.tissue), **_drawn(variation.tissue, rng)}
+    tissue = {**({} if "type" in variation.tissue else tissues.dump(look.tissue)), **_drawn(variation.tissue, rng)}
     developed = {**look.response.model_dump(mode="json"), **_drawn(own, rng)}
     return {
         "tissue": tissues.dump(tissues.build(tissue)),

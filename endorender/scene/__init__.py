@@ -20,6 +20,7 @@ from endorender.scene.phase_table import Tabulated
 from endorender.scene.physical import MucosaPhysical
 from endorender.scene.response import Response
 from endorender.scene.scene import GridMedium, Scene
+from endorender.scene.slicer import SlicerPreset
 from endorender.scene.tissue import Tissue, tissues
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Scaramuzza",
     "Scene",
     "Schlick",
+    "SlicerPreset",
     "Spot",
     "Tabulated",
     "ThinLens",

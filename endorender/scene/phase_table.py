@@ -9,23 +9,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from endorender.scene.phase import PhaseFunction, phase_functions
-
-MOST_BYTES = 4_000_000  # of a table's file: every picture's record holds the table itself
+from endorender.scene.text import read_text
 
 
 def read_columns(file: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Two columns of numbers from a text file: commas, semicolons or blanks between them, `#` before remarks."""
-    try:
-        if file.stat().st_size > MOST_BYTES:
-            raise ValueError(f"{file.name} is larger than {MOST_BYTES // 1_000_000} MB")
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"cannot read {file.name}: {(error.strerror or 'error').lower()}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{file.name} is not a text file") from None
     rows: list[tuple[float, float]] = []
     headings = 0
-    for n, line in enumerate(text.splitlines(), 1):
+    for n, line in enumerate(read_text(file).splitlines(), 1):
         words = line.split("#")[0].replace(",", " ").replace(";", " ").split()
         if not words:
             continue
