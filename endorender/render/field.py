@@ -66,17 +66,17 @@ def device(kind: str, surface: str) -> SimpleNamespace:
         return g / length
 
     @ti.func
+    def tabulated(table: ti.template(), column, v, wall_hu):
+        """A column of the tissue's table at HU v."""
+        h = ti.max(v, wall_hu) if ti.static(WALL) else v
+        u = ti.math.clamp((h + 1024.0) * 0.25, 0.0, 1023.999)
+        i = ti.cast(u, ti.i32)
+        return ti.math.mix(table[i, column], table[i + 1, column], u - i)
+
+    @ti.func
     def sigma(table: ti.template(), v, wall_hu):
         """Extinction of a field value."""
-        s = v
-        if ti.static(kind == "tissue"):
-            h = v
-            if ti.static(WALL):
-                h = ti.max(h, wall_hu)
-            u = ti.math.clamp((h + 1024.0) * 0.25, 0.0, 1023.999)
-            i = ti.cast(u, ti.i32)
-            s = ti.math.mix(table[i, 0], table[i + 1, 0], u - i)
-        return s
+        return tabulated(table, 0, v, wall_hu) if ti.static(kind == "tissue") else v
 
     @ti.func
     def clip(field: ti.template(), o, d, inv):
@@ -99,6 +99,7 @@ def device(kind: str, surface: str) -> SimpleNamespace:
         value=value,
         gradient=gradient,
         normal=normal,
+        tabulated=tabulated,
         sigma=sigma,
         clip=clip,
     )

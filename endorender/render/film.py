@@ -91,6 +91,7 @@ def radiance(
         groups,
         prepared.kind == "tissue" and first.tissue.tint is not None,
         first.mucosa is not None,
+        prepared.kind == "tissue" and first.tissue.similarity_after is not None,
     )
     env, alias = environment or (np.zeros((2, 2, channels + 2), np.float32), np.zeros((1, 2), np.float32))
     n = first.camera.width * first.camera.height

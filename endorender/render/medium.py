@@ -167,8 +167,8 @@ def bounds(prepared: Prepared, tissue: Tissue, surface: str, threshold: float) -
         first = np.clip(np.floor((lifted_low - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
         last = np.clip(np.ceil((lifted_high - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
         most, least = interval_max(sigma, first, last), -interval_max(-sigma, first, last)
-        if tissue.tint is not None:
-            least = np.zeros_like(least)  # channels differ: nothing is certain without a look-up
+        if tissue.tint is not None or tissue.similarity_after is not None:
+            least = np.zeros_like(least)  # extinction varies by channel or path: nothing is certain without a look-up
     care = np.zeros(most.shape, bool)
     for axis, n in enumerate(prepared.shape):
         ends = (np.arange(most.shape[axis]) + 1) * CELL[prepared.kind]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from endorender.engine import ti
+from endorender.render import field as fields
 from endorender.render import mucosa, sampling
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
@@ -35,6 +36,7 @@ View = ti.types.struct(
     hybrid=float,
     sigma_top=float,
     roulette=float,
+    similar_after=int,
     phase=ti.types.vector(MOST_FLOATS, float),  # of a GridMedium
     nudge=float,  # mm past an event: a thousandth of a voxel
 )
@@ -42,7 +44,9 @@ Bounce = ti.types.struct(shiny=float, diffuse=float, density=float)
 
 
 @kernels
-def device(kind: str, surface: str, phase: Any, channels: int, layered: bool = False) -> SimpleNamespace:
+def device(
+    kind: str, surface: str, phase: Any, channels: int, layered: bool = False, similar: bool = False
+) -> SimpleNamespace:
     """Taichi functions and structs for one kind of medium, surface mode and phase function.
 
     layered: with the mucosa layer.
@@ -52,13 +56,14 @@ def device(kind: str, surface: str, phase: Any, channels: int, layered: bool = F
     Spectrum = ti.types.vector(C, ti.f32)
     P = phase.FLOATS
     # kind: COAT, PHASE or BSDF; n faces the ray; film: the coat's own normal, n but for the mucosa layer;
-    # reflect: chance of the coat; phase: floats of the phase function
+    # reflect: chance of the coat; phase: floats of the phase function; even: isotropic by the similarity relation
     Event = ti.types.struct(
-        kind=int, n=vec3, film=vec3, reflect=float, albedo=Spectrum, phase=ti.types.vector(P, float)
+        kind=int, n=vec3, film=vec3, reflect=float, albedo=Spectrum, phase=ti.types.vector(P, float), even=int
     )
     Turn = ti.types.struct(direction=vec3, weight=Spectrum, density=float, reflected=int, stop=int)
     coat = coat_model.device()
     skin = mucosa.device()
+    tabulated = fields.device(kind, surface).tabulated
     phase_sample, phase_pdf = phase.device()
 
     @ti.func
@@ -75,16 +80,10 @@ def device(kind: str, surface: str, phase: Any, channels: int, layered: bool = F
         q.ior, q.alpha, q.specular = view[V.IOR], view[V.ROUGHNESS], view[V.SPECULAR]
         q.hybrid, q.sigma_top = view[V.HYBRID], view[V.SIGMA_TOP]
         q.roulette = view[V.ROULETTE]
+        q.similar_after = ti.cast(view[V.SIMILAR_AFTER], ti.i32)
         q.phase = ti.Vector([view[V.PHASE + c] for c in range(MOST_FLOATS)])
         q.nudge = 1e-3 / ti.max(q.inv.x, q.inv.y, q.inv.z)
         return q
-
-    @ti.func
-    def tabulated(table: ti.template(), column, hu, wall_hu):
-        h = ti.max(hu, wall_hu) if ti.static(WALL) else hu
-        u = ti.math.clamp((h + 1024.0) * 0.25, 0.0, 1023.999)
-        i = ti.cast(u, ti.i32)
-        return ti.math.mix(table[i, column], table[i + 1, column], u - i)
 
     @ti.func
     def albedo_at(table: ti.template(), grid: ti.template(), hu, x, q, rng: ti.template()):
@@ -126,17 +125,25 @@ def device(kind: str, surface: str, phase: Any, channels: int, layered: bool = F
         d,
         hu,
         collided,
+        reduced,
         q,
         rng: ti.template(),
     ):
         """What a ray along d meets at x: the coat of the wall, or a collision with field value `hu`."""
-        ev = Event(kind=PHASE, n=vec3(0.0, 0.0, 1.0), film=vec3(0.0), reflect=0.0, albedo=Spectrum(0.0), phase=0.0)
+        ev = Event(
+            kind=PHASE, n=vec3(0.0, 0.0, 1.0), film=vec3(0.0), reflect=0.0, albedo=Spectrum(0.0), phase=0.0, even=0
+        )
         if collided:
             ev.albedo = albedo_at(table, grid, hu, x, q, rng)
             if ti.static(layered):
                 ev.albedo = dyed(table, ev.albedo, capsules, buckets, x)
             for c in ti.static(range(P)):
                 ev.phase[c] = tabulated(table, 1 + c, hu, q.wall_hu) if ti.static(kind == "tissue") else q.phase[c]
+            if ti.static(similar):
+                if reduced:
+                    g = t.forward(table, hu, q.wall_hu)
+                    ev.even = 1
+                    ev.albedo = ev.albedo * (1.0 - g) / (1.0 - ev.albedo * g)
             if ti.static(HYBRID):
                 # Kroes, Post, Botha 2012, eq. 7 with the gradient in HU/mm against a constant of the tissue.
                 slope = t.gradient(field, x, q.inv)
@@ -164,8 +171,11 @@ def device(kind: str, surface: str, phase: Any, channels: int, layered: bool = F
         turn = Turn(direction=d, weight=Spectrum(1.0), density=-1.0, reflected=0, stop=0)
         if ev.kind == PHASE:
             cos_theta = phase_sample(rand(rng), ev.phase, data)
-            turn.direction = sampling.around(d, cos_theta, rand(rng))
             turn.density = phase_pdf(cos_theta, ev.phase, data)
+            if ti.static(similar):
+                if ev.even == 1:
+                    cos_theta, turn.density = 1.0 - 2.0 * rand(rng), 0.25 / PI
+            turn.direction = sampling.around(d, cos_theta, rand(rng))
             turn.reflected = 1
         elif ti.static(WALL or HYBRID):
             shine = rand(rng) < ev.reflect
@@ -193,6 +203,9 @@ def device(kind: str, surface: str, phase: Any, channels: int, layered: bool = F
         f = Bounce(shiny=0.0, diffuse=0.0, density=0.0)
         if ev.kind == PHASE:
             f.diffuse = phase_pdf(d.dot(w), ev.phase, data)
+            if ti.static(similar):
+                if ev.even == 1:
+                    f.diffuse = 0.25 / PI
             f.density = f.diffuse
         elif ti.static(WALL or HYBRID):
             if ev.n.dot(w) > 0.0:

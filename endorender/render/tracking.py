@@ -19,16 +19,25 @@ PATIENCE = 2.0  # optical depth up to which a shadow ray through uniform tissue 
 
 
 @kernels
-def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = False) -> SimpleNamespace:
+def device(
+    kind: str, surface: str, cell: int, dtype: str, chromatic: bool = False, similar: bool = False
+) -> SimpleNamespace:
     """Taichi functions for one kind of medium and surface mode, cells of `cell` voxels.
 
-    dtype of the field only keys the cache. chromatic: extinction differs between channels (see `spectral`).
+    dtype of the field only keys the cache. chromatic: extinction differs between channels (see `spectral`). similar:
+    flights and shadow rays told `reduced` meet the extinction of the similarity relation.
     """
     ORIGIN = 0.0 if kind == "tissue" else 0.5
     WALL = surface == "interface"
     CELL = float(cell)
     look = fields.device(kind, surface)
     interpolated, one_of_eight, sigma, clip = look.interpolated, look.one_of_eight, look.sigma, look.clip
+    tabulated = look.tabulated
+
+    @ti.func
+    def forward(table: ti.template(), v, wall_hu):
+        """Mean cosine of scattering at HU v."""
+        return tabulated(table, table.shape[1] - ti.static(4 if chromatic else 1), v, wall_hu)
 
     @ti.func
     def spectral(
@@ -48,13 +57,9 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         of the three, which is the spectral MIS weight of a hero drawn evenly. Shadow: `share` is the transmittance by
         ratio tracking, with roulette once it is low.
         """
-        h = ti.max(v, wall_hu) if ti.static(WALL) else v
-        u = ti.math.clamp((h + 1024.0) * 0.25, 0.0, 1023.999)
-        i = ti.cast(u, ti.i32)
         s = vec3(0.0)
         for c in ti.static(range(3)):
-            column = table.shape[1] - 3 + c
-            s[c] = grey * ti.math.mix(table[i, column], table[i + 1, column], u - i)
+            s[c] = grey * tabulated(table, table.shape[1] - 3 + c, v, wall_hu)
         chance = ti.min(s / most, 1.0)
         real = False
         if ti.static(shadow):
@@ -78,6 +83,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         least,
         shadow: ti.template(),
         wall_hu,
+        reduced,
         hero,
         share: ti.template(),
         found: ti.template(),
@@ -97,6 +103,9 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
             else:
                 found = interpolated(field, p)
                 s = sigma(table, found, wall_hu)
+                if ti.static(similar):
+                    if reduced:
+                        s *= 1.0 - forward(table, found, wall_hu)
             if ti.static(chromatic):
                 real = spectral(table, found, s, most, shadow, wall_hu, hero, share, rng)
             else:
@@ -119,6 +128,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         wall_hu,
         inside,
         shadow: ti.template(),
+        reduced,
         hero,
         share: ti.template(),
         rng: ti.template(),
@@ -163,7 +173,10 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
                 if ti.static(shadow):
                     spent += (tq - t) * least
                 t = tq
-                if collides(field, table, p, most, least, shadow, wall_hu, hero, share, found, rng) or spent > limit:
+                if (
+                    collides(field, table, p, most, least, shadow, wall_hu, reduced, hero, share, found, rng)
+                    or spent > limit
+                ):
                     event = COLLISION
                     hit = t
                     local = False
@@ -229,7 +242,9 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
                                 budget = ti.max(budget - (te - t) * rate, 0.0)
                             break
                         t = tq
-                        if collides(field, table, oi + di * t, bound, least, shadow, wall_hu, hero, share, found, rng):
+                        if collides(
+                            field, table, oi + di * t, bound, least, shadow, wall_hu, reduced, hero, share, found, rng
+                        ):
                             event = COLLISION
                         else:
                             budget = sampling.exponential(rng)
@@ -299,7 +314,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         Returns (event, t, field value there); the value is looked up where it colours tissue only.
         """
         unused = vec3(1.0)
-        return flight(field, cells, table, o, d, start, end, inv, threshold, wall_hu, inside, 0, unused, rng)
+        return flight(field, cells, table, o, d, start, end, inv, threshold, wall_hu, inside, False, 0, unused, rng)
 
     @ti.func
     def flight(
@@ -314,13 +329,30 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         threshold,
         wall_hu,
         inside,
+        reduced,
         hero,
         share: ti.template(),
         rng: ti.template(),
     ):
-        """`walk` that also keeps the spectral MIS weight `share` of a path whose hero channel is given."""
+        """`walk` that also keeps the spectral MIS weight `share` of a path whose hero channel is given, in full or
+        `reduced` extinction."""
         event, hit, found, _ = march(
-            field, cells, table, o, d, start, end, inv, threshold, wall_hu, inside, ti.static(False), hero, share, rng
+            field,
+            cells,
+            table,
+            o,
+            d,
+            start,
+            end,
+            inv,
+            threshold,
+            wall_hu,
+            inside,
+            ti.static(False),
+            reduced,
+            hero,
+            share,
+            rng,
         )
         return event, hit, found
 
@@ -336,6 +368,7 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         threshold,
         wall_hu,
         inside,
+        reduced,
         rng: ti.template(),
     ):
         """Light that gets from o to the wall or the end: (event, t, (3,) transmittance). COLLISION: it is 0.
@@ -346,13 +379,29 @@ def device(kind: str, surface: str, cell: int, dtype: str, chromatic: bool = Fal
         """
         share = vec3(1.0)
         event, hit, _, through = march(
-            field, cells, table, o, d, 0.0, end, inv, threshold, wall_hu, inside, ti.static(True), 0, share, rng
+            field,
+            cells,
+            table,
+            o,
+            d,
+            0.0,
+            end,
+            inv,
+            threshold,
+            wall_hu,
+            inside,
+            ti.static(True),
+            reduced,
+            0,
+            share,
+            rng,
         )
         return event, hit, through * share
 
     return SimpleNamespace(
         **vars(look),
         crossing=crossing,
+        forward=forward,
         walk=walk,
         flight=flight,
         shine=shine,

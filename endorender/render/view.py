@@ -40,7 +40,8 @@ class V(IntEnum):
     SIGMA_TOP = 39
     ROULETTE = 40
     PHASE = 41
-    SIZE = 46  # five floats suffice for every phase function
+    SIMILAR_AFTER = 46  # behind the phase's: five floats suffice for every function
+    SIZE = 47
 
 
 class E(IntEnum):
@@ -80,6 +81,8 @@ def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -
     top = max(tissue.sigma_t) if prepared.kind == "tissue" else prepared.high.max()
     out[V.SIGMA_TOP] = max(top, 1e-9)
     out[V.ROULETTE] = ROULETTE[prepared.kind] if roulette is None else roulette
+    never = scene.max_scatterings + 1
+    out[V.SIMILAR_AFTER] = never if tissue.similarity_after is None else tissue.similarity_after
     phase = scene.phase.parameters()
     out[V.PHASE : V.PHASE + len(phase)] = phase
     out[V.SIZE :] = scene.camera.parameters()
@@ -89,12 +92,14 @@ def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -
 def pack_table(scenes: list[Scene]) -> np.ndarray:
     """(N + 2, 1 + P + 3 K): sigma_t and the P floats of the phase of the first scene, then each scene's albedo.
 
-    Three columns more where extinction differs between channels: each one's share of sigma_t. Below the N rows along
+    One column more, the mean cosine, where the similarity relation is asked for, and three where extinction differs
+    between channels: each one's share of sigma_t. Below the N rows along
     HU one with the albedos of blood-rich mucosa, one with those of vessels.
     """
     tables = [scene.tissue.table() for scene in scenes]
     tints = [] if scenes[0].tissue.tint is None else [scenes[0].tissue.tints()]
-    along_hu = np.concatenate([tables[0][:, :-3], *(t[:, -3:] for t in tables), *tints], 1)
+    forward = [] if scenes[0].tissue.similarity_after is None else [scenes[0].tissue.forward()[:, None]]
+    along_hu = np.concatenate([tables[0][:, :-3], *(t[:, -3:] for t in tables), *forward, *tints], 1)
     rows = np.zeros((len(along_hu) + 2, along_hu.shape[1]), np.float32)
     rows[:BLOOD] = along_hu
     colours = slice(tables[0].shape[1] - 3, tables[0].shape[1] - 3 + 3 * len(scenes))

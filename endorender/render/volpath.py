@@ -27,15 +27,16 @@ def tracer(
     groups: tuple,
     chromatic: bool,
     layered: bool,
+    similar: bool,
 ):
     """The kernel for one choice of everything whose type, not value, it depends on.
 
     groups: which of "emitters" and "environment" the scene has; "even sky" for an environment that is not sampled,
     since paths meet the same light wherever they leave. chromatic: extinction differs between channels.
-    layered: whether it has a mucosa layer.
+    layered: whether it has a mucosa layer. similar: whether long paths go on by the similarity relation.
     """
-    t = tracking.device(kind, surface, cell, dtype, chromatic)
-    shade = shading.device(kind, surface, phase, channels, layered)
+    t = tracking.device(kind, surface, cell, dtype, chromatic, similar)
+    shade = shading.device(kind, surface, phase, channels, layered, similar)
     lighting = illumination.device(channels)
     coat = coat_model.device()
     eye = primary.device(camera)
@@ -62,6 +63,7 @@ def tracer(
         w,
         distance,
         inside,
+        reduced,
         q,
         rng: ti.template(),
     ):
@@ -69,7 +71,9 @@ def tracer(
         seen = ti.math.vec3(1.0)
         o, left, within = x, distance, inside
         while seen.max() > 0.0:
-            event, s, through = t.shine(field, cells, table, o, w, left, q.inv, q.threshold, q.wall_hu, within, rng)
+            event, s, through = t.shine(
+                field, cells, table, o, w, left, q.inv, q.threshold, q.wall_hu, within, reduced, rng
+            )
             seen *= through
             if event != SURFACE:
                 break
@@ -119,6 +123,7 @@ def tracer(
                 if ti.static(chromatic):
                     hero = ti.min(ti.cast(rand(rng) * 3.0, ti.i32), 2)
                 while True:
+                    reduced = scatterings >= q.similar_after
                     # 1. Fly: to the wall, to a collision, or out.
                     event, hit, hu = NOTHING, FAR, 0.0
                     start, outside = 0.0, False
@@ -142,6 +147,7 @@ def tracer(
                             q.threshold,
                             q.wall_hu,
                             inside,
+                            reduced,
                             hero,
                             share,
                             rng,
@@ -168,7 +174,7 @@ def tracer(
                     # 3. What it is that the path has met.
                     x = o + hit * d
                     ev = shade.event(
-                        field, smooth, table, grid, capsules, buckets, t, x, d, hu, event == COLLISION, q, rng
+                        field, smooth, table, grid, capsules, buckets, t, x, d, hu, event == COLLISION, reduced, q, rng
                     )
                     if ti.static(WALL):
                         if event == SURFACE and inside:
@@ -214,7 +220,17 @@ def tracer(
                                         within = t.value(field, so, q.inv) >= q.threshold
                                 radiance += gain * per_channel(
                                     visibility(
-                                        field, smooth, cells, table, so, light.direction, light.distance, within, q, rng
+                                        field,
+                                        smooth,
+                                        cells,
+                                        table,
+                                        so,
+                                        light.direction,
+                                        light.distance,
+                                        within,
+                                        scatterings >= q.similar_after,
+                                        q,
+                                        rng,
                                     )
                                 )
 

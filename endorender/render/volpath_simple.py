@@ -25,13 +25,21 @@ vec3 = ti.math.vec3
 
 
 @kernels
-def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: bool, layered: bool):
-    t = tracking.device(kind, surface, CELL[kind], dtype)
-    shade = shading.device(kind, surface, phase, 3, layered)
+def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: bool, layered: bool, similar: bool):
+    t = tracking.device(kind, surface, CELL[kind], dtype, similar=similar)
+    shade = shading.device(kind, surface, phase, 3, layered, similar)
     lighting = illumination.device(3)
     coat = coat_model.device()
     eye = primary.device(camera)
     WALL = surface == "interface"
+
+    @ti.func
+    def extinction(table: ti.template(), v, reduced, wall_hu):
+        s = t.sigma(table, v, wall_hu)
+        if ti.static(similar):
+            if reduced:
+                s *= 1.0 - t.forward(table, v, wall_hu)
+        return s
 
     @ti.func
     def next_wall(field: ti.template(), o, d, start, end, inv, threshold, inside):
@@ -68,6 +76,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                 scatterings = 0
                 straight = True  # along the camera's ray still: no emitter was sampled that could lie on it
                 while True:
+                    reduced = scatterings >= q.similar_after
                     span = t.clip(field, o, d, q.inv)
                     if span[1] <= span[0]:
                         radiance += beta * lighting.environment(env, q.to_map @ d).radiance
@@ -84,7 +93,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         if s >= end:
                             break
                         value = t.value(field, o + s * d, q.inv)
-                        if rand(rng) * majorant < t.sigma(table, value, q.wall_hu):
+                        if rand(rng) * majorant < extinction(table, value, reduced, q.wall_hu):
                             collided = True
                             break
                     lost = not collided and wall < 0.0
@@ -96,7 +105,9 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         break
                     # 2. What is met: the coat, a particle, or (hybrid) a surface at a particle.
                     x = o + (s if collided else wall) * d
-                    event = shade.event(field, smooth, table, grid, capsules, buckets, t, x, d, value, collided, q, rng)
+                    event = shade.event(
+                        field, smooth, table, grid, capsules, buckets, t, x, d, value, collided, reduced, q, rng
+                    )
                     if collided:
                         if scatterings == max_scatterings:
                             break
@@ -126,7 +137,9 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                                 if r >= stop:
                                     break
                                 y = t.value(field, so + r * light.direction, q.inv)
-                                through *= 1.0 - t.sigma(table, y, q.wall_hu) / majorant
+                                through *= (
+                                    1.0 - extinction(table, y, scatterings >= q.similar_after, q.wall_hu) / majorant
+                                )
                             if next_s < 0.0 or through == 0.0:
                                 break
                             so += (next_s + q.nudge) * light.direction
@@ -184,6 +197,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
         type(scene.camera),
         lit,
         scene.mucosa is not None,
+        prepared.kind == "tissue" and scene.tissue.similarity_after is not None,
     )
     kernel(
         prepared.field,

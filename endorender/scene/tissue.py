@@ -38,6 +38,11 @@ class Tissue(Model):
     )
     blood_albedo: RGB = Field((0.94, 0.82, 0.62), description="of blood-rich mucosa (mucosa layer)")
     vessel_albedo: RGB = Field((0.88, 0.5, 0.28), description="inside vessels (mucosa layer)")
+    similarity_after: int | None = Field(
+        None,
+        ge=0,
+        description="scatterings after which all are isotropic, 1 - g as dense (approximate); none: exact",
+    )
     wall_hu: float = Field(40.0, description="HU to which the wall's ramp is lifted (interface)")
     ior: float = Field(1.4, ge=1, le=3, description="of the wet coat")
     roughness: float = Field(0.06, ge=0.02, le=1, description="GGX α of the coat")
@@ -102,6 +107,14 @@ class Tissue(Model):
         """(N,) HU -> (N, 3): extinction of each channel over sigma_t."""
         assert self.tint is not None
         return np.stack([np.interp(hu, self.hu, band) for band in zip(*self.tint)], -1).astype(np.float32)
+
+    def forward(self, hu: np.ndarray = TABLE_HU) -> np.ndarray:
+        """(N,) HU -> (N,) mean cosine of the phase function, at least 0."""
+        fixed = self.phase.model_dump()
+        points = [dict(zip(self.phase_parameters, v)) for v in zip(*self.phase_parameters.values())] or [{}]
+        cosines = [type(self.phase)(**{**fixed, **p}).mean_cosine() for p in points]
+        along = cosines * len(self.hu) if len(cosines) == 1 else cosines
+        return np.clip(np.interp(hu, self.hu, along), 0, 0.999).astype(np.float32)
 
     def shares_paths(self, other: Tissue) -> bool:
         """Whether both scatter light along the same paths: they differ in albedo at most."""

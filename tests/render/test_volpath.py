@@ -85,6 +85,14 @@ SCENES = {
     "chromatic_volume": lambda: tube_scene(
         "volume", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.8, 0.7]] * 4, tint=[[1.0, 0.5, 0.1]] * 4
     ),
+    "similar": lambda: tube_scene(
+        "interface",
+        sigma_t=[0, 4, 4, 4],
+        albedo=[[0.95, 0.9, 0.8]] * 4,
+        phase={"type": "hg", "g": 0.8},
+        phase_parameters={"g": [0.2, 0.8, 0.7, 0.7]},
+        similarity_after=2,
+    ),
     "points": lambda: tube_scene("interface", lights=(Point(intensity=(50, 50, 50)),), albedo=[[0.7, 0.5, 0.3]] * 4),
     "outside": lambda: cube_scene(
         5.0,
@@ -142,6 +150,18 @@ def test_beer_lambert_in_three_colours():
     z = (got.mean.mean((0, 1)) - expected) / np.sqrt(got.variance.mean((0, 1)) / 16)
     assert (np.abs(z) < 4).all()
     assert (np.abs(got.mean.mean((0, 1)) / expected - 1) < 0.03).all()
+
+
+def test_similarity_from_the_start_is_a_tissue_of_its_own():
+    """Isotropic, (1 - g) as dense, albedo a (1 - g) / (1 - a g)."""
+    a, g = np.array([0.95, 0.9, 0.8]), 0.8
+    common = {"sigma_t": [0, 4, 4, 4], "phase": {"type": "hg", "g": g}}
+    scene = tube_scene("volume", albedo=[a] * 4, similarity_after=0, **common)
+    thin = tube_scene("volume", albedo=[a * (1 - g) / (1 - a * g)] * 4, sigma_t=[0, 0.8, 0.8, 0.8])
+    assert_same_image(radiance([scene], 1024, 1)[0], radiance([thin], 1024, 2)[0])
+    exact = tube_scene("volume", albedo=[a] * 4, **common)
+    late = scene.with_(tissue=scene.tissue.model_copy(update={"similarity_after": 10_001}))
+    assert_same_image(radiance([exact], 256, 3)[0], radiance([late], 256, 4)[0])
 
 
 def thin_block(hu, phase, direction, **tissue):
