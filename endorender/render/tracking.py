@@ -15,7 +15,6 @@ from endorender.render.wall import crossing
 
 vec3 = ti.math.vec3
 NOTHING, COLLISION, SURFACE = 0, 1, 2
-PATIENCE = 2.0  # optical depth up to which a shadow ray through uniform tissue is exact
 
 
 @kernels
@@ -89,13 +88,9 @@ def device(
         found: ti.template(),
         rng: ti.template(),
     ):
-        """Whether a tentative collision at index p is real (free flight), or blocks beyond the minimum (shadow)."""
-        real = False
-        draw = rand(rng) * (most - least if ti.static(shadow) else most)
-        if ti.static(not shadow):
-            real = draw < least
-        else:
-            draw += least
+        """Whether a tentative collision at index p is real."""
+        draw = rand(rng) * most
+        real = draw < least
         if not real:
             s = 0.0
             if ti.static(kind == "grid"):
@@ -147,10 +142,7 @@ def device(
         per_cell = ti.static(1.0 / CELL)
         t = start
         budget = sampling.exponential(rng)  # optical depth until the next tentative collision
-        spent = 0.0  # optical depth under the minima (shadow)
-        limit = FAR
-        if ti.static(shadow):
-            limit = PATIENCE + sampling.exponential(rng)
+        through = 1.0  # of light (shadow)
         u = (oi + di * t - ti.static(ORIGIN)) * per_cell
         c = ti.math.clamp(
             ti.cast(ti.floor(u), ti.i32), 0, ti.math.ivec3(cells.shape[0], cells.shape[1], cells.shape[2]) - 1
@@ -164,19 +156,13 @@ def device(
         if ti.static(WALL):
             local = local and inside
         while local:
-            rate = ti.max(most - least, 1e-20) if ti.static(shadow) else most
-            tq = t + budget / rate
+            tq = t + budget / most
             p = oi + di * tq
             cq = ti.cast(ti.floor((p - ti.static(ORIGIN)) * per_cell), ti.i32)
             local = tq < end and cq.x == c.x and cq.y == c.y and cq.z == c.z
             if local:
-                if ti.static(shadow):
-                    spent += (tq - t) * least
                 t = tq
-                if (
-                    collides(field, table, p, most, least, shadow, wall_hu, reduced, hero, share, found, rng)
-                    or spent > limit
-                ):
+                if collides(field, table, p, most, least, shadow, wall_hu, reduced, hero, share, found, rng):
                     event = COLLISION
                     hit = t
                     local = False
@@ -186,8 +172,9 @@ def device(
         if ti.static(kind == "uniform"):
             # No cells, no look-ups: the way out is all there is to know.
             hit = ti.min(end, clip(field, o, d, inv)[1])
-            spent = hit * ti.abs(most)
-            if ti.static(not shadow):
+            if ti.static(shadow):
+                through = ti.exp(-hit * ti.abs(most))
+            else:
                 if t + budget / ti.max(ti.abs(most), 1e-20) < hit:
                     event = COLLISION
                     hit = t + budget / ti.abs(most)
@@ -210,7 +197,6 @@ def device(
                 te = ti.max(t, ti.min(nxt.min(), end))
                 if most != 0.0:
                     bound = ti.abs(most)
-                    rate = ti.max(bound - least, 1e-20) if ti.static(shadow) else bound
                     if ti.static(WALL):
                         if most > 0.0 and not inside:
                             # Rounding let the ray slip past the wall at a cell's border.
@@ -220,7 +206,7 @@ def device(
                         tq = te
                         candidate = False
                         if inside if ti.static(WALL) else True:
-                            tq = t + budget / rate
+                            tq = t + budget / bound
                             candidate = tq < te
                             tq = ti.min(tq, te)
                         if ti.static(WALL):
@@ -229,17 +215,12 @@ def device(
                                 if tc >= 0.0:
                                     event = SURFACE
                                     tq = tc
-                        if inside if ti.static(WALL) else True:
-                            if ti.static(shadow):
-                                spent += (tq - t) * least
-                                if spent > limit:
-                                    event = COLLISION
                         hit = tq
                         if event != NOTHING:
                             break
                         if not candidate:
                             if inside if ti.static(WALL) else True:
-                                budget = ti.max(budget - (te - t) * rate, 0.0)
+                                budget = ti.max(budget - (te - t) * bound, 0.0)
                             break
                         t = tq
                         if collides(
@@ -287,10 +268,8 @@ def device(
                 ):
                     break
                 most, least = cells[c.x, c.y, c.z, 0], cells[c.x, c.y, c.z, 1]
-        through = 1.0
-        if ti.static(shadow):
-            exact = ti.static(FAR if kind == "uniform" else PATIENCE)
-            through = 0.0 if event == COLLISION else ti.exp(-ti.min(spent, exact))
+        if event == COLLISION:
+            through = 0.0
         return event, hit, found, through
 
     @ti.func
@@ -373,9 +352,7 @@ def device(
     ):
         """Light that gets from o to the wall or the end: (event, t, (3,) transmittance). COLLISION: it is 0.
 
-        Residual tracking (Novák et al. 2014): the cells' minima attenuate exactly, what exceeds them blocks or not by
-        delta tracking; past an optical depth of `PATIENCE` the minima block or not too, so that a ray into the deep
-        ends early.
+        Visible or not, by delta tracking; exact in a uniform grid, and ratio-tracked where channels differ.
         """
         share = vec3(1.0)
         event, hit, _, through = march(
