@@ -17,6 +17,7 @@ from endorender.render.volpath_simple import radiance_simple
 from endorender.scene import Constant, EnvironmentMap, GridMedium, Isotropic, Pinhole, Point, Scene, Tissue
 from tests.render.reference import build
 from tests.render.scenes import affine, cube_scene
+from tests.scene.test_sampling import phase_call
 
 REFS = Path(__file__).parents[1] / "refs"
 MITSUBA_SPP = {"a": 256, "b": 128, "c": 64}
@@ -272,6 +273,11 @@ def slab(spp=131072, render=None):
     scene = Scene(medium, Pinhole(width=4, height=4, fov=0.5), pose, (OFF, sky), surface="volume")
     image = (render or (lambda *a: radiance([a[0]], *a[1:])[0]))(scene, spp, 7)
     return [mean_of(name, image, SLAB[name], channel) for channel, name in enumerate(SLAB)]
+
+
+def too_peaked(phase):
+    """Whether light so seldom meets the phase function's peak that `reciprocity` is too noisy to tell."""
+    return 4 * np.pi * phase_call("pdf", phase, np.array([-1.0, 1.0], np.float32)).max() > 195
 
 
 def reciprocity(phase, spp=8192):
