@@ -313,8 +313,10 @@ def device(
         share: ti.template(),
         rng: ti.template(),
     ):
-        """`walk` that also keeps the spectral MIS weight `share` of a path whose hero channel is given, in full or
-        `reduced` extinction."""
+        """`walk` in full or `reduced` extinction that also keeps a path's spectral MIS weight `share`.
+
+        hero: the channel that decides collisions.
+        """
         event, hit, found, _ = march(
             field,
             cells,

@@ -17,8 +17,6 @@ from endorender.scene.tissue import TABLE_HU
 # Throughput below which a path plays roulette: the best of those tried on phantom views and on reference scenes.
 # Shared by all looks of a view. It changes noise and time, never the mean.
 ROULETTE = {"tissue": 0.8, "grid": 0.35, "uniform": 0.35}
-
-
 BLOOD, VESSEL = len(TABLE_HU), len(TABLE_HU) + 1  # rows of the packed table behind those of HU
 
 
@@ -93,8 +91,8 @@ def pack_table(scenes: list[Scene]) -> np.ndarray:
     """(N + 2, 1 + P + 3 K): sigma_t and the P floats of the phase of the first scene, then each scene's albedo.
 
     One column more, the mean cosine, where the similarity relation is asked for, and three where extinction differs
-    between channels: each one's share of sigma_t. Below the N rows along
-    HU one with the albedos of blood-rich mucosa, one with those of vessels.
+    between channels: each one's share of sigma_t. Below the N rows along HU one with the albedos of blood-rich mucosa,
+    one with those of vessels.
     """
     tables = [scene.tissue.table() for scene in scenes]
     tints = [] if scenes[0].tissue.tint is None else [scenes[0].tissue.tints()]

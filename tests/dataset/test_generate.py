@@ -162,17 +162,19 @@ def test_another_ct_under_the_same_alias_is_refused(data, tmp_path):
     (tmp_path / "kept.png").rename(data / "p001" / "0000" / "deep_red.png")
 
 
+SCOPED = {
+    "size": "30x24",
+    "camera": "scaramuzza:mask=octagon,vignetting=1.5",
+    "depth": "median,expected",
+    "response": "full_well=2000,read_noise=5,jpeg_quality=90",
+    "views": 1,
+}
+
+
 @pytest.fixture(scope="module")
 def scoped(ct, tmp_path_factory):
     """Through an endoscope's own camera, with every depth, a noisy sensor and JPEG."""
-    config = configuration(
-        ct,
-        size="30x24",
-        camera="scaramuzza:mask=octagon,vignetting=1.5",
-        depth="median,expected",
-        response="full_well=2000,read_noise=5,jpeg_quality=90",
-        views=1,
-    )
+    config = configuration(ct, **SCOPED)
     return generate(config, tmp_path_factory.mktemp("out") / "scoped")
 
 
@@ -214,14 +216,7 @@ def test_depths_of_the_tissue_lie_with_the_variation(scoped):
 
 
 def test_noise_of_the_picture_is_the_same_again(scoped, ct, tmp_path):
-    config = configuration(
-        ct,
-        size="30x24",
-        camera="scaramuzza:mask=octagon,vignetting=1.5",
-        depth="median,expected",
-        response="full_well=2000,read_noise=5,jpeg_quality=90",
-        views=1,
-    )
+    config = configuration(ct, **SCOPED)
     name = "p001/0000/dark_red"
     alone = generate(config, tmp_path / "alone", only=name)
     for file in (f"{name}.exr", f"{name}.png"):
