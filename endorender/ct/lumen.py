@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +23,33 @@ LEAK_SHARE = 0.05
 class Lumen:
     """One connected hollow.
 
-    mask: (I, J, K) bool. threshold: HU; the wall is this iso-surface of the trilinear HU field.
-    clearance: (I, J, K) float32 mm to the wall inside the mask, 0 outside; the edge of the scan counts as wall.
+    mask: (I, J, K) bool. threshold: HU; the wall is this iso-surface of the trilinear HU field. spacing: (3,) mm.
     volume_ml: of the mask. region: its number, 1 = largest. candidates: ml of all lumens that were found.
     """
 
     mask: np.ndarray
     threshold: float
-    clearance: np.ndarray
+    spacing: np.ndarray
     volume_ml: float
     region: int
     candidates: tuple[float, ...]
+
+    @functools.cached_property
+    def clearance(self) -> np.ndarray:
+        """(I, J, K) float32 mm to the wall inside the mask, 0 outside; the edge of the scan counts as wall."""
+        from scipy import ndimage
+
+        box = around(self.mask, np.zeros(3))
+        mask = self.mask[box]
+        # Padding by one layer of wall makes the edge of the scan an obstacle: nobody flies out of the data.
+        padded = np.pad(mask, 1)
+        nearest = ndimage.distance_transform_edt(padded, self.spacing, return_distances=False, return_indices=True)
+        inside = np.nonzero(padded)  # few of the box's voxels: most of the time goes into distances of the others
+        steps = [(near[inside] - at) * mm for near, at, mm in zip(nearest, inside, self.spacing)]
+        # From voxel centre to voxel centre; the wall lies half a voxel before the first centre outside.
+        clearance = np.zeros(self.mask.shape, np.float32)
+        clearance[box][mask] = np.maximum(np.sqrt(sum(s**2 for s in steps)) - 0.5 * self.spacing.min(), 0)
+        return clearance
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +134,7 @@ def _grown(volume: Volume, hu: np.ndarray, seed: np.ndarray, number: int, volume
     """The seed at the highest threshold that does not leak."""
     from scipy import ndimage
 
-    box = around(volume, seed, 15.0)
+    box = around(seed, 15.0 / volume.spacing)
     part, core = hu[box], seed[box]
     start = np.unravel_index(int(np.argmax(core)), core.shape)
     # Air that is surely air may join at a higher threshold (two hollows behind a film): it is no leak.
@@ -153,20 +170,11 @@ def measured(
     region: int,
     candidates: tuple[float, ...],
 ) -> Lumen:
-    """A Lumen from its mask inside a box: clearance and volume."""
-    from scipy import ndimage
-
+    """A Lumen from its mask inside a box."""
     whole = np.zeros(volume.shape, bool)
     whole[box] = mask
-    box = around(volume, whole, 0.0)
-    mask = whole[box]
-    clearance = np.zeros(volume.shape, np.float32)
-    # Padding by one layer of wall makes the edge of the scan an obstacle: nobody flies out of the data.
-    padded = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=volume.spacing)[1:-1, 1:-1, 1:-1]
-    # From voxel centre to voxel centre; the wall lies half a voxel before the first centre outside.
-    clearance[box] = np.maximum(padded - 0.5 * volume.spacing.min(), 0) * mask
     voxel_ml = float(np.abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    return Lumen(whole, threshold, clearance, float(mask.sum() * voxel_ml), region, candidates)
+    return Lumen(whole, threshold, volume.spacing, float(mask.sum() * voxel_ml), region, candidates)
 
 
 def widened(mask: np.ndarray, by_mm: float, spacing: np.ndarray) -> np.ndarray:
@@ -177,13 +185,12 @@ def widened(mask: np.ndarray, by_mm: float, spacing: np.ndarray) -> np.ndarray:
     return ndimage.maximum_filter(mask.view(np.uint8), size=tuple(int(n) for n in size)).view(bool)
 
 
-def around(volume: Volume, mask: np.ndarray, margin_mm: float) -> tuple[slice, ...]:
-    """The mask's bounding box, wider by a margin, within the volume."""
-    margin = np.ceil(margin_mm / volume.spacing).astype(int)
+def around(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
+    """The mask's bounding box, wider by a margin of (3,) voxels, within the volume."""
     spans = []
-    for axis, m in enumerate(margin):
+    for axis, m in enumerate(np.ceil(margin).astype(int)):
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        spans.append(slice(max(0, int(hit[0]) - int(m)), min(volume.shape[axis], int(hit[-1]) + int(m) + 1)))
+        spans.append(slice(max(0, int(hit[0]) - int(m)), min(mask.shape[axis], int(hit[-1]) + int(m) + 1)))
     return tuple(spans)
 
 

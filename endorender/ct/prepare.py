@@ -45,15 +45,14 @@ def prepare(volume: Volume, region: int | None = None, label: np.ndarray | None 
 
 def crop(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
     """The box of the lumen with 25 mm around it, where that is less than half of the scan; else all of it."""
-    box = hollow.around(volume, lumen.mask, MARGIN_MM)
+    box = hollow.around(lumen.mask, MARGIN_MM / volume.spacing)
     if np.prod([float(s.stop - s.start) for s in box]) > 0.5 * volume.hu.size:
         return volume, lumen
     affine = volume.affine.copy()
     affine[:3, 3] = volume.to_world(np.array([float(s.start) for s in box]))
     meta = {**volume.meta, "cropped_from": list(volume.shape)}
     cut = dataclasses.replace(volume, hu=np.ascontiguousarray(volume.hu[box]), affine=affine, meta=meta)
-    mask, clearance = np.ascontiguousarray(lumen.mask[box]), np.ascontiguousarray(lumen.clearance[box])
-    return cut, dataclasses.replace(lumen, mask=mask, clearance=clearance)
+    return cut, dataclasses.replace(lumen, mask=np.ascontiguousarray(lumen.mask[box]))
 
 
 def seal(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
@@ -70,7 +69,7 @@ def seal(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
 
     if lumen.threshold >= hollow.WALL_HU:
         return volume, lumen
-    box = hollow.around(volume, lumen.mask, APART_MM + 2)
+    box = hollow.around(lumen.mask, (APART_MM + 2) / volume.spacing)
     part, mask = volume.hu[box], lumen.mask[box]
     air = part < hollow.WALL_HU
     close = hollow.widened(mask, APART_MM, volume.spacing)
@@ -93,6 +92,5 @@ def seal(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
     meta = {**volume.meta, "sealed_ml": round(float(other.sum()) * voxel_ml, 1)}
     sealed = dataclasses.replace(volume, hu=hu, meta=meta)
     labels, _ = ndimage.label(hu[box] < hollow.WALL_HU)
-    widest = int(np.argmax(lumen.clearance[box]))
-    own = labels == labels.ravel()[widest]
+    own = labels == 1 + int(np.argmax(np.bincount(labels[mask], minlength=2)[1:]))
     return sealed, hollow.measured(sealed, box, own, hollow.WALL_HU, lumen.region, lumen.candidates)
