@@ -44,9 +44,9 @@ class Look:
 
 
 LOOKS: dict[str, Look] = {
-    "yellow_tan": Look(YellowTan(), Response(median=100, contrast=1.56, veil=(0.0103, 0.0045, 0.0019))),
-    "pale_pink": Look(PalePink(), Response(median=98, contrast=1.7, veil=(0.017, 0.0069, 0.0035))),
-    "dark_red": Look(DarkRed(), Response(median=56, contrast=2.07, veil=(0.0131, 0.0041, 0.0026))),
-    "deep_red": Look(DeepRed(), Response(median=35, contrast=1.96, veil=(0.0078, 0.0013, 0.0011))),
-    "mucosa_physical": Look(MucosaPhysical(), Response(median=70, contrast=1.3)),
+    "yellow_tan": Look(YellowTan(), Response(target=160, contrast=1.56, veil=(0.0103, 0.0045, 0.0019))),
+    "pale_pink": Look(PalePink(), Response(target=160, contrast=1.7, veil=(0.017, 0.0069, 0.0035))),
+    "dark_red": Look(DarkRed(), Response(target=108, contrast=2.07, veil=(0.0131, 0.0041, 0.0026))),
+    "deep_red": Look(DeepRed(), Response(target=70, contrast=1.96, veil=(0.0078, 0.0013, 0.0011))),
+    "mucosa_physical": Look(MucosaPhysical(), Response(target=108, contrast=1.3)),
 }

@@ -33,7 +33,7 @@ class Mucosa(Model):
     mottling_scale: float = Field(7.0, gt=0.05, le=100, description="size of the patches, mm")
     follicles: float = Field(0.1, ge=0, le=1, description="by how much it varies finely")
     follicle_scale: float = Field(0.8, gt=0.05, le=10, description="size of the fine patches, mm")
-    film: float = Field(0.10, ge=0, le=1, description="slope of the film's waves, root mean square")
+    film: float = Field(0.07, ge=0, le=1, description="slope of the film's waves, root mean square")
     film_scale: float = Field(1.6, gt=0.05, le=20, description="size of the film's waves, mm")
 
     @model_validator(mode="after")

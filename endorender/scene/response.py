@@ -21,7 +21,9 @@ def srgb(linear: np.ndarray) -> np.ndarray:
 
 
 class Response(Model):
-    """Camera response. Automatic exposure sets the picture's median luma to `median`, as endoscopes do.
+    """Camera response. Automatic exposure brings a percentile of the picture's luma to `target`.
+
+    By default the 75th: endoscopes meter the lit wall, and the median would burn out every view that holds a near one.
 
     In this order: exposure; the sensor, if `full_well` is given (electrons = exposed level × full_well, drawn from a
     Poisson distribution, plus Gaussian read noise, cut at the full well); white balance; tone 0.18 (x / 0.18)^contrast,
@@ -30,7 +32,8 @@ class Response(Model):
     """
 
     exposure: float | None = Field(None, gt=0, description="scale on radiance; none: automatic")
-    median: float = Field(90.0, gt=0, lt=255, description="8-bit luma that automatic exposure aims at")
+    target: float = Field(130.0, gt=0, lt=255, description="8-bit luma that automatic exposure aims at")
+    metered: float = Field(75.0, gt=0, lt=100, description="percentile of luma that it looks at")
     contrast: float = Field(1.15, gt=0.2, lt=5, description="tone exponent")
     veil: tuple[float, float, float] = Field((0.003, 0.0018, 0.00135), description="added light, linear")
     white_balance: tuple[float, float, float] = Field((1.0, 1.0, 1.0), description="gains of red, green, blue")
@@ -56,7 +59,7 @@ class Response(Model):
         lo, hi = -30.0, 30.0
         for _ in range(40):
             mid = (lo + hi) / 2
-            if len(lit) and np.median(self._tone(lit * 2.0**mid) @ LUMA) * 255 < self.median:
+            if len(lit) and np.percentile(self._tone(lit * 2.0**mid) @ LUMA, self.metered) * 255 < self.target:
                 lo = mid
             else:
                 hi = mid

@@ -61,11 +61,11 @@ def test_depth_names_are_sorted_and_surface_is_always_there():
 def test_response_of_the_configuration_lies_between_look_and_variation():
     config = configure(
         ct="sample",
-        response="median=70,jpeg_quality=80,white_balance=[1.1, 1, 0.9]",
-        variations=[{"name": "a", "look": "deep_red", "response": {"median": 50}}, {"name": "b"}],
+        response="target=70,jpeg_quality=80,white_balance=[1.1, 1, 0.9]",
+        variations=[{"name": "a", "look": "deep_red", "response": {"target": 50}}, {"name": "b"}],
     )
     a, b = (draw(v, config.light, np.random.default_rng(0), config.response)["response"] for v in config.columns)
-    assert (a["median"], b["median"]) == (50, 70)
+    assert (a["target"], b["target"]) == (50, 70)
     assert a["contrast"] == LOOKS["deep_red"].response.contrast
     assert a["jpeg_quality"] == b["jpeg_quality"] == 80
     assert b["white_balance"] == [1.1, 1, 0.9]
@@ -86,7 +86,7 @@ def test_response_of_the_configuration_lies_between_look_and_variation():
         ({"ct": "sample", "mucosa": "procedural", "surface": "volume"}, "needs surface interface"),
         ({"ct": "sample", "camera": "pinhole:width=3"}, "size"),
         ({"ct": "sample", "camera": "scaramuzza:a0=3"}, "go together"),
-        ({"ct": "sample", "response": "median"}, "key=value"),
+        ({"ct": "sample", "response": "target"}, "key=value"),
         ({"ct": "sample", "response": "medan=3"}, "medan"),
         ({"ct": "sample", "response": {"jpeg_quality": 0}}, "jpeg_quality"),
         ({"ct": "sample", "depth": "surface,mean"}, "median"),
