@@ -7,7 +7,7 @@ from endorender.engine import ti
 from endorender.errors import UserError
 from endorender.render import backend, depth_gaps, geometry, optical_depths, tracking
 from endorender.render.exact import camera_in_grid
-from endorender.render.medium import CELL, cells, prepare
+from endorender.render.medium import cells, prepare
 from endorender.scene import LOOKS, Endoscope, Fisheye, Pinhole, Point, Scene, Tissue
 from tests.render.scenes import THRESHOLD, WALL, affine, cube_scene, from_distance, tube_scene
 
@@ -89,7 +89,7 @@ def test_agrees_with_sampled_free_flights(surface):
     scene = tube_scene(surface, size=(6, 4), sigma_t=[0, 0.9, 0.9, 0.9])
     prepared = prepare(scene.medium)
     found = optical_depths(scene)
-    t = tracking.device("tissue", surface, CELL["tissue"], str(prepared.low.dtype))
+    t = tracking.device("tissue", surface, str(prepared.low.dtype))
     rays = scene.camera.unproject(scene.camera.pixels()).reshape(-1, 3)
     origin, rotation = camera_in_grid(prepared, scene.world_from_camera)
     flown = np.full((len(rays), FLIGHTS), np.nan, np.float32)
