@@ -14,7 +14,7 @@ from endorender.errors import UserError
 from endorender.scene.camera import cameras
 from endorender.scene.light import lights
 from endorender.scene.mucosa import Mucosa, mucosas
-from endorender.scene.phase import HenyeyGreenstein, phase_functions
+from endorender.scene.phase import HenyeyGreenstein
 from endorender.scene.tissue import Tissue, tissues
 
 Surface = Literal["interface", "hybrid", "volume"]
@@ -122,16 +122,8 @@ class Scene:
     def _refuse_label(self, label: int, tissue: Tissue) -> None:
         if not 1 <= label <= 255:
             raise UserError(f"a label is from 1 to 255, got {label}; 0 is the scene's own tissue", "INVALID_VALUE")
-        mine, its = self.tissue.phase, tissue.phase
-        if type(its) is not type(mine) or not np.array_equal(its.data(), mine.data()):
-            names = [phase_functions.name_of(type(phase)) for phase in (its, mine)]
-            raise UserError(
-                f"label {label} has the phase {names[0]}, the scene's tissue {names[1]}: one phase function serves a "
-                "whole scene, with parameters of each tissue's own",
-                "INVALID_VALUE",
-            )
-        if tissue.similarity_after != self.tissue.similarity_after:
-            raise UserError(f"label {label}: similarity_after must be that of the scene's tissue", "INVALID_VALUE")
+        if reason := tissue.clash(self.tissue):
+            raise UserError(f"label {label}: {reason}", "INVALID_VALUE")
 
     @property
     def phase(self) -> Any:

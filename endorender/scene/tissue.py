@@ -174,6 +174,17 @@ class Tissue(Model):
         ]
         return np.stack(along, -1).astype(np.float32)
 
+    def clash(self, other: Tissue) -> str | None:
+        """Why the two cannot be tissues of one scene; None if they can."""
+        mine, its = self.phase, other.phase
+        if type(its) is not type(mine) or not np.array_equal(its.data(), mine.data()):
+            names = [phase_functions.name_of(type(phase)) for phase in (mine, its)]
+            return (
+                f"its phase is {names[0]}, beside {names[1]}: one phase function serves a whole scene, with parameters "
+                "of each tissue's own"
+            )
+        return None if self.similarity_after == other.similarity_after else "similarity_after must be that of the scene"
+
     def steepest(self) -> float:
         """Length of the gradient beyond which gradient_opacity is constant, HU/mm; 1 without control points above 0."""
         return (self.gradient or (0.0,))[-1] or 1.0
