@@ -32,10 +32,10 @@ def patches():
     return labels
 
 
-def labelled(surface, optics=None, others=None, **changes):
+def labelled(surface, optics=None, others=None, size=(12, 8), **changes):
     """The tube in up to three tissues: its own, one darker and thinner at label 1, one denser at label 2."""
     common = {"sigma_t": [0, 1.5, 1.5, 1.5], "albedo": [[0.9, 0.6, 0.4]] * 4, "roughness": 0.4}
-    base = tube_scene(surface, **{**common, **(optics or {})})
+    base = tube_scene(surface, size, **{**common, **(optics or {})})
     thin = Tissue(sigma_t=(0, 0.4, 0.4, 0.4), albedo=((0.3, 0.5, 0.9),) * 4, roughness=0.4, **(others or {}))
     dense = Tissue(
         hu=(-900, -100),
@@ -49,7 +49,7 @@ def labelled(surface, optics=None, others=None, **changes):
 EVERYTHING = {**GRADED, **COATED, "sigma_t": [0, 2, 2, 2], "albedo": [[0.9, 0.6, 0.4]] * 4}
 HG = {"phase": {"type": "hg", "g": 0.8}, "sigma_t": [0, 4, 4, 4], "similarity_after": 2}
 SCENES = {
-    "interface": lambda: labelled("interface", EVERYTHING),
+    "interface": lambda: labelled("interface", EVERYTHING, size=(8, 6)),
     "graded": lambda: tube_scene("interface", **{**EVERYTHING, "surface_parameters": {}}),
     "graded_hybrid": lambda: tube_scene("hybrid", **EVERYTHING, surface_weight=1),
     "graded_chromatic": lambda: tube_scene("volume", **EVERYTHING, tint=[[1.0, 0.5, 0.2]] * 4),
@@ -64,7 +64,7 @@ SLOW = pytest.mark.slow  # 6 to 25 s each, most of it compiling: one kernel that
 
 @pytest.mark.parametrize("name", [n if n == "interface" else pytest.param(n, marks=SLOW) for n in SCENES])
 def test_agrees_with_the_oracle(name):
-    assert_same(oracle(SCENES[name](), 1024))
+    assert_same(oracle(SCENES[name](), 512 if name == "interface" else 1024))
 
 
 def assert_same(found):
@@ -97,8 +97,8 @@ def test_even_slope_thins_the_medium_by_its_factor(render):
     light = Point(intensity=(4 * np.pi * 16.0**2,) * 3)
     back = 0.8 * (sigma * through**2 * (16 / (16 + t)) ** 2).sum() * 1e-3
     for lamps, expected, limit in (((OFF, Constant()), np.exp(-sigma.sum() * 1e-3), 0), ((light, DARK), back, 1)):
-        found = mean_of("", render(scene.with_(lights=lamps, max_scatterings=limit), 65536, 3), float(expected))
-        assert found.error < 0.003 * expected
+        found = mean_of("", render(scene.with_(lights=lamps, max_scatterings=limit), 32768, 3), float(expected))
+        assert found.error < 0.005 * expected
         assert abs(found.z) < 4
 
 
@@ -111,7 +111,9 @@ def test_depths_follow_the_gradient():
     np.testing.assert_allclose(found["expected"].distance, 16 + mean, rtol=1e-4)
 
 
-@pytest.mark.parametrize("render", RENDERERS, ids=["volpath", "volpath_simple"])
+@pytest.mark.parametrize(
+    "render", [pytest.param(RENDERERS[0], marks=SLOW), RENDERERS[1]], ids=["volpath", "volpath_simple"]
+)
 def test_surfaces_keep_their_albedo_under_similarity(render):
     """Where every collision is with a surface, similarity makes the medium thinner and nothing else."""
     common = {"gradient_scale": 1e-3, "surface_weight": 1, "roughness": 0.5, "specular": 0.3}
@@ -120,10 +122,10 @@ def test_surfaces_keep_their_albedo_under_similarity(render):
     thick = ramp("hybrid", sigma_t=(2, 2), phase={"type": "hg", "g": 0.8}, similarity_after=0, **common)
     thin = ramp("hybrid", sigma_t=(0.4, 0.4), **common)
     a, b = (s.with_(lights=(lamp,), camera=camera, max_scatterings=64) for s in (thick, thin))
-    assert_same(same_image(render(a, 1024, 1), radiance([b], 1024, 2)[0]))
+    assert_same(same_image(render(a, 1024, 1), render(b, 1024, 2)))
 
 
-@pytest.mark.parametrize("surface", ["interface", "hybrid"])
+@pytest.mark.parametrize("surface", ["interface", pytest.param("hybrid", marks=SLOW)])
 def test_labels_with_equal_tissues_are_no_labels(surface):
     """Every voxel labelled is the scene in that label's tissue; to the byte where the coat's values are exact."""
     plain = tube_scene(surface, sigma_t=[0, 2, 2, 2], roughness=0.5, specular=0.5, ior=1.5)
@@ -218,6 +220,13 @@ def test_looks_share_paths_where_their_labels_do():
     assert not shareable(scene, with_first(sigma_t=(0, 1, 1, 1)))
     assert not shareable(scene, scene.with_(labels=patches().copy()))
     assert not shareable(scene, scene.with_(label_tissues={1: thin}))
+
+
+@SLOW
+def test_looks_of_one_path_agree_with_single_renders_under_labels():
+    scene = labelled("interface")
+    thin = scene.label_tissues[1].model_copy(update={"albedo": ((0.1, 0.2, 0.3),) * 4})
+    other = scene.with_(label_tissues={**scene.label_tissues, 1: thin})
     one, two = radiance([scene, other], 16, 3)
     assert one.mean.tobytes() == radiance([scene], 16, 3)[0].mean.tobytes()
     assert two.mean.sum() < one.mean.sum()
