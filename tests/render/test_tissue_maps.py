@@ -32,10 +32,10 @@ def patches():
     return labels
 
 
-def labelled(surface, optics=None, others=None, size=(12, 8), **changes):
+def labelled(surface, optics=None, others=None, **changes):
     """The tube in up to three tissues: its own, one darker and thinner at label 1, one denser at label 2."""
     common = {"sigma_t": [0, 1.5, 1.5, 1.5], "albedo": [[0.9, 0.6, 0.4]] * 4, "roughness": 0.4}
-    base = tube_scene(surface, size, **{**common, **(optics or {})})
+    base = tube_scene(surface, **{**common, **(optics or {})})
     thin = Tissue(sigma_t=(0, 0.4, 0.4, 0.4), albedo=((0.3, 0.5, 0.9),) * 4, roughness=0.4, **(others or {}))
     dense = Tissue(
         hu=(-900, -100),
@@ -49,7 +49,7 @@ def labelled(surface, optics=None, others=None, size=(12, 8), **changes):
 EVERYTHING = {**GRADED, **COATED, "sigma_t": [0, 2, 2, 2], "albedo": [[0.9, 0.6, 0.4]] * 4}
 HG = {"phase": {"type": "hg", "g": 0.8}, "sigma_t": [0, 4, 4, 4], "similarity_after": 2}
 SCENES = {
-    "interface": lambda: labelled("interface", EVERYTHING, size=(8, 6)),
+    "interface": lambda: labelled("interface", EVERYTHING),
     "graded": lambda: tube_scene("interface", **{**EVERYTHING, "surface_parameters": {}}),
     "graded_hybrid": lambda: tube_scene("hybrid", **EVERYTHING, surface_weight=1),
     "graded_chromatic": lambda: tube_scene("volume", **EVERYTHING, tint=[[1.0, 0.5, 0.2]] * 4),
@@ -84,9 +84,10 @@ def ramp(surface, **tissue):
 
 STEEP = float(np.hypot(60, 20))
 RENDERERS = [lambda s, spp, seed: radiance([s], spp, seed)[0], radiance_simple]
+IDS = ["volpath", "volpath_simple"]
 
 
-@pytest.mark.parametrize("render", RENDERERS, ids=["volpath", "volpath_simple"])
+@pytest.mark.parametrize("render", [RENDERERS[0], pytest.param(RENDERERS[1], marks=SLOW)], ids=IDS)
 def test_even_slope_thins_the_medium_by_its_factor(render):
     """Light through, and single scattering back to a light at the lens, against integrals of o(|grad|) sigma_t(HU)."""
     o = 0.2 + 0.6 * (STEEP - 20) / 80
@@ -97,8 +98,8 @@ def test_even_slope_thins_the_medium_by_its_factor(render):
     light = Point(intensity=(4 * np.pi * 16.0**2,) * 3)
     back = 0.8 * (sigma * through**2 * (16 / (16 + t)) ** 2).sum() * 1e-3
     for lamps, expected, limit in (((OFF, Constant()), np.exp(-sigma.sum() * 1e-3), 0), ((light, DARK), back, 1)):
-        found = mean_of("", render(scene.with_(lights=lamps, max_scatterings=limit), 32768, 3), float(expected))
-        assert found.error < 0.005 * expected
+        found = mean_of("", render(scene.with_(lights=lamps, max_scatterings=limit), 16384, 3), float(expected))
+        assert found.error < 0.007 * expected
         assert abs(found.z) < 4
 
 
@@ -111,23 +112,21 @@ def test_depths_follow_the_gradient():
     np.testing.assert_allclose(found["expected"].distance, 16 + mean, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "render", [pytest.param(RENDERERS[0], marks=SLOW), RENDERERS[1]], ids=["volpath", "volpath_simple"]
-)
+@pytest.mark.parametrize("render", [pytest.param(RENDERERS[0], marks=SLOW), RENDERERS[1]], ids=IDS)
 def test_surfaces_keep_their_albedo_under_similarity(render):
     """Where every collision is with a surface, similarity makes the medium thinner and nothing else."""
     common = {"gradient_scale": 1e-3, "surface_weight": 1, "roughness": 0.5, "specular": 0.3}
     lamp = Point(position=(6, -9, -14), intensity=(900.0,) * 3, attached="world")
-    camera = Pinhole(width=6, height=6, fov=16)
+    camera = Pinhole(width=16, height=16, fov=16)
     thick = ramp("hybrid", sigma_t=(2, 2), phase={"type": "hg", "g": 0.8}, similarity_after=0, **common)
     thin = ramp("hybrid", sigma_t=(0.4, 0.4), **common)
     a, b = (s.with_(lights=(lamp,), camera=camera, max_scatterings=64) for s in (thick, thin))
-    assert_same(same_image(render(a, 1024, 1), render(b, 1024, 2)))
+    assert_same(same_image(render(a, 256, 1), render(b, 256, 2)))
 
 
 @pytest.mark.parametrize("surface", ["interface", pytest.param("hybrid", marks=SLOW)])
 def test_labels_with_equal_tissues_are_no_labels(surface):
-    """Every voxel labelled is the scene in that label's tissue; to the byte where the coat's values are exact."""
+    """Some voxels labelled, or all of them with the tissue of the whole: to the byte."""
     plain = tube_scene(surface, sigma_t=[0, 2, 2, 2], roughness=0.5, specular=0.5, ior=1.5)
     some = plain.with_(labels=patches(), label_tissues={1: plain.tissue, 2: plain.tissue})
     every = plain.with_(tissue=Tissue(), labels=np.full(tube().shape, 5), label_tissues={5: plain.tissue})
@@ -137,11 +136,14 @@ def test_labels_with_equal_tissues_are_no_labels(surface):
 
 
 def test_the_coat_at_the_wall_is_that_of_its_hu():
-    scene = tube_scene("interface", **COATED)  # wall_hu 40: 340 / 450 of the way from -300 to 150
-    at = {name: float(np.interp(40, scene.tissue.hu, v)) for name, v in COATED["surface_parameters"].items()}
-    assert (
-        radiance([scene], 8, 3)[0].mean.tobytes() == radiance([tube_scene("interface", **at)], 8, 3)[0].mean.tobytes()
-    )
+    """Labelled all over, so that the kernel above serves this too."""
+    at = {name: float(np.interp(40, Tissue().hu, v)) for name, v in COATED["surface_parameters"].items()}
+    images = [
+        radiance([tube_scene().with_(labels=np.ones(tube().shape, int), label_tissues={1: Tissue(**coat)})], 8, 3)[0]
+        for coat in (COATED, at)
+    ]
+    assert images[0].mean.tobytes() == images[1].mean.tobytes()
+    assert images[0].mean.tobytes() != radiance([tube_scene()], 8, 3)[0].mean.tobytes()
 
 
 def test_geometry_does_not_depend_on_labels_but_the_guide_does():
@@ -156,6 +158,7 @@ def test_geometry_does_not_depend_on_labels_but_the_guide_does():
     assert min(own.sum(), thin.sum(), dense.sum()) > 5
 
 
+@SLOW
 def test_light_is_conserved_across_labels():
     """A furnace: albedo 1 everywhere under one radiance gives that radiance."""
     white = {"albedo": ((1.0,) * 3,) * 4, "phase": "isotropic"}
