@@ -19,6 +19,7 @@ from endorender.scene.phase import MOST_FLOATS
 vec3, mat3 = ti.math.vec3, ti.math.mat3
 PI = 3.14159265
 COAT, PHASE, BSDF = 0, 1, 2
+LOWEST = -1e4  # HU below every wall_hu: the look-up lifts it to the wall's
 
 View = ti.types.struct(
     lens=vec3,  # camera position, mm
@@ -116,12 +117,13 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
 
     @ti.func
     def coating(labels: ti.template(), table: ti.template(), x, hu, q):
-        """Roughness, specular weight and IOR of the coat at x; at the wall any hu gives those at wall_hu."""
+        """Roughness, specular weight and IOR of the coat at x: those at hu; of a wall those at wall_hu."""
         out = vec3(q.alpha, q.specular, q.ior)
         if ti.static(traits.coated):
             row = block(labels, x * q.inv)
+            v = ti.static(LOWEST) if ti.static(WALL) else hu
             for c in ti.static(range(3)):
-                out[c] = tabulated(table, table.shape[1] - ti.static(COATED) + c, hu, q.wall_hu, row)
+                out[c] = tabulated(table, table.shape[1] - ti.static(COATED) + c, v, q.wall_hu, row)
         return out
 
     @ti.func

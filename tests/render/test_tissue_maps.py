@@ -137,9 +137,13 @@ def test_labels_with_equal_tissues_are_no_labels(surface):
 
 def test_the_coat_at_the_wall_is_that_of_its_hu():
     """Labelled all over, so that the kernel above serves this too."""
-    at = {name: float(np.interp(40, Tissue().hu, v)) for name, v in COATED["surface_parameters"].items()}
+    at = {name: float(np.interp(-100, Tissue().hu, v)) for name, v in COATED["surface_parameters"].items()}
     images = [
-        radiance([tube_scene().with_(labels=np.ones(tube().shape, int), label_tissues={1: Tissue(**coat)})], 8, 3)[0]
+        radiance(
+            [tube_scene().with_(labels=np.ones(tube().shape, int), label_tissues={1: Tissue(**coat, wall_hu=-100)})],
+            8,
+            3,
+        )[0]
         for coat in (COATED, at)
     ]
     assert images[0].mean.tobytes() == images[1].mean.tobytes()
