@@ -22,6 +22,8 @@ import click
 @click.option("--depth", metavar="NAMES", help="Out of surface, median, expected; surface always is.  [surface]")
 @click.option("--response", metavar="VALUES", help="key=value,... of the camera response, over every look's.")
 @click.option("--mucosa", metavar="SPEC", help="Vessels and film: none, procedural:key=value,...  [procedural]")
+@click.option("--labels", multiple=True, metavar="MASK", help="Labels on a CT's own grid (NIfTI); one for each --ct.")
+@click.option("--label-tissue", multiple=True, metavar="LABEL=TISSUE", help="Tissue of a label (see: list tissue).")
 @click.option("--denoise/--no-denoise", default=None, help="Filter the noise, with the geometry as guide.  [no]")
 @click.option("--device", metavar="NAME", help="cpu, cuda, vulkan or metal (see: doctor).  [cpu]")
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from endorender.ct import lumen, phantoms
 from endorender.ct.errors import CODES, CTError
 from endorender.ct.inspection import describe, preview
+from endorender.ct.labels import onto, read_labels
 from endorender.ct.prepare import Prepared, prepare, seal
 from endorender.ct.reader import load, open_ct
 from endorender.ct.resample import isotropic
@@ -20,9 +21,11 @@ __all__ = [
     "isotropic",
     "load",
     "lumen",
+    "onto",
     "open_ct",
     "phantoms",
     "prepare",
     "preview",
+    "read_labels",
     "seal",
 ]

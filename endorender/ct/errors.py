@@ -29,6 +29,7 @@ CODES = {
     "NON_FINITE": "the image holds NaN or infinite values",
     "NO_RESCALE": "RescaleSlope or RescaleIntercept is missing or zero",
     "NOT_HU": "the values are no Hounsfield units",
+    "BAD_LABELS": "the mask of --labels does not lie on the CT's grid, or holds no whole numbers from 0 to 255",
     "LUMEN": "no lumen fits, or --region/--label names none",
     "NO_PATH": "no way through the lumen is wide and long enough",
     "BAD_SPEC": "neither a path nor sample nor phantom:SEED",

@@ -56,6 +56,9 @@ class RenderConfig(Model):
     denoise: filter the radiance before the camera response, with the exact geometry as guide.
     series, region: which series of a folder and which lumen, for patients that name none themselves.
     variations: conditions of one's own, instead of a preset's.
+    labels: a mask for each CT, in their order: whole numbers on the CT's own grid, NIfTI.
+    label_tissue: {label: tissue}, each a registered name, "name:key=value,key=value" or a mapping: the optics of what
+    carries the label, under every look. Of the mask a dataset keeps the hash, not the path.
     splits: patients by alias; by default, in the order given, the last fifth is test, the fifth before
     it val (each at least one from three patients on; of two, the second is test; one alone is train).
     """
@@ -79,6 +82,8 @@ class RenderConfig(Model):
     series: str | None = None
     region: int | None = Field(None, ge=1)
     variations: tuple[Variation, ...] = ()
+    labels: tuple[str, ...] = Field(())
+    label_tissue: dict[int, dict[str, Any]] = Field({}, validate_default=True)
     splits: dict[Literal["train", "val", "test"], tuple[str, ...]] = Field({}, validate_default=True)
 
     @field_validator("ct", mode="before")
@@ -176,6 +181,37 @@ class RenderConfig(Model):
             draw(v, light, np.random.default_rng(0), response)
         return variations
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _labels(cls, value: Any, info: Any) -> Any:
+        masks = [value] if isinstance(value, str) else value
+        wanted = len(info.data.get("ct", ()))
+        if isinstance(masks, (list, tuple)) and masks and len(masks) != wanted:
+            raise ValueError(f"one mask for each CT, in their order: {len(masks)} masks for {wanted} CTs")
+        return masks
+
+    @field_validator("label_tissue", mode="before")
+    @classmethod
+    def _label_tissue(cls, value: Any, info: Any) -> Any:
+        from endorender.scene.tissue import tissues
+
+        if isinstance(value, (list, tuple)):
+            value = dict(part.partition("=")[::2] for part in value)
+        if not isinstance(value, Mapping) or not all(re.fullmatch(r"\d{1,3}", str(label).strip()) for label in value):
+            raise ValueError("must be LABEL=TISSUE, or a mapping from labels to tissues")
+        built = {int(label): tissues.build(parse_spec(spec)) for label, spec in value.items()}
+        if bad := [label for label in built if not 1 <= label <= 255]:
+            raise ValueError(f"a label is from 1 to 255, got {bad[0]}; 0 is every look's own tissue")
+        if bool(built) != bool(info.data.get("labels")):
+            raise ValueError("labels and label_tissue need each other: give a mask, and a tissue for each label")
+        data = info.data
+        for v in (data.get("variations") or PRESETS[data.get("preset", "paper4")]) if built else ():
+            drawn = draw(v, data.get("light", {"type": "endoscope"}), np.random.default_rng(0))
+            for label, tissue in built.items():
+                if "tissue" in drawn and (reason := tissue.clash(tissues.build(drawn["tissue"]))):
+                    raise ValueError(f"label {label}, under {v.name}: {reason}")
+        return {label: tissues.dump(tissue) for label, tissue in built.items()}
+
     @field_validator("splits")
     @classmethod
     def _splits(cls, splits: Any, info: Any) -> Any:
@@ -192,7 +228,8 @@ class RenderConfig(Model):
     @field_serializer("ct")
     def _private(self, patients: tuple[Patient, ...]) -> list[dict[str, Any]]:
         # A series is named by its UID, which is patient data like the path.
-        return [{"alias": p.alias, "source": p.source, "region": p.region} for p in patients]
+        masked = {"labels": "file"} if self.labels else {}
+        return [{"alias": p.alias, "source": p.source, "region": p.region, **masked} for p in patients]
 
     @property
     def width(self) -> int:
@@ -215,7 +252,7 @@ class RenderConfig(Model):
 
     def public(self) -> dict[str, Any]:
         """The effective configuration as it is stored: JSON types, without paths and series."""
-        return self.model_dump(mode="json", exclude={"series"})
+        return self.model_dump(mode="json", exclude={"series", "labels"})
 
 
 def pixels(size: Any) -> tuple[int, int]:
@@ -267,26 +304,30 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
 
 
 def configure(file: str | Path | None = None, begun: str | Path | None = None, **flags: Any) -> RenderConfig:
-    """Configuration from a YAML file and flags; a flag that is not None overrides the file.
+    """Configuration from a YAML file and flags; a flag that is neither None nor () overrides the file.
 
     begun: a dataset; without a file its configuration is taken, if there is one. It does not hold the paths of
     CTs: those have to be given again.
     """
     values = read_yaml(Path(file)) if file else {}
     if begun and not file and (Path(begun) / "dataset.json").is_file():
-        values = stored(Path(begun), flags.pop("ct", None))
-    values.update({k: v for k, v in flags.items() if v is not None})
+        values = stored(Path(begun), flags.pop("ct", None), flags.get("labels"))
+    values.update({k: v for k, v in flags.items() if v is not None and v != ()})
     return validated(RenderConfig, values, "configuration")
 
 
-def stored(root: Path, cts: Sequence[str] | None) -> dict[str, Any]:
-    """Keys of the configuration that a dataset was begun with. cts: its CTs, needed where they are files."""
+def stored(root: Path, cts: Sequence[str] | None, labels: Sequence[str] | None = None) -> dict[str, Any]:
+    """Keys of the configuration that a dataset was begun with. cts, labels: needed where they are files."""
     values: dict[str, Any] = dict(read_info(root)["configuration"])
     patients = values["ct"]
     if cts is None and any(p["source"] == "file" for p in patients):
         raise UserError("give the CTs again with --ct, in the same order: a dataset does not hold their paths", "NO_CT")
     if cts is not None and len(cts) != len(patients):
         raise UserError(f"the dataset was begun with {len(patients)} CTs, and {len(cts)} are given", "NO_CT")
+    if not labels and any("labels" in p for p in patients):
+        raise UserError(
+            "give the masks again with --labels, in the same order: a dataset does not hold paths", "NO_LABELS"
+        )
     names = cts or [p["source"] for p in patients]
     values["ct"] = [{"ct": ct, "alias": p["alias"], "region": p["region"]} for ct, p in zip(names, patients)]
     return values

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from endorender.dataset.frame import SCHEMA, frame_id, open_dataset
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import AXES, DEPTH, View, render_view
 from endorender.dataset.writer import Writer
-from endorender.errors import UserError
+from endorender.errors import Notice, UserError
 
 # Called with: frames done (a fraction counts), frames in all, what is going on.
 Progress = Callable[[float, int, str], None]
@@ -48,6 +49,9 @@ def generate(
         # Said now, not in the middle of the night when this patient's turn comes.
         if patient.source == "file" and not Path(patient.ct).exists():
             raise UserError(f"{patient.ct}: no such file or folder (also: sample, phantom:SEED)", "NOT_FOUND")
+    for mask in config.labels:
+        if not Path(mask).is_file():
+            raise UserError(f"{mask}: no such file; a mask of labels is a NIfTI file", "NOT_FOUND")
     writer = Writer(Path(out), describe(config, len(ids)), ids)
     with writer.open(resume or only is not None):
         if only is not None:
@@ -83,7 +87,7 @@ def describe(config: RenderConfig, frames: int) -> dict[str, Any]:
 
 def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: set[str], progress: Progress) -> None:
     """Read the CT, find the lumen, fly through it, and render the missing frames."""
-    from endorender.ct import open_ct, prepare
+    from endorender.ct import onto, open_ct, prepare
     from endorender.render import init
     from endorender.scene import Scene, lights
     from endorender.scene.trajectory import poses
@@ -106,6 +110,7 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
             "give that CT again, or choose another --out",
             "CT_CHANGED",
         )
+    labels = _labels(config, patient, raw, writer)
     report(0, "finding the lumen")
     ready = prepare(raw, region=patient.region or config.region)
     volume = ready.volume
@@ -115,6 +120,7 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
         "spacing_mm": [round(float(s), 6) for s in volume.spacing],
         "meta": json.loads(json.dumps(dict(volume.meta))),
         "ct_sha256": digest,
+        **({"labels_sha256": labels[1]} if labels else {}),
     }
     scene = Scene(
         medium=volume,
@@ -124,12 +130,31 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
         threshold=ready.lumen.threshold,
         surface=config.surface,
         mucosa=_mucosa(config, patient),
+        labels=onto(labels[0], raw, volume) if labels else None,
     )
     for n in range(config.views):
         names = [v.name for v in config.columns if frame_id(patient.alias, n, v.name) in missing]
         if names:
             view = View(config, patient.alias, n, facts, scene.with_(world_from_camera=cameras[n]))
             render_view(view, writer, names, partial(report, text=f"view {n}"))
+
+
+def _labels(config: RenderConfig, patient: Patient, raw: Any, writer: Writer) -> tuple[np.ndarray, str] | None:
+    """The patient's mask on the grid of its CT as read, and the file's hash."""
+    from endorender.ct import read_labels
+
+    if not config.labels:
+        return None
+    labels, digest = read_labels(config.labels[config.ct.index(patient)], raw)
+    if any(r.labels_sha256 != digest for r in writer.rows.values() if r.patient == patient.alias):
+        raise UserError(
+            f"the mask of {patient.alias} is not the one its finished frames were rendered with: "
+            "give that mask again, or choose another --out",
+            "LABELS_CHANGED",
+        )
+    if absent := sorted(set(config.label_tissue) - set(np.unique(labels).tolist())):
+        warnings.warn(f"{patient.alias}: no voxel of the mask carries label {absent[0]}", Notice, stacklevel=2)
+    return labels, digest
 
 
 def _mucosa(config: RenderConfig, patient: Patient) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -87,7 +87,7 @@ def render_view(view: View, writer: Writer, names: Sequence[str], report: Callab
     for v in view.config.columns:
         rng = np.random.default_rng(seed_of(view.config.seed, view.patient, view.number, v.name))
         parameters[v.name] = draw(v, view.config.light, rng, view.config.response)
-        scenes[v.name] = dressed(view.scene, parameters[v.name])
+        scenes[v.name] = dressed(view.scene, parameters[v.name], view.config.label_tissue)
     seen = geometry(view.scene)
     if not seen.mask.any():
         raise UserError(
@@ -173,13 +173,14 @@ def groups(scenes: dict[str, Scene]) -> list[tuple[str, ...]]:
     return [tuple(g) for g in found]
 
 
-def dressed(scene: Scene, parameters: dict[str, Any]) -> Scene:
-    """The scene under one variation's tissue and light."""
+def dressed(scene: Scene, parameters: dict[str, Any], labelled: Mapping[int, Any] | None = None) -> Scene:
+    """The scene under one variation's tissue and light. labelled: the tissues by label, the same for all."""
     from endorender.scene import lights, tissues
 
     changes: dict[str, Any] = {"lights": (lights.build(parameters["light"]),)}
     if "tissue" in parameters:
         changes["tissue"] = tissues.build(parameters["tissue"])
+        changes["label_tissues"] = {label: tissues.build(spec) for label, spec in (labelled or {}).items()}
     return scene.with_(**changes)
 
 
@@ -234,6 +235,7 @@ def _write_shot(view: View, writer: Writer, shot: Shot, shared: File) -> None:
                 "threshold_hu": told["threshold"],
                 "surface": told["surface"],
                 "mucosa": told["mucosa"],
+                **({"label_tissues": told["label_tissues"]} if told["label_tissues"] else {}),
                 **({"surface_to_median_voxels": shot.gap} if shot.group else {}),
             },
             view=view.number,

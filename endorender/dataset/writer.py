@@ -27,12 +27,14 @@ class Row:
     patient: str
     view: int
     ct_sha256: str
+    labels_sha256: str | None
     geometry: File
 
     @classmethod
     def of(cls, frame: Frame) -> Row:
         """The row of a frame."""
-        return cls(frame.patient, frame.view, frame.volume["ct_sha256"], frame.files["geometry"])
+        hashes = frame.volume["ct_sha256"], frame.volume.get("labels_sha256")
+        return cls(frame.patient, frame.view, *hashes, frame.files["geometry"])
 
 
 class Writer:

@@ -6,17 +6,20 @@ of the wall and the albedo do not enter.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from endorender.ct.volume import Volume
 from endorender.engine import ti
 from endorender.errors import UserError
 from endorender.render import backend, tracking
 from endorender.render.cache import kernels, per_object
 from endorender.render.exact import Geometry, camera_in_grid, geometry
-from endorender.render.medium import CELL, interval_max, prepare
-from endorender.scene.scene import Scene
-from endorender.scene.tissue import TABLE_HU, Tissue
+from endorender.render.medium import CELL, blocks, extinction_range, held_blocks, prepare
+from endorender.render.view import Traits, pack_table
+from endorender.scene.scene import Labelling, Scene
+from endorender.scene.tissue import Tissue
 
 OPTICAL = ("median", "expected")
 EMPTY, SOLID, MIXED = 0, 1, 2  # cells: nothing to collide with; tissue; (interface) the wall may pass
@@ -35,16 +38,21 @@ class Depth:
 
 
 @kernels
-def _marcher(surface: str, dtype: str):
-    t = tracking.device("tissue", surface, CELL["tissue"], dtype)
+def _marcher(surface: str, dtype: str, traits: Traits):
+    t = tracking.device("tissue", surface, dtype, traits)
     WALL = surface == "interface"
-    EDGE = float(CELL["tissue"])
+    EDGE = float(CELL)
     FAR = tracking.FAR
+
+    @ti.func
+    def extinction(field: ti.template(), labels: ti.template(), table: ti.template(), x, inv, wall_hu):
+        return t.sigma(field, labels, table, x * inv, t.value(field, x, inv), wall_hu, inv)
 
     @ti.kernel
     def march(
         field: ti.types.ndarray(),
         table: ti.types.ndarray(),
+        labels: ti.types.ndarray(),
         cells: ti.types.ndarray(),
         directions: ti.types.ndarray(dtype=ti.math.vec3, ndim=1),
         origin: ti.math.vec3,
@@ -93,11 +101,11 @@ def _marcher(surface: str, dtype: str):
                         # 3. Simpson's rule in short steps.
                         n = ti.max(1, ti.cast(ti.ceil((stop - s) / voxel * STEPS), ti.i32))
                         h = (stop - s) / n
-                        before = t.sigma(table, t.value(field, origin + s * d, inv), wall_hu)
+                        before = extinction(field, labels, table, origin + s * d, inv, wall_hu)
                         for k in range(n):
                             a = s + k * h
-                            half = t.sigma(table, t.value(field, origin + (a + 0.5 * h) * d, inv), wall_hu)
-                            after = t.sigma(table, t.value(field, origin + (a + h) * d, inv), wall_hu)
+                            half = extinction(field, labels, table, origin + (a + 0.5 * h) * d, inv, wall_hu)
+                            after = extinction(field, labels, table, origin + (a + h) * d, inv, wall_hu)
                             step = (before + 4.0 * half + after) * h / 6.0
                             rest = 0.69314718 - tau
                             if rest > 0.0 and step >= rest:
@@ -127,18 +135,15 @@ def _marcher(surface: str, dtype: str):
 
 
 @per_object
-def _cells(medium: object, tissue: Tissue, surface: str, threshold: float) -> object:
+def _cells(medium: Volume, tissue: Tissue, surface: str, threshold: float, labelling: Labelling | None) -> Any:
     """(A, B, C) int32: EMPTY, SOLID or MIXED."""
     prepared = prepare(medium)
     low, high = prepared.low.astype(np.float32), prepared.high.astype(np.float32)
     if surface == "interface":
         kinds = np.where(high < threshold, EMPTY, np.where(low >= threshold, SOLID, MIXED))
     else:
-        step = TABLE_HU[1] - TABLE_HU[0]
-        last = len(TABLE_HU) - 1
-        first = np.clip(np.floor((low - TABLE_HU[0]) / step), 0, last).astype(int)
-        final = np.clip(np.ceil((high - TABLE_HU[0]) / step), 0, last).astype(int)
-        kinds = np.where(interval_max(tissue.table()[:, 0], first, final) > 0, SOLID, EMPTY)
+        found = blocks(medium, labelling, surface, threshold)
+        kinds = np.where(extinction_range(prepared, tissue, surface, labelling, found)[0] > 0, SOLID, EMPTY)
     return backend.resident(np.ascontiguousarray(kinds, np.int32))
 
 
@@ -150,10 +155,11 @@ def _along(scene: Scene, in_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         raise UserError("depths need a CT volume: a GridMedium has none", "INVALID_VALUE")
     origin, rotation = camera_in_grid(prepared, scene.world_from_camera)
     held = [backend.resident(np.full(len(in_camera), np.nan, np.float32)) for _ in OPTICAL]
-    _marcher(scene.surface, str(prepared.low.dtype))(
+    _marcher(scene.surface, str(prepared.low.dtype), Traits.of(scene))(
         prepared.field,
-        backend.resident(scene.tissue.table()),
-        _cells(scene.medium, scene.tissue, scene.surface, scene.threshold),
+        backend.resident(pack_table([scene])),
+        held_blocks(scene),
+        _cells(scene.medium, scene.tissue, scene.surface, scene.threshold, scene.labelling),
         backend.resident((in_camera @ rotation.T).astype(np.float32)),
         ti.math.vec3(*origin),
         ti.math.vec3(*(1 / prepared.spacing)),

@@ -8,7 +8,7 @@ from endorender.engine import ti
 from endorender.errors import UserError
 from endorender.render import backend, tracking
 from endorender.render.cache import kernels
-from endorender.render.medium import CELL, Prepared, cells, prepare
+from endorender.render.medium import Prepared, blocks, cells, prepare
 from endorender.render.mucosa import tinted
 from endorender.scene.scene import Scene
 
@@ -47,7 +47,7 @@ def refuse_inside(scene: Scene, prepared: Prepared) -> None:
 
 @kernels
 def _first_hit(dtype: str):
-    t = tracking.device("tissue", "interface", CELL["tissue"], dtype)
+    t = tracking.device("tissue", "interface", dtype)
 
     @ti.kernel
     def first_hit(
@@ -55,6 +55,7 @@ def _first_hit(dtype: str):
         smooth: ti.types.ndarray(),
         cells: ti.types.ndarray(),
         table: ti.types.ndarray(),
+        labels: ti.types.ndarray(),
         directions: ti.types.ndarray(),
         origin: ti.math.vec3,
         inv: ti.math.vec3,
@@ -70,7 +71,7 @@ def _first_hit(dtype: str):
             if span[1] > span[0]:
                 # Started "in air", the walk consumes no optical depth: it ends at the first wall or not at all.
                 event, hit, _ = t.walk(
-                    field, cells, table, origin, d, span[0], span[1], inv, threshold, 0.0, False, rng
+                    field, cells, table, labels, origin, d, span[0], span[1], inv, threshold, 0.0, False, rng
                 )
                 if event == t.SURFACE:
                     x = origin + hit * d
@@ -108,6 +109,7 @@ def geometry(scene: Scene) -> Geometry:
         prepared.smooth,
         cells(scene.medium, scene.tissue, "interface", scene.threshold),
         backend.resident(scene.tissue.table()),
+        backend.resident(np.zeros((1, 1, 1), np.int16)),  # labels choose optics, which this walk never meets
         backend.resident((in_camera @ rotation.T).astype(np.float32)),
     ]
     held = [backend.resident(a) for a in outputs]
@@ -117,10 +119,7 @@ def geometry(scene: Scene) -> Geometry:
     distance, normal, behind = (backend.fetch(a) for a in held)
     hidden = ~camera.visible().ravel()
     distance[hidden], normal[hidden], behind[hidden] = np.nan, np.nan, np.nan
-    lifted = np.maximum(np.nan_to_num(behind), scene.tissue.wall_hu)
-    albedo = scene.tissue.table(lifted)[:, -3:]
-    if scene.mucosa is not None:
-        albedo = tinted(scene, albedo, origin + distance[:, None] * (in_camera @ rotation.T), normal)
+    albedo = _albedo(scene, origin + distance[:, None] * (in_camera @ rotation.T), normal, behind)
     albedo = albedo * np.isfinite(distance)[:, None]
     shape = (camera.height, camera.width)
     return Geometry(
@@ -130,3 +129,19 @@ def geometry(scene: Scene) -> Geometry:
         mask=np.isfinite(distance).reshape(shape),
         albedo=albedo.astype(np.float32).reshape(*shape, 3),
     )
+
+
+def _albedo(scene: Scene, points: np.ndarray, normal: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """(N, 3) of the tissue at points on the wall, the mucosa layer in it. All in the grid frame; behind: (N,) HU."""
+    prepared = prepare(scene.medium)
+    found = blocks(scene.medium, scene.labelling, "interface", scene.threshold)
+    row = np.zeros(len(points), int)
+    if found is not None:
+        index = np.floor(np.nan_to_num(points) / prepared.spacing + 0.5).astype(int)
+        row = found.host[tuple(np.clip(index, 0, np.array(prepared.shape) - 1).T)].astype(int)
+    albedo, rich, vessel = (np.zeros((len(points), 3)) for _ in range(3))
+    for n, tissue in enumerate(scene.tissues):
+        lifted = np.maximum(np.nan_to_num(behind[row == n]), tissue.wall_hu)
+        albedo[row == n] = tissue.table(lifted)[:, -3:]
+        rich[row == n], vessel[row == n] = tissue.blood_albedo, tissue.vessel_albedo
+    return albedo if scene.mucosa is None else tinted(scene, albedo, rich, vessel, points, normal)

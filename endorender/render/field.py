@@ -8,16 +8,18 @@ from types import SimpleNamespace
 from endorender.engine import ti
 from endorender.render import sampling
 from endorender.render.cache import kernels
+from endorender.render.view import OWN, PLAIN, ROWS, Own, Traits
 
 vec3 = ti.math.vec3
 FAR = 1e30
 
 
 @kernels
-def device(kind: str, surface: str) -> SimpleNamespace:
+def device(kind: str, surface: str, traits: Traits = PLAIN) -> SimpleNamespace:
     """Taichi functions for one kind of medium and surface mode."""
     ORIGIN = 0.0 if kind == "tissue" else 0.5
     WALL = surface == "interface"
+    OPACITY = traits.back("opacity")
 
     @ti.func
     def one_of_eight(field: ti.template(), p, rng: ti.template()):
@@ -66,17 +68,47 @@ def device(kind: str, surface: str) -> SimpleNamespace:
         return g / length
 
     @ti.func
-    def tabulated(table: ti.template(), column, v, wall_hu):
-        """A column of the tissue's table at HU v."""
-        h = ti.max(v, wall_hu) if ti.static(WALL) else v
-        u = ti.math.clamp((h + 1024.0) * 0.25, 0.0, 1023.999)
-        i = ti.cast(u, ti.i32)
-        return ti.math.mix(table[i, column], table[i + 1, column], u - i)
+    def block(labels: ti.template(), p):
+        """First row of the table for the tissue of the voxel nearest to index p."""
+        row = 0
+        if ti.static(traits.labelled):
+            q = ti.cast(ti.floor(p + 0.5), ti.i32)
+            q = ti.math.clamp(q, 0, ti.math.ivec3(labels.shape[0], labels.shape[1], labels.shape[2]) - 1)
+            row = ti.cast(labels[q.x, q.y, q.z], ti.i32) * ti.static(ROWS)
+        return row
 
     @ti.func
-    def sigma(table: ti.template(), v, wall_hu):
-        """Extinction of a field value."""
-        return tabulated(table, 0, v, wall_hu) if ti.static(kind == "tissue") else v
+    def tabulated(table: ti.template(), column, v, wall_hu, row):
+        """A column of the tissue's table at HU v. row: from `block`; the tissue's wall_hu holds then."""
+        h = v
+        if ti.static(WALL):
+            h = ti.max(v, table[row + OWN, Own.WALL_HU] if ti.static(traits.labelled) else wall_hu)
+        u = ti.math.clamp((h + 1024.0) * 0.25, 0.0, 1023.999)
+        i = ti.cast(u, ti.i32)
+        f = u - i
+        if ti.static(traits.labelled):
+            i += row
+        return ti.math.mix(table[i, column], table[i + 1, column], f)
+
+    @ti.func
+    def opacity(field: ti.template(), table: ti.template(), p, inv, row):
+        """Factor on the extinction at index p, by the length of the gradient of the HU as measured."""
+        steep = gradient(field, p / inv, inv).norm()
+        u = ti.min(steep * table[row + OWN, Own.PER_SLOPE], 1023.999)
+        i = ti.cast(u, ti.i32)
+        column = table.shape[1] - ti.static(OPACITY)
+        return ti.math.mix(table[row + i, column], table[row + i + 1, column], u - i)
+
+    @ti.func
+    def sigma(field: ti.template(), labels: ti.template(), table: ti.template(), p, v, wall_hu, inv):
+        """Extinction at index p, where the field is v."""
+        s = v
+        if ti.static(kind == "tissue"):
+            row = block(labels, p)
+            s = tabulated(table, 0, v, wall_hu, row)
+            if ti.static(traits.graded):
+                s *= opacity(field, table, p, inv, row)
+        return s
 
     @ti.func
     def clip(field: ti.template(), o, d, inv):
@@ -99,7 +131,9 @@ def device(kind: str, surface: str) -> SimpleNamespace:
         value=value,
         gradient=gradient,
         normal=normal,
+        block=block,
         tabulated=tabulated,
+        opacity=opacity,
         sigma=sigma,
         clip=clip,
     )

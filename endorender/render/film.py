@@ -11,9 +11,10 @@ import numpy as np
 from endorender.errors import UserError
 from endorender.render import backend, rng
 from endorender.render.exact import refuse_inside
-from endorender.render.medium import CELL, cells, prepare
-from endorender.render.view import pack_emitters, pack_environment, pack_table, pack_view
+from endorender.render.medium import cells, held_blocks, prepare
+from endorender.render.view import Traits, pack_emitters, pack_environment, pack_table, pack_view
 from endorender.scene.scene import GridMedium, Scene
+from endorender.scene.tissue import Tissue
 
 LAUNCH_SECONDS = 0.3  # a kernel cannot be interrupted: keep launches well below half a second
 
@@ -32,15 +33,21 @@ def shareable(a: Scene, b: Scene) -> bool:
     if a.medium is not b.medium or isinstance(a.medium, GridMedium):
         return False
     one, two = a.to_dict(), b.to_dict()
-    for key in ("tissue", "lights"):
+    for key in ("tissue", "label_tissues", "lights"):
         one.pop(key), two.pop(key)
-    if one != two or not a.tissue.shares_paths(b.tissue) or len(a.lights) != len(b.lights):
+    if one != two or (a.labelling is not None and a.labels is not b.labels) or len(a.lights) != len(b.lights):
+        return False
+    if list(a.label_tissues) != list(b.label_tissues) or not all(map(_share_paths, a.tissues, b.tissues)):
         return False
     colours = {"intensity", "irradiance", "radiance", "scale", "colour", "temperature"}
     return all(
         type(x) is type(y) and x.model_dump(exclude=colours) == y.model_dump(exclude=colours)
         for x, y in zip(a.lights, b.lights)
     )
+
+
+def _share_paths(a: Tissue, b: Tissue) -> bool:
+    return a.shares_paths(b)
 
 
 def radiance(
@@ -83,15 +90,12 @@ def radiance(
     kernel = tracer(
         prepared.kind,
         first.surface,
-        CELL[prepared.kind],
         str(prepared.low.dtype),
         type(first.phase),
         type(first.camera),
         channels,
         groups,
-        prepared.kind == "tissue" and first.tissue.tint is not None,
-        first.mucosa is not None,
-        prepared.kind == "tissue" and first.tissue.similarity_after is not None,
+        Traits.of(first),
     )
     env, alias = environment or (np.zeros((2, 2, channels + 2), np.float32), np.zeros((1, 2), np.float32))
     n = first.camera.width * first.camera.height
@@ -99,8 +103,9 @@ def radiance(
     fixed = [
         prepared.field,
         prepared.smooth,
-        cells(first.medium, first.tissue, first.surface, first.threshold),
+        cells(first.medium, first.tissue, first.surface, first.threshold, first.labelling),
         backend.resident(pack_table(scenes)),
+        held_blocks(first),
         prepared.albedo,
         backend.resident(first.phase.data()),
         *mucosa.layer(first),

@@ -16,10 +16,10 @@ from endorender.ct.volume import Volume
 from endorender.errors import UserError
 from endorender.render import backend
 from endorender.render.cache import per_object
-from endorender.scene.scene import GridMedium
+from endorender.scene.scene import GridMedium, Labelling, Mask, Scene
 from endorender.scene.tissue import TABLE_HU, Tissue
 
-CELL = {"tissue": 4, "grid": 4, "uniform": 4}  # voxels along a cell's edge; measured on the reference scenes
+CELL = 4  # voxels along a cell's edge; measured on the reference scenes
 HALVED_MM = 1.2  # the blurred field may be kept at this pitch at most
 NORMAL_BLUR_MM = 0.9  # normals from a blurred field: else a glint breaks into beads at voxel pitch
 
@@ -110,8 +110,8 @@ def prepare(medium: Volume | GridMedium) -> Prepared:
         field=backend.resident(field),
         smooth=backend.resident(smooth),
         albedo=backend.resident(albedo),
-        low=_block_reduce(field, np.minimum, CELL[kind], reach),
-        high=_block_reduce(field, np.maximum, CELL[kind], reach),
+        low=_block_reduce(field, np.minimum, CELL, reach),
+        high=_block_reduce(field, np.maximum, CELL, reach),
         origin=origin,
         shape=field.shape,
         spacing=spacing,
@@ -148,30 +148,120 @@ def interval_max(values: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.
     return out
 
 
-def bounds(prepared: Prepared, tissue: Tissue, surface: str, threshold: float) -> np.ndarray:
+@dataclass(eq=False)
+class Blocks:
+    """Which tissue each voxel has: 0 the scene's own, n the n-th of the labels that have one.
+
+    host: (I, J, K) uint8. held: the same where kernels want it. present: (A, B, C) bool for each n, whether a cell
+    holds voxels of it.
+    """
+
+    host: np.ndarray
+    held: Any
+    present: list[np.ndarray]
+
+
+def blocks(medium: Volume | GridMedium, labelling: Labelling | None, surface: str, threshold: float) -> Blocks | None:
+    """The tissues of a labelled medium; None where it has but one.
+
+    In the `interface` mode tissue reaches beyond its voxels, to the wall: there voxels of air that are not labelled
+    take over the label of the tissue next to them.
+    """
+    if labelling is None or isinstance(medium, GridMedium):
+        return None
+    listed = tuple(label for label, _ in labelling.tissues)
+    return _blocks(medium, labelling.mask, listed, threshold if surface == "interface" else None)
+
+
+@per_object
+def _blocks(medium: Volume, mask: Mask, listed: tuple[int, ...], threshold: float | None) -> Blocks:
+    rank = np.zeros(256, np.uint8)
+    rank[list(listed)] = np.arange(1, len(listed) + 1)
+    host = rank[mask.values]
+    if threshold is not None:
+        prepared = prepare(medium)
+        _reach_the_wall(host, prepared.host < threshold, prepared.spacing)
+    present = [_block_reduce(host == n, np.maximum, CELL, 1) for n in range(len(listed) + 1)]
+    return Blocks(host, backend.resident(host), present)
+
+
+def _reach_the_wall(host: np.ndarray, air: np.ndarray, spacing: np.ndarray) -> None:
+    """Give unlabelled voxels of air beside tissue the block of the nearest of their 26 neighbours in tissue."""
+    if not host.any():
+        return
+    filled = (np.flatnonzero(host.any(others)) for others in ((1, 2), (0, 2), (0, 1)))
+    box = tuple(slice(max(int(n[0]) - 2, 0), int(n[-1]) + 3) for n in filled)
+    inside = np.pad(host[box], 1)
+    tissue = np.pad(~air[box], 1)
+    part, open_to = host[box], air[box] & (host[box] == 0)
+    steps = [s for s in np.ndindex(3, 3, 3) if s != (1, 1, 1)]
+    for step in sorted(steps, key=lambda s: float(np.linalg.norm((np.array(s) - 1) * spacing))):
+        there = tuple(slice(a, a + n) for a, n in zip(step, part.shape))
+        taken = open_to & tissue[there]
+        part[taken] = inside[there][taken]
+        open_to &= ~taken
+
+
+def held_blocks(scene: Scene) -> Any:
+    """`blocks` of a scene where kernels want them; a dummy where it has but one tissue."""
+    found = blocks(scene.medium, scene.labelling, scene.surface, scene.threshold)
+    return backend.resident(np.zeros((1, 1, 1), np.int16)) if found is None else found.held
+
+
+def _range(prepared: Prepared, tissue: Tissue, surface: str) -> tuple[np.ndarray, np.ndarray]:
+    """(A, B, C) most and least of sigma_t in each cell, were all of it this tissue, mm⁻¹."""
+    low, high = prepared.low.astype(np.float32), prepared.high.astype(np.float32)
+    if surface == "interface":
+        low, high = np.maximum(low, tissue.wall_hu), np.maximum(high, tissue.wall_hu)
+    sigma = tissue.table()[:, 0]
+    step = TABLE_HU[1] - TABLE_HU[0]
+    first = np.clip(np.floor((low - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
+    last = np.clip(np.ceil((high - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
+    return interval_max(sigma, first, last), -interval_max(-sigma, first, last)
+
+
+def extinction_range(
+    prepared: Prepared, tissue: Tissue, surface: str, labelling: Labelling | None = None, found: Blocks | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(A, B, C) most and least of sigma_t over the tissues that each cell holds, mm⁻¹.
+
+    The least is 0 where extinction also varies with the gradient, the channel or the path: nothing is certain then
+    without a look-up. Factors on sigma_t are at most 1.
+    """
+    if prepared.kind != "tissue":
+        return prepared.high.astype(np.float32), prepared.low.astype(np.float32)
+    every = (tissue, *(t for _, t in labelling.tissues)) if labelling and found else (tissue,)
+    most, least = _range(prepared, tissue, surface)
+    if found:
+        most, least = np.zeros_like(most), np.full_like(least, np.inf)
+        for t, here in zip(every, found.present):
+            high, low = _range(prepared, t, surface)
+            most, least = np.where(here, np.maximum(most, high), most), np.where(here, np.minimum(least, low), least)
+    if any(x is not None for t in every for x in (t.tint, t.similarity_after, t.gradient)):
+        least = np.zeros_like(least)
+    return most, least
+
+
+def bounds(
+    prepared: Prepared,
+    tissue: Tissue,
+    surface: str,
+    threshold: float,
+    labelling: Labelling | None = None,
+    found: Blocks | None = None,
+) -> np.ndarray:
     """(A, B, C, 2) float32: the most and the least that sigma_t is in each cell, mm⁻¹.
 
     A cell that needs care carries a minus sign on the most: one that sticks out of the domain and, in the `interface`
     mode, one through which the wall may pass. There a cell of air holds 0, and only what is in tissue counts. A cell
     whose most is 0 holds as its least the number of cells on every side that are empty as well.
+    labelling, found: tissues by label, and their `blocks`.
     """
     low, high = prepared.low.astype(np.float32), prepared.high.astype(np.float32)
-    if prepared.kind != "tissue":
-        most, least = high, low
-    else:
-        lifted_low, lifted_high = low, high
-        if surface == "interface":
-            lifted_low, lifted_high = np.maximum(low, tissue.wall_hu), np.maximum(high, tissue.wall_hu)
-        sigma = tissue.table()[:, 0]
-        step = TABLE_HU[1] - TABLE_HU[0]
-        first = np.clip(np.floor((lifted_low - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
-        last = np.clip(np.ceil((lifted_high - TABLE_HU[0]) / step), 0, len(sigma) - 1).astype(int)
-        most, least = interval_max(sigma, first, last), -interval_max(-sigma, first, last)
-        if tissue.tint is not None or tissue.similarity_after is not None:
-            least = np.zeros_like(least)  # extinction varies by channel or path: nothing is certain without a look-up
+    most, least = extinction_range(prepared, tissue, surface, labelling, found)
     care = np.zeros(most.shape, bool)
     for axis, n in enumerate(prepared.shape):
-        ends = (np.arange(most.shape[axis]) + 1) * CELL[prepared.kind]
+        ends = (np.arange(most.shape[axis]) + 1) * CELL
         sticks_out = ends > n - 1 - 2 * prepared.origin
         care |= sticks_out.reshape([-1 if a == axis else 1 for a in range(3)])
     if surface == "interface":
@@ -184,6 +274,9 @@ def bounds(prepared: Prepared, tissue: Tissue, surface: str, threshold: float) -
 
 
 @per_object
-def cells(medium: Volume | GridMedium, tissue: Tissue, surface: str, threshold: float) -> Any:
+def cells(
+    medium: Volume | GridMedium, tissue: Tissue, surface: str, threshold: float, labelling: Labelling | None = None
+) -> Any:
     """`bounds` of a medium where kernels want them, cached while the medium lives."""
-    return backend.resident(bounds(prepare(medium), tissue, surface, threshold))
+    found = blocks(medium, labelling, surface, threshold)
+    return backend.resident(bounds(prepare(medium), tissue, surface, threshold, labelling, found))

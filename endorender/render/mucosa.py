@@ -170,14 +170,17 @@ def shares(scene: Scene, points: np.ndarray) -> np.ndarray:
     return backend.fetch(out)
 
 
-def tinted(scene: Scene, albedo: np.ndarray, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+def tinted(
+    scene: Scene, albedo: np.ndarray, rich: np.ndarray, vessel: np.ndarray, points: np.ndarray, normals: np.ndarray
+) -> np.ndarray:
     """Albedo (N, 3) of tissue behind the wall with the layer in it, averaged over GUIDE_MM below the surface.
 
-    points, normals: (N, 3) on the wall, grid frame.
+    rich, vessel: (N, 3) albedo of blood-rich mucosa and inside vessels there. points, normals: (N, 3) on the wall,
+    grid frame.
     """
     total = np.zeros_like(albedo)
     for depth in GUIDE_MM:
         share = shares(scene, np.nan_to_num(points - depth * normals))
-        red = albedo + share[:, 1:] * (np.asarray(scene.tissue.blood_albedo) - albedo)
-        total += red + share[:, :1] * (np.asarray(scene.tissue.vessel_albedo) - red)
+        red = albedo + share[:, 1:] * (rich - albedo)
+        total += red + share[:, :1] * (vessel - red)
     return np.asarray(total / len(GUIDE_MM))

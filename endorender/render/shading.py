@@ -11,7 +11,7 @@ from endorender.render import field as fields
 from endorender.render import mucosa, sampling
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
-from endorender.render.view import BLOOD, VESSEL, V
+from endorender.render.view import BLOOD, OWN, PLAIN, VESSEL, Own, Traits, V
 from endorender.scene import surface as coat_model
 from endorender.scene.camera import FILM, PARAMETERS
 from endorender.scene.phase import MOST_FLOATS
@@ -19,6 +19,7 @@ from endorender.scene.phase import MOST_FLOATS
 vec3, mat3 = ti.math.vec3, ti.math.mat3
 PI = 3.14159265
 COAT, PHASE, BSDF = 0, 1, 2
+LOWEST = -1e4  # HU below every wall_hu: the look-up lifts it to the wall's
 
 View = ti.types.struct(
     lens=vec3,  # camera position, mm
@@ -44,26 +45,32 @@ Bounce = ti.types.struct(shiny=float, diffuse=float, density=float)
 
 
 @kernels
-def device(
-    kind: str, surface: str, phase: Any, channels: int, layered: bool = False, similar: bool = False
-) -> SimpleNamespace:
-    """Taichi functions and structs for one kind of medium, surface mode and phase function.
-
-    layered: with the mucosa layer.
-    """
+def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = PLAIN) -> SimpleNamespace:
+    """Taichi functions and structs for one kind of medium, surface mode and phase function."""
     C = channels
     WALL, HYBRID = surface == "interface", surface == "hybrid"
+    layered, similar = traits.layered, traits.similar
+    COATED = traits.back("coat")
     Spectrum = ti.types.vector(C, ti.f32)
     P = phase.FLOATS
     # kind: COAT, PHASE or BSDF; n faces the ray; film: the coat's own normal, n but for the mucosa layer;
-    # reflect: chance of the coat; phase: floats of the phase function; even: isotropic by the similarity relation
+    # coat: its roughness, specular weight, IOR; reflect: its chance; phase: floats of the phase function; even:
+    # isotropic by the similarity relation
     Event = ti.types.struct(
-        kind=int, n=vec3, film=vec3, reflect=float, albedo=Spectrum, phase=ti.types.vector(P, float), even=int
+        kind=int,
+        n=vec3,
+        film=vec3,
+        coat=vec3,
+        reflect=float,
+        albedo=Spectrum,
+        phase=ti.types.vector(P, float),
+        even=int,
     )
     Turn = ti.types.struct(direction=vec3, weight=Spectrum, density=float, reflected=int, stop=int)
     coat = coat_model.device()
     skin = mucosa.device()
-    tabulated = fields.device(kind, surface).tabulated
+    look = fields.device(kind, surface, traits)
+    tabulated, block = look.tabulated, look.block
     phase_sample, phase_pdf = phase.device()
 
     @ti.func
@@ -86,11 +93,11 @@ def device(
         return q
 
     @ti.func
-    def albedo_at(table: ti.template(), grid: ti.template(), hu, x, q, rng: ti.template()):
+    def albedo_at(table: ti.template(), grid: ti.template(), hu, x, q, row, rng: ti.template()):
         a = Spectrum(0.0)
         if ti.static(kind == "tissue"):
             for c in ti.static(range(C)):
-                a[c] = tabulated(table, 1 + P + c, hu, q.wall_hu)
+                a[c] = tabulated(table, 1 + P + c, hu, q.wall_hu, row)
         else:
             # Light is linear in the albedo: one node drawn by its trilinear weight is right on average.
             e = sampling.corner(x * q.inv, grid.shape[0], grid.shape[1], grid.shape[2], rng)
@@ -99,14 +106,30 @@ def device(
         return a
 
     @ti.func
-    def dyed(table: ti.template(), albedo, capsules: ti.template(), buckets: ti.template(), x):
+    def dyed(table: ti.template(), albedo, capsules: ti.template(), buckets: ti.template(), x, row):
         """Albedo at x with the mucosa layer in it: blood-rich patches, then vessels."""
         share = skin.shares(capsules, buckets, x)
         a = albedo
         for c in ti.static(range(C)):
-            red = ti.math.mix(albedo[c], table[BLOOD, 1 + P + c], share[1])
-            a[c] = ti.math.mix(red, table[VESSEL, 1 + P + c], share[0])
+            red = ti.math.mix(albedo[c], table[row + BLOOD, 1 + P + c], share[1])
+            a[c] = ti.math.mix(red, table[row + VESSEL, 1 + P + c], share[0])
         return a
+
+    @ti.func
+    def coating(labels: ti.template(), table: ti.template(), x, hu, q):
+        """Roughness, specular weight and IOR of the coat at x: those at hu; of a wall those at wall_hu."""
+        out = vec3(q.alpha, q.specular, q.ior)
+        if ti.static(traits.coated):
+            row = block(labels, x * q.inv)
+            v = ti.static(LOWEST) if ti.static(WALL) else hu
+            for c in ti.static(range(3)):
+                out[c] = tabulated(table, table.shape[1] - ti.static(COATED) + c, v, q.wall_hu, row)
+        return out
+
+    @ti.func
+    def mirrored(here, n, d):
+        """What a coat with normal n reflects of light along d."""
+        return here[1] * coat.fresnel(ti.abs(n.dot(d)), here[2])
 
     @ti.func
     def facing_normal(n, d):
@@ -117,6 +140,7 @@ def device(
         field: ti.template(),
         smooth: ti.template(),
         table: ti.template(),
+        labels: ti.template(),
         grid: ti.template(),
         capsules: ti.template(),
         buckets: ti.template(),
@@ -131,38 +155,55 @@ def device(
     ):
         """What a ray along d meets at x: the coat of the wall, or a collision with field value `hu`."""
         ev = Event(
-            kind=PHASE, n=vec3(0.0, 0.0, 1.0), film=vec3(0.0), reflect=0.0, albedo=Spectrum(0.0), phase=0.0, even=0
+            kind=PHASE,
+            n=vec3(0.0, 0.0, 1.0),
+            film=vec3(0.0),
+            coat=vec3(0.0),
+            reflect=0.0,
+            albedo=Spectrum(0.0),
+            phase=0.0,
+            even=0,
         )
         if collided:
-            ev.albedo = albedo_at(table, grid, hu, x, q, rng)
+            row = block(labels, x * q.inv)
+            ev.albedo = albedo_at(table, grid, hu, x, q, row, rng)
             if ti.static(layered):
-                ev.albedo = dyed(table, ev.albedo, capsules, buckets, x)
+                ev.albedo = dyed(table, ev.albedo, capsules, buckets, x, row)
             for c in ti.static(range(P)):
-                ev.phase[c] = tabulated(table, 1 + c, hu, q.wall_hu) if ti.static(kind == "tissue") else q.phase[c]
-            if ti.static(similar):
-                if reduced:
-                    g = t.forward(table, hu, q.wall_hu)
-                    ev.even = 1
-                    ev.albedo = ev.albedo * (1.0 - g) / (1.0 - ev.albedo * g)
+                ev.phase[c] = tabulated(table, 1 + c, hu, q.wall_hu, row) if ti.static(kind == "tissue") else q.phase[c]
             if ti.static(HYBRID):
                 # Kroes, Post, Botha 2012, eq. 7 with the gradient in HU/mm against a constant of the tissue.
                 slope = t.gradient(field, x, q.inv)
                 steep = slope.norm()
-                opacity = t.sigma(table, hu, q.wall_hu) / q.sigma_top
-                if rand(rng) < opacity * (1.0 - ti.exp(-q.hybrid * steep)):
+                opacity = t.sigma(field, labels, table, x * q.inv, hu, q.wall_hu, q.inv)
+                rate = q.hybrid
+                if ti.static(traits.labelled):
+                    opacity /= table[row + OWN, Own.SIGMA_TOP]
+                    rate = table[row + OWN, Own.HYBRID]
+                else:
+                    opacity /= q.sigma_top
+                if rand(rng) < opacity * (1.0 - ti.exp(-rate * steep)):
                     ev.kind = BSDF
                     ev.n = facing_normal(-slope / ti.max(steep, 1e-9), d)
                     ev.film = ev.n
-                    ev.reflect = q.specular * coat.fresnel(-ev.n.dot(d), q.ior)
+                    ev.coat = coating(labels, table, x, hu, q)
+                    ev.reflect = mirrored(ev.coat, ev.n, d)
+            if ti.static(similar):
+                # Of scattering by particles alone: a surface has no mean cosine to reduce it by.
+                if reduced and ev.kind == PHASE:
+                    g = t.forward(table, hu, q.wall_hu, row)
+                    ev.even = 1
+                    ev.albedo = ev.albedo * (1.0 - g) / (1.0 - ev.albedo * g)
         else:
             if ti.static(WALL):
                 ev.kind = COAT
+                ev.coat = coating(labels, table, x, hu, q)
                 ev.n = facing_normal(t.normal(field, smooth, x, q.inv), d)
                 ev.film = ev.n
                 if ti.static(layered):
                     # What passes is left to the smooth normal, as on shadow rays: the film turns mirrored light only.
                     ev.film = skin.tilt(capsules, x, d, ev.n)
-                ev.reflect = q.specular * coat.fresnel(-ev.n.dot(d), q.ior)
+                ev.reflect = mirrored(ev.coat, ev.n, d)
         return ev
 
     @ti.func
@@ -183,7 +224,7 @@ def device(
                 turn.reflected = 1
                 u, v = rand(rng), rand(rng)
                 if shine:
-                    turn.direction = coat.sample(-d, ev.film, q.alpha, u, v).normalized()
+                    turn.direction = coat.sample(-d, ev.film, ev.coat[0], u, v).normalized()
                 else:
                     turn.direction = sampling.around(ev.n, ti.sqrt(1.0 - u), v)
                 f = bounce(ev, d, turn.direction, q, data)
@@ -209,8 +250,8 @@ def device(
             f.density = f.diffuse
         elif ti.static(WALL or HYBRID):
             if ev.n.dot(w) > 0.0:
-                f.shiny = q.specular * coat.eval(-d, w, ev.film, q.alpha, q.ior)
-            f.density = ev.reflect * coat.pdf(-d, w, ev.film, q.alpha)
+                f.shiny = ev.coat[1] * coat.eval(-d, w, ev.film, ev.coat[0], ev.coat[2])
+            f.density = ev.reflect * coat.pdf(-d, w, ev.film, ev.coat[0])
             if ev.kind == BSDF:
                 f.diffuse = (1.0 - ev.reflect) * ti.max(ev.n.dot(w), 0.0) / PI
                 f.density += f.diffuse
@@ -225,4 +266,6 @@ def device(
         event=event,
         sample=sample,
         bounce=bounce,
+        coating=coating,
+        mirrored=mirrored,
     )

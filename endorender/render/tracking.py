@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 from endorender.engine import ti
 from endorender.render import field as fields
-from endorender.render import sampling
+from endorender.render import medium, sampling
 from endorender.render.cache import kernels
 from endorender.render.field import FAR
 from endorender.render.rng import rand
+from endorender.render.view import PLAIN, Traits
 from endorender.render.wall import crossing
 
 vec3 = ti.math.vec3
@@ -18,25 +19,25 @@ NOTHING, COLLISION, SURFACE = 0, 1, 2
 
 
 @kernels
-def device(
-    kind: str, surface: str, cell: int, dtype: str, chromatic: bool = False, similar: bool = False
-) -> SimpleNamespace:
-    """Taichi functions for one kind of medium and surface mode, cells of `cell` voxels.
+def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> SimpleNamespace:
+    """Taichi functions for one kind of medium and surface mode.
 
-    dtype of the field only keys the cache. chromatic: extinction differs between channels (see `spectral`). similar:
-    flights and shadow rays told `reduced` meet the extinction of the similarity relation.
+    dtype of the field only keys the cache. Where extinction differs between channels see `spectral`. By the similarity
+    relation flights and shadow rays told `reduced` meet its extinction.
     """
     ORIGIN = 0.0 if kind == "tissue" else 0.5
     WALL = surface == "interface"
-    CELL = float(cell)
-    look = fields.device(kind, surface)
-    interpolated, one_of_eight, sigma, clip = look.interpolated, look.one_of_eight, look.sigma, look.clip
-    tabulated = look.tabulated
+    CELL = float(medium.CELL)
+    FORWARD, TINT = traits.back("forward"), traits.back("tint")
+    chromatic, similar, graded = traits.chromatic, traits.similar, traits.graded
+    look = fields.device(kind, surface, traits)
+    interpolated, one_of_eight, clip = look.interpolated, look.one_of_eight, look.clip
+    block, tabulated, opacity = look.block, look.tabulated, look.opacity
 
     @ti.func
-    def forward(table: ti.template(), v, wall_hu):
+    def forward(table: ti.template(), v, wall_hu, row):
         """Mean cosine of scattering at HU v."""
-        return tabulated(table, table.shape[1] - ti.static(4 if chromatic else 1), v, wall_hu)
+        return tabulated(table, table.shape[1] - ti.static(FORWARD), v, wall_hu, row)
 
     @ti.func
     def spectral(
@@ -46,6 +47,7 @@ def device(
         most,
         shadow: ti.template(),
         wall_hu,
+        row,
         hero,
         share: ti.template(),
         rng: ti.template(),
@@ -58,7 +60,7 @@ def device(
         """
         s = vec3(0.0)
         for c in ti.static(range(3)):
-            s[c] = grey * tabulated(table, table.shape[1] - 3 + c, v, wall_hu)
+            s[c] = grey * tabulated(table, table.shape[1] - ti.static(TINT) + c, v, wall_hu, row)
         chance = ti.min(s / most, 1.0)
         real = False
         if ti.static(shadow):
@@ -77,7 +79,9 @@ def device(
     def collides(
         field: ti.template(),
         table: ti.template(),
+        labels: ti.template(),
         p,
+        inv,
         most,
         least,
         shadow: ti.template(),
@@ -93,16 +97,24 @@ def device(
         real = draw < least
         if not real:
             s = 0.0
+            row = 0
             if ti.static(kind == "grid"):
                 s = one_of_eight(field, p, rng)
+            elif ti.static(kind == "uniform"):
+                s = interpolated(field, p)
             else:
                 found = interpolated(field, p)
-                s = sigma(table, found, wall_hu)
+                row = block(labels, p)
+                s = tabulated(table, 0, found, wall_hu, row)
                 if ti.static(similar):
                     if reduced:
-                        s *= 1.0 - forward(table, found, wall_hu)
+                        s *= 1.0 - forward(table, found, wall_hu, row)
+                if ti.static(graded):
+                    # Six look-ups, for which a factor that can only take away need not be known where s is too low.
+                    if ti.static(chromatic) or draw < s:
+                        s *= opacity(field, table, p, inv, row)
             if ti.static(chromatic):
-                real = spectral(table, found, s, most, shadow, wall_hu, hero, share, rng)
+                real = spectral(table, found, s, most, shadow, wall_hu, row, hero, share, rng)
             else:
                 real = draw < s
         elif ti.static(kind == "tissue"):
@@ -114,6 +126,7 @@ def device(
         field: ti.template(),
         cells: ti.template(),
         table: ti.template(),
+        labels: ti.template(),
         o,
         d,
         start,
@@ -162,7 +175,9 @@ def device(
             local = tq < end and cq.x == c.x and cq.y == c.y and cq.z == c.z
             if local:
                 t = tq
-                if collides(field, table, p, most, least, shadow, wall_hu, reduced, hero, share, found, rng):
+                if collides(
+                    field, table, labels, p, inv, most, least, shadow, wall_hu, reduced, hero, share, found, rng
+                ):
                     event = COLLISION
                     hit = t
                     local = False
@@ -223,8 +238,22 @@ def device(
                                 budget = ti.max(budget - (te - t) * bound, 0.0)
                             break
                         t = tq
+                        p = oi + di * t
                         if collides(
-                            field, table, oi + di * t, bound, least, shadow, wall_hu, reduced, hero, share, found, rng
+                            field,
+                            table,
+                            labels,
+                            p,
+                            inv,
+                            bound,
+                            least,
+                            shadow,
+                            wall_hu,
+                            reduced,
+                            hero,
+                            share,
+                            found,
+                            rng,
                         ):
                             event = COLLISION
                         else:
@@ -277,6 +306,7 @@ def device(
         field: ti.template(),
         cells: ti.template(),
         table: ti.template(),
+        labels: ti.template(),
         o,
         d,
         start,
@@ -293,13 +323,16 @@ def device(
         Returns (event, t, field value there); the value is looked up where it colours tissue only.
         """
         unused = vec3(1.0)
-        return flight(field, cells, table, o, d, start, end, inv, threshold, wall_hu, inside, False, 0, unused, rng)
+        return flight(
+            field, cells, table, labels, o, d, start, end, inv, threshold, wall_hu, inside, False, 0, unused, rng
+        )
 
     @ti.func
     def flight(
         field: ti.template(),
         cells: ti.template(),
         table: ti.template(),
+        labels: ti.template(),
         o,
         d,
         start,
@@ -321,6 +354,7 @@ def device(
             field,
             cells,
             table,
+            labels,
             o,
             d,
             start,
@@ -342,6 +376,7 @@ def device(
         field: ti.template(),
         cells: ti.template(),
         table: ti.template(),
+        labels: ti.template(),
         o,
         d,
         end,
@@ -361,6 +396,7 @@ def device(
             field,
             cells,
             table,
+            labels,
             o,
             d,
             0.0,

@@ -4,20 +4,69 @@ from __future__ import annotations
 
 import functools
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from endorender.errors import UserError
 from endorender.render.medium import Prepared
 from endorender.scene.camera import FILM, PARAMETERS
-from endorender.scene.scene import Scene
-from endorender.scene.tissue import TABLE_HU
+from endorender.scene.scene import GridMedium, Scene
+from endorender.scene.tissue import TABLE_HU, Tissue
 
 # Throughput below which a path plays roulette: the best of those tried on phantom views and on reference scenes.
 # Shared by all looks of a view. It changes noise and time, never the mean.
 ROULETTE = {"tissue": 0.8, "grid": 0.35, "uniform": 0.35}
-BLOOD, VESSEL = len(TABLE_HU), len(TABLE_HU) + 1  # rows of the packed table behind those of HU
+# Rows of the packed table behind those of HU: colours of the mucosa layer, and what a tissue has once (`Own`).
+BLOOD, VESSEL, OWN, ROWS = range(len(TABLE_HU), len(TABLE_HU) + 4)
+
+
+class Own(IntEnum):
+    """Columns of row OWN. Without labels kernels take all but the last from the view."""
+
+    WALL_HU = 0
+    HYBRID = 1
+    SIGMA_TOP = 2
+    PER_SLOPE = 3  # rows of the column of opacities to a HU/mm
+
+
+class Traits(NamedTuple):
+    """What a scene asks of the kernels; what is off costs nothing.
+
+    chromatic: extinction differs between channels. similar: long paths go on by the similarity relation. graded:
+    extinction depends on the gradient. coated: the coat varies. labelled: tissues by label. layered: the mucosa layer.
+    """
+
+    chromatic: bool = False
+    similar: bool = False
+    graded: bool = False
+    coated: bool = False
+    labelled: bool = False
+    layered: bool = False
+
+    @classmethod
+    def of(cls, scene: Scene) -> Traits:
+        """What this scene asks for."""
+        if isinstance(scene.medium, GridMedium):
+            return cls()
+        labelled = scene.labelling is not None
+        return cls(
+            chromatic=any(t.tint is not None for t in scene.tissues),
+            similar=scene.tissue.similarity_after is not None,
+            graded=any(t.gradient is not None for t in scene.tissues),
+            coated=labelled or bool(scene.tissue.surface_parameters),
+            labelled=labelled,
+            layered=scene.mucosa is not None,
+        )
+
+    def back(self, part: str) -> int:
+        """How far from the end of the packed table's columns a part begins."""
+        widths = {"tint": 3 * self.chromatic, "opacity": self.graded, "coat": 3 * self.coated, "forward": self.similar}
+        names = list(widths)
+        return sum(int(widths[name]) for name in names[: names.index(part) + 1])
+
+
+PLAIN = Traits()
 
 
 class V(IntEnum):
@@ -75,9 +124,7 @@ def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -
     out[V.IOR] = tissue.ior
     out[V.ROUGHNESS] = tissue.roughness
     out[V.SPECULAR] = tissue.specular
-    out[V.HYBRID] = 25 * tissue.surface_weight**3 / tissue.gradient_scale
-    top = max(tissue.sigma_t) if prepared.kind == "tissue" else prepared.high.max()
-    out[V.SIGMA_TOP] = max(top, 1e-9)
+    out[V.HYBRID], out[V.SIGMA_TOP] = own(tissue)[[Own.HYBRID, Own.SIGMA_TOP]]
     out[V.ROULETTE] = ROULETTE[prepared.kind] if roulette is None else roulette
     never = scene.max_scatterings + 1
     out[V.SIMILAR_AFTER] = never if tissue.similarity_after is None else tissue.similarity_after
@@ -87,22 +134,37 @@ def pack_view(scene: Scene, prepared: Prepared, roulette: float | None = None) -
     return out
 
 
-def pack_table(scenes: list[Scene]) -> np.ndarray:
-    """(N + 2, 1 + P + 3 K): sigma_t and the P floats of the phase of the first scene, then each scene's albedo.
+def own(tissue: Tissue) -> np.ndarray:
+    """What a tissue has once, as `Own` says; float32."""
+    hybrid, top = 25 * tissue.surface_weight**3 / tissue.gradient_scale, max(*tissue.sigma_t, 1e-9)
+    return np.array([tissue.wall_hu, hybrid, top, (len(TABLE_HU) - 1) / tissue.steepest()], np.float32)
 
-    One column more, the mean cosine, where the similarity relation is asked for, and three where extinction differs
-    between channels: each one's share of sigma_t. Below the N rows along HU one with the albedos of blood-rich mucosa,
-    one with those of vessels.
+
+def pack_table(scenes: list[Scene]) -> np.ndarray:
+    """(B ROWS, 1 + P + 3 K + ...): a block of rows for the scenes' tissue, then one for each label's.
+
+    Columns: sigma_t and the P floats of the phase, each scene's albedo, then what `Traits` ask for: the mean cosine;
+    roughness, specular weight and IOR of the coat; the factor on sigma_t along the gradient, whose rows run from 0 to
+    the tissue's steepest; each channel's share of sigma_t. Below the rows along HU those of BLOOD, VESSEL and OWN.
     """
-    tables = [scene.tissue.table() for scene in scenes]
-    tints = [] if scenes[0].tissue.tint is None else [scenes[0].tissue.tints()]
-    forward = [] if scenes[0].tissue.similarity_after is None else [scenes[0].tissue.forward()[:, None]]
-    along_hu = np.concatenate([tables[0][:, :-3], *(t[:, -3:] for t in tables), *forward, *tints], 1)
-    rows = np.zeros((len(along_hu) + 2, along_hu.shape[1]), np.float32)
-    rows[:BLOOD] = along_hu
-    colours = slice(tables[0].shape[1] - 3, tables[0].shape[1] - 3 + 3 * len(scenes))
-    rows[BLOOD, colours] = np.concatenate([s.tissue.blood_albedo for s in scenes])
-    rows[VESSEL, colours] = np.concatenate([s.tissue.vessel_albedo for s in scenes])
+    traits = Traits.of(scenes[0])
+    return np.concatenate([_block(list(tissues), traits) for tissues in zip(*(s.tissues for s in scenes))])
+
+
+def _block(tissues: list[Tissue], traits: Traits) -> np.ndarray:
+    """Rows of one tissue, which the looks have in different colours."""
+    tables, first = [t.table() for t in tissues], tissues[0]
+    parts = [tables[0][:, :-3], *(t[:, -3:] for t in tables)]
+    parts += [first.forward()[:, None]] if traits.similar else []
+    parts += [first.coats()] if traits.coated else []
+    parts += [first.opacities(np.linspace(0, first.steepest(), len(TABLE_HU)))[:, None]] if traits.graded else []
+    parts += [first.tints()] if traits.chromatic else []
+    rows = np.zeros((ROWS, sum(p.shape[1] for p in parts)), np.float32)
+    rows[:BLOOD] = np.concatenate(parts, 1)
+    colours = slice(tables[0].shape[1] - 3, tables[0].shape[1] - 3 + 3 * len(tissues))
+    rows[BLOOD, colours] = np.concatenate([t.blood_albedo for t in tissues])
+    rows[VESSEL, colours] = np.concatenate([t.vessel_albedo for t in tissues])
+    rows[OWN, : len(Own)] = own(first)
     return rows
 
 

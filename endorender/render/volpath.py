@@ -12,33 +12,29 @@ from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
 from endorender.render.tracking import COLLISION, FAR, NOTHING, SURFACE
-from endorender.scene import surface as coat_model
+from endorender.render.view import Traits
 
 
 @kernels
 def tracer(
     kind: str,
     surface: str,
-    cell: int,
     dtype: str,
     phase: Any,
     camera: Any,
     channels: int,
     groups: tuple,
-    chromatic: bool,
-    layered: bool,
-    similar: bool,
+    traits: Traits,
 ):
     """The kernel for one choice of everything whose type, not value, it depends on.
 
     groups: which of "emitters" and "environment" the scene has; "even sky" for an environment that is not sampled,
-    since paths meet the same light wherever they leave. chromatic: extinction differs between channels.
-    layered: whether it has a mucosa layer. similar: whether long paths go on by the similarity relation.
+    since paths meet the same light wherever they leave. traits: what else the scene asks for.
     """
-    t = tracking.device(kind, surface, cell, dtype, chromatic, similar)
-    shade = shading.device(kind, surface, phase, channels, layered, similar)
+    t = tracking.device(kind, surface, dtype, traits)
+    shade = shading.device(kind, surface, phase, channels, traits)
     lighting = illumination.device(channels)
-    coat = coat_model.device()
+    chromatic = traits.chromatic
     eye = primary.device(camera)
     COAT, PHASE, BSDF = shading.COAT, shading.PHASE, shading.BSDF
     Spectrum = shade.Spectrum
@@ -59,6 +55,7 @@ def tracer(
         smooth: ti.template(),
         cells: ti.template(),
         table: ti.template(),
+        labels: ti.template(),
         x,
         w,
         distance,
@@ -72,7 +69,7 @@ def tracer(
         o, left, within = x, distance, inside
         while seen.max() > 0.0:
             event, s, through = t.shine(
-                field, cells, table, o, w, left, q.inv, q.threshold, q.wall_hu, within, reduced, rng
+                field, cells, table, labels, o, w, left, q.inv, q.threshold, q.wall_hu, within, reduced, rng
             )
             seen *= through
             if event != SURFACE:
@@ -81,7 +78,7 @@ def tracer(
                 o += (s + q.nudge) * w
                 left -= s + q.nudge
                 n = t.normal(field, smooth, o, q.inv)
-                seen *= 1.0 - q.specular * coat.fresnel(ti.abs(n.dot(w)), q.ior)
+                seen *= 1.0 - shade.mirrored(shade.coating(labels, table, o, 0.0, q), n, w)
                 within = t.value(field, o, q.inv) >= q.threshold
         return seen
 
@@ -91,6 +88,7 @@ def tracer(
         smooth: ti.types.ndarray(),
         cells: ti.types.ndarray(),
         table: ti.types.ndarray(),
+        labels: ti.types.ndarray(),
         grid: ti.types.ndarray(),
         phase_data: ti.types.ndarray(),
         capsules: ti.types.ndarray(),
@@ -139,6 +137,7 @@ def tracer(
                             field,
                             cells,
                             table,
+                            labels,
                             o,
                             d,
                             start,
@@ -174,7 +173,21 @@ def tracer(
                     # 3. What it is that the path has met.
                     x = o + hit * d
                     ev = shade.event(
-                        field, smooth, table, grid, capsules, buckets, t, x, d, hu, event == COLLISION, reduced, q, rng
+                        field,
+                        smooth,
+                        table,
+                        labels,
+                        grid,
+                        capsules,
+                        buckets,
+                        t,
+                        x,
+                        d,
+                        hu,
+                        event == COLLISION,
+                        reduced,
+                        q,
+                        rng,
                     )
                     if ti.static(WALL):
                         if event == SURFACE and inside:
@@ -224,6 +237,7 @@ def tracer(
                                         smooth,
                                         cells,
                                         table,
+                                        labels,
                                         so,
                                         light.direction,
                                         light.distance,

@@ -13,11 +13,10 @@ from endorender.render import backend, illumination, mucosa, primary, shading, t
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.film import Radiance
-from endorender.render.medium import CELL, bounds, prepare
+from endorender.render.medium import blocks, bounds, held_blocks, prepare
 from endorender.render.rng import rand
 from endorender.render.tracking import FAR
-from endorender.render.view import pack_emitters, pack_environment, pack_table, pack_view
-from endorender.scene import surface as coat_model
+from endorender.render.view import Traits, pack_emitters, pack_environment, pack_table, pack_view
 from endorender.scene.scene import Scene
 from endorender.scene.tissue import Tissue
 
@@ -25,20 +24,19 @@ vec3 = ti.math.vec3
 
 
 @kernels
-def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: bool, layered: bool, similar: bool):
-    t = tracking.device(kind, surface, CELL[kind], dtype, similar=similar)
-    shade = shading.device(kind, surface, phase, 3, layered, similar)
+def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: bool, traits: Traits):
+    t = tracking.device(kind, surface, dtype, traits)
+    shade = shading.device(kind, surface, phase, 3, traits)
     lighting = illumination.device(3)
-    coat = coat_model.device()
     eye = primary.device(camera)
     WALL = surface == "interface"
 
     @ti.func
-    def extinction(table: ti.template(), v, reduced, wall_hu):
-        s = t.sigma(table, v, wall_hu)
-        if ti.static(similar):
+    def extinction(field: ti.template(), labels: ti.template(), table: ti.template(), x, v, reduced, q):
+        s = t.sigma(field, labels, table, x * q.inv, v, q.wall_hu, q.inv)
+        if ti.static(traits.similar):
             if reduced:
-                s *= 1.0 - t.forward(table, v, wall_hu)
+                s *= 1.0 - t.forward(table, v, q.wall_hu, t.block(labels, x * q.inv))
         return s
 
     @ti.func
@@ -53,6 +51,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
         field: ti.types.ndarray(),
         smooth: ti.types.ndarray(),
         table: ti.types.ndarray(),
+        labels: ti.types.ndarray(),
         grid: ti.types.ndarray(),
         phase_data: ti.types.ndarray(),
         capsules: ti.types.ndarray(),
@@ -92,8 +91,9 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         s -= ti.log(1.0 - rand(rng)) / majorant
                         if s >= end:
                             break
-                        value = t.value(field, o + s * d, q.inv)
-                        if rand(rng) * majorant < extinction(table, value, reduced, q.wall_hu):
+                        y = o + s * d
+                        value = t.value(field, y, q.inv)
+                        if rand(rng) * majorant < extinction(field, labels, table, y, value, reduced, q):
                             collided = True
                             break
                     lost = not collided and wall < 0.0
@@ -106,7 +106,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                     # 2. What is met: the coat, a particle, or (hybrid) a surface at a particle.
                     x = o + (s if collided else wall) * d
                     event = shade.event(
-                        field, smooth, table, grid, capsules, buckets, t, x, d, value, collided, reduced, q, rng
+                        field, smooth, table, labels, grid, capsules, buckets, t, x, d, value, collided, reduced, q, rng
                     )
                     if collided:
                         if scatterings == max_scatterings:
@@ -136,16 +136,17 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                                 r -= ti.log(1.0 - rand(rng)) / majorant
                                 if r >= stop:
                                     break
-                                y = t.value(field, so + r * light.direction, q.inv)
-                                through *= (
-                                    1.0 - extinction(table, y, scatterings >= q.similar_after, q.wall_hu) / majorant
-                                )
+                                y = so + r * light.direction
+                                late = scatterings >= q.similar_after
+                                sigma = extinction(field, labels, table, y, t.value(field, y, q.inv), late, q)
+                                through *= 1.0 - sigma / majorant
                             if next_s < 0.0 or through == 0.0:
                                 break
                             so += (next_s + q.nudge) * light.direction
                             left -= next_s + q.nudge
                             n = t.normal(field, smooth, so, q.inv)
-                            through *= 1.0 - q.specular * coat.fresnel(ti.abs(n.dot(light.direction)), q.ior)
+                            here = shade.coating(labels, table, so, 0.0, q)
+                            through *= 1.0 - shade.mirrored(here, n, light.direction)
                         radiance += beta * weight * light.radiance * through
                     # 4. Onwards.
                     turn = shade.sample(event, d, q, phase_data, rng)
@@ -168,22 +169,30 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
 
 def _of_channel(tissue: Tissue, c: int) -> Tissue:
     """The grey tissue that channel c sees."""
-    sigma = tuple(s * tint[c] for s, tint in zip(tissue.sigma_t, tissue.tint or ()))
+    sigma = tuple(s * tint[c] for s, tint in zip(tissue.sigma_t, tissue.tint or ((1.0,) * 3,) * len(tissue.hu)))
     return tissue.model_copy(update={"sigma_t": sigma, "tint": None})
+
+
+def _seen_by(scene: Scene, c: int) -> Scene:
+    """The grey scene that channel c sees."""
+    labelled = {label: _of_channel(tissue, c) for label, tissue in scene.label_tissues.items()}
+    return scene.with_(tissue=_of_channel(scene.tissue, c), label_tissues=labelled)
 
 
 def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
     """What `radiance([scene], spp, seed)` estimates, by the plainest means. Slow; for tests and small pictures."""
     backend.ensure()
-    if scene.tissue.tint is not None:
+    traits = Traits.of(scene)
+    if traits.chromatic:
         # One grey scene for each channel, denser or thinner: nothing of spectral MIS is shared.
-        each = [radiance_simple(scene.with_(tissue=_of_channel(scene.tissue, c)), spp, seed + c) for c in range(3)]
+        each = [radiance_simple(_seen_by(scene, c), spp, seed + c) for c in range(3)]
         mean, variance = (
             np.stack([getattr(r, k)[..., c] for c, r in enumerate(each)], -1) for k in ("mean", "variance")
         )
         return Radiance(mean, variance, spp)
     prepared = prepare(scene.medium)
-    majorant = np.abs(bounds(prepared, scene.tissue, scene.surface, scene.threshold)[..., 0]).max()
+    parts = (scene.labelling, blocks(scene.medium, scene.labelling, scene.surface, scene.threshold))
+    majorant = np.abs(bounds(prepared, scene.tissue, scene.surface, scene.threshold, *parts)[..., 0]).max()
     environment = pack_environment([scene])
     env = environment[0] if environment else np.zeros((2, 2, 5), np.float32)
     lit = any(hasattr(light, "emitters") for light in scene.lights)
@@ -196,13 +205,13 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
         type(scene.phase),
         type(scene.camera),
         lit,
-        scene.mucosa is not None,
-        prepared.kind == "tissue" and scene.tissue.similarity_after is not None,
+        traits,
     )
     kernel(
         prepared.field,
         prepared.smooth,
         backend.resident(pack_table([scene])),
+        held_blocks(scene),
         prepared.albedo,
         backend.resident(scene.phase.data()),
         *mucosa.layer(scene),

@@ -20,7 +20,10 @@ from endorender.scene.phase import HenyeyGreenstein, phase_functions
 from endorender.scene.tissue import RGB, Tissue, tissues
 
 BLOOD_HAEMOGLOBIN = 150 / 64_500  # mol per litre of whole blood: 150 g/l, 64,500 g/mol (Prahl)
-DERIVED = ("hu", "sigma_t", "albedo", "tint", "phase", "phase_parameters", "blood_albedo", "vessel_albedo")
+DERIVED = (
+    *("hu", "sigma_t", "albedo", "tint", "phase", "phase_parameters", "surface_parameters"),
+    *("blood_albedo", "vessel_albedo"),
+)
 RICH = 2.5  # blood of the blood-rich patches over the mean (our choice)
 VESSEL_BLOOD = 0.3  # of a drawn vessel: its walls and what lies between the finest ones take the rest (our choice)
 XYZ_TO_SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
@@ -125,6 +128,7 @@ class MucosaPhysical(Tissue):
     albedo: tuple[RGB, ...] = Field(((0.0, 0.0, 0.0),), exclude=True)
     phase: phase_functions.field() = Field(HenyeyGreenstein(), exclude=True)  # type: ignore[valid-type]
     phase_parameters: dict[str, tuple[float, ...]] = Field({}, exclude=True)
+    surface_parameters: dict[str, tuple[float, ...]] = Field({}, exclude=True)
     tint: tuple[RGB, ...] | None = Field(None, exclude=True)
     blood_albedo: RGB = Field((0.0, 0.0, 0.0), exclude=True)
     vessel_albedo: RGB = Field((0.0, 0.0, 0.0), exclude=True)
@@ -134,7 +138,7 @@ class MucosaPhysical(Tissue):
     def _nothing_derived(cls, values: Any) -> Any:
         given = [name for name in DERIVED if isinstance(values, Mapping) and name in values]
         if given:
-            raise ValueError(f"{given[0]} follows from blood, scattering and g: it cannot be given")
+            raise ValueError(f"{given[0]} follows from blood, scattering and g, or does not vary: it cannot be given")
         return values
 
     @model_validator(mode="after")

@@ -21,6 +21,27 @@ Surface = Literal["interface", "hybrid", "volume"]
 
 
 @dataclass(frozen=True, eq=False)
+class Mask:
+    """An array that counts as equal to itself alone, so that what depends on it can be cached."""
+
+    values: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mask) and other.values is self.values
+
+    def __hash__(self) -> int:
+        return id(self.values)
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """Tissues by label. mask: (I, J, K) uint8. tissues: (label, its tissue), by rising label."""
+
+    mask: Mask
+    tissues: tuple[tuple[int, Tissue], ...]
+
+
+@dataclass(frozen=True, eq=False)
 class GridMedium:
     """Optics given directly on a grid, for reference scenes and for fitting. It fills its voxels' full extent.
 
@@ -51,6 +72,9 @@ class Scene:
     phase by gradient at each collision; Kroes et al. 2012), `volume` (no surface events).
     mucosa: vessels, mottling and a wavy film (`interface` only), or None. Appearance only.
     max_scatterings: the longest path; the default never binds in tissue.
+    labels: (I, J, K) uint8 on the medium's grid, or None. label_tissues: {label: tissue}: in voxels of that label
+    (nearest voxel) all optics are those of its tissue; any other label counts as 0, which is `tissue`. Geometry does
+    not depend on labels. All tissues of a scene have one class of phase function and one `similarity_after`.
     """
 
     medium: Volume | GridMedium
@@ -62,6 +86,8 @@ class Scene:
     surface: Surface = "interface"
     mucosa: Mucosa | None = None
     max_scatterings: int = 10_000
+    labels: np.ndarray | None = None
+    label_tissues: Mapping[int, Tissue] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         m = np.asarray(self.world_from_camera, float)
@@ -75,18 +101,53 @@ class Scene:
             raise UserError("the mucosa layer lies on a wall: it needs the surface mode 'interface'", "INVALID_VALUE")
         if not self.lights:
             raise UserError("a scene needs a light", "INVALID_VALUE")
+        if self.labels is not None:
+            object.__setattr__(self, "labels", self._checked_labels(np.asarray(self.labels)))
+        listed = sorted((label, tissues.build(tissue)) for label, tissue in self.label_tissues.items())
+        object.__setattr__(self, "label_tissues", dict(listed))
+        if listed and self.labels is None:
+            raise UserError("tissues by label need a mask of labels", "INVALID_VALUE")
+        for label, tissue in listed:
+            self._refuse_label(label, tissue)
+
+    def _checked_labels(self, labels: np.ndarray) -> np.ndarray:
+        if isinstance(self.medium, GridMedium):
+            raise UserError("labels choose tissues: a GridMedium has none", "INVALID_VALUE")
+        if labels.shape != self.medium.hu.shape:
+            raise UserError(f"labels are {labels.shape}, the volume is {self.medium.hu.shape}", "INVALID_VALUE")
+        if labels.dtype.kind not in "bui" or (labels.size and not (labels.min() >= 0 and labels.max() <= 255)):
+            raise UserError("labels must be whole numbers from 0 to 255", "INVALID_VALUE")
+        return labels.astype(np.uint8, copy=False)
+
+    def _refuse_label(self, label: int, tissue: Tissue) -> None:
+        if not 1 <= label <= 255:
+            raise UserError(f"a label is from 1 to 255, got {label}; 0 is the scene's own tissue", "INVALID_VALUE")
+        if reason := tissue.clash(self.tissue):
+            raise UserError(f"label {label}: {reason}", "INVALID_VALUE")
 
     @property
     def phase(self) -> Any:
         """The phase function at every collision."""
         return self.medium.phase if isinstance(self.medium, GridMedium) else self.tissue.phase
 
+    @property
+    def labelling(self) -> Labelling | None:
+        """Labels and their tissues where there are any; hashable."""
+        if self.labels is None or not self.label_tissues:
+            return None
+        return Labelling(Mask(self.labels), tuple(self.label_tissues.items()))
+
+    @property
+    def tissues(self) -> tuple[Tissue, ...]:
+        """The scene's tissue, then those of the labels."""
+        return (self.tissue, *self.label_tissues.values())
+
     def with_(self, **changes: Any) -> Scene:
         """A copy with some fields replaced."""
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the medium, as JSON-ready values."""
+        """All but the medium and the mask of labels on its grid, as JSON-ready values."""
         return {
             "camera": cameras.dump(self.camera),
             "world_from_camera": np.asarray(self.world_from_camera, float).tolist(),
@@ -96,12 +157,15 @@ class Scene:
             "surface": self.surface,
             "mucosa": None if self.mucosa is None else mucosas.dump(self.mucosa),
             "max_scatterings": self.max_scatterings,
+            "label_tissues": {str(label): tissues.dump(tissue) for label, tissue in self.label_tissues.items()},
         }
 
     @classmethod
-    def from_dict(cls, medium: Volume | GridMedium, values: Mapping[str, Any]) -> Scene:
+    def from_dict(
+        cls, medium: Volume | GridMedium, values: Mapping[str, Any], labels: np.ndarray | None = None
+    ) -> Scene:
         """Inverse of `to_dict`; unknown keys are refused."""
-        known = {f.name for f in dataclasses.fields(cls)} - {"medium"}
+        known = {f.name for f in dataclasses.fields(cls)} - {"medium", "labels"}
         if unknown := set(values) - known:
             raise UserError(f"scene: unknown key {sorted(unknown)[0]!r}", "INVALID_VALUE")
         built = dict(values)
@@ -112,4 +176,6 @@ class Scene:
             built["tissue"] = tissues.build(values["tissue"])
         if values.get("mucosa") is not None:
             built["mucosa"] = mucosas.build(values["mucosa"])
-        return cls(medium, **built)
+        if "label_tissues" in values:
+            built["label_tissues"] = {int(label): tissues.build(t) for label, t in values["label_tissues"].items()}
+        return cls(medium, **built, labels=labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from endorender.errors import Notice
 from endorender.scene.physical import albedo_of
 from endorender.scene.text import read_text
 from endorender.scene.tissue import Tissue, tissues
@@ -18,8 +16,8 @@ from endorender.scene.tissue import Tissue, tissues
 WHITEST = 0.95  # diffuse reflectance of a preset's brightest colours: none of them is meant as a lossless medium
 
 
-def read_vp(file: Path) -> tuple[np.ndarray, np.ndarray, bool]:
-    """(N, 2) HU and opacity, (M, 4) HU and sRGB of a `.vp` file, and whether it weighs opacity by the gradient.
+def read_vp(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, 2) HU and opacity, (M, 4) HU and sRGB, (L, 2) gradient and factor on opacity of a `.vp` file.
 
     Seven lines (3D Slicer, developer guide, Volume rendering): interpolation, shading, diffuse, ambient, specular,
     specular power, scalar opacity; then gradient opacity and colour. A function is the count of its numbers and they.
@@ -40,8 +38,8 @@ def read_vp(file: Path) -> tuple[np.ndarray, np.ndarray, bool]:
             raise ValueError(f"{file.name}, line {n + 1}: HU must rise")
         return table
 
-    gradient = function(7, 2)
-    return function(6, 2), function(8, 4), bool((gradient[:, 1] != 1).any())
+    opacity, gradient, colour = function(6, 2), function(7, 2), function(8, 4)
+    return opacity, colour, gradient
 
 
 @tissues.register("slicer")
@@ -49,30 +47,37 @@ class SlicerPreset(Tissue):
     """A `.vp` preset of 3D Slicer: opacity 1 is an extinction of `density`, colours are those of thick layers.
 
     A colour is read as the sRGB diffuse reflectance of a half space and turned into the albedo that gives it
-    (isotropic scattering). What a preset says of shading and of opacity along the gradient is not used.
+    (isotropic scattering). What a preset says of shading is not used. Gradient opacity becomes `gradient_opacity`:
+    VTK's gradients are HU per mean voxel pitch (vtkVolumeShaderComposer.h, computeGradient), so that one preset means
+    another thing on another scan; `pitch` says on which.
     """
 
     file: str | None = Field(None, exclude=True, description="of the preset, read once: what it says is kept")
     density: float = Field(3.0, gt=0, description="extinction where opacity is 1, mm⁻¹")
+    pitch: float = Field(1.0, gt=0, description="mean voxel pitch to which the preset's gradients refer, mm")
 
     @model_validator(mode="before")
     @classmethod
     def _embed(cls, given: Any) -> Any:
         if not isinstance(given, Mapping) or given.get("file") is None:
             return given
-        if {"hu", "sigma_t", "albedo"} & set(given):
-            raise ValueError("give either file, or hu, sigma_t and albedo")
+        if {"hu", "sigma_t", "albedo", "gradient", "gradient_opacity"} & set(given):
+            raise ValueError("give either file, or hu, sigma_t, albedo, gradient and gradient_opacity")
         path = Path(str(given["file"])).expanduser()
-        opacity, colour, by_gradient = read_vp(path)
-        if by_gradient:
-            warnings.warn(f"{path.name} weighs opacity by the gradient's length, which is left out here", Notice, 2)
+        opacity, colour, slope = read_vp(path)
         hu = np.unique(np.concatenate([opacity[:, 0], colour[:, 0]]))
-        density = float(given.get("density", cls.model_fields["density"].default))
+        density, pitch = (float(given.get(name, cls.model_fields[name].default)) for name in ("density", "pitch"))
         shown = np.clip(np.stack([np.interp(hu, colour[:, 0], colour[:, c]) for c in (1, 2, 3)], -1), 0, 1)
         linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)  # IEC 61966-2-1
         sigma_t = density * np.clip(np.interp(hu, *opacity.T), 0, 1)
+        by_gradient: dict[str, Any] = {}
+        if (slope[:, 1] < 1).any():
+            steep = np.unique(np.maximum(slope[:, 0], 0))
+            factor = np.clip(np.interp(steep, *slope.T), 0, 1)
+            by_gradient = {"gradient": tuple((steep / pitch).tolist()), "gradient_opacity": tuple(factor.tolist())}
         return {
             **given,
+            **by_gradient,
             "file": None,
             "hu": tuple(hu.tolist()),
             "sigma_t": tuple(sigma_t.tolist()),

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from endorender.registry import Model, Registry, one_line
 from endorender.scene.phase import HenyeyGreenstein, phase_functions
 
 tissues = Registry("tissue")
+COAT = ("roughness", "specular", "ior")  # what surface_parameters may name, in the order of `Tissue.coats`
 TABLE_HU = np.linspace(-1024.0, 3072.0, 1025)  # HU at which the renderer tabulates a tissue: every 4
 
 RGB = tuple[float, float, float]
 
 
-@tissues.register("custom", cases=[{"sigma_t": [3.0], "hu": [0], "albedo": [[0.9, 0.8, 0.7]]}])
+@tissues.register(
+    "custom",
+    cases=[
+        {"sigma_t": [3.0], "hu": [0], "albedo": [[0.9, 0.8, 0.7]]},
+        {
+            "gradient": [0, 200, 500],
+            "gradient_opacity": [0.2, 0.5, 1],
+            "surface_parameters": {"roughness": [0.5, 0.3, 0.1, 0.05], "ior": [1.2, 1.3, 1.4, 1.5]},
+        },
+    ],
+)
 class Tissue(Model):
     """Optics by control points over HU (the shape that 3D Slicer and VTK users know).
 
     Below the first and above the last control point the end value holds. In the `interface` mode HU just inside
-    the wall are lifted to `wall_hu`, so that the scanner's blur between air and tissue does not render as fog.
+    the wall are lifted to `wall_hu`, so that the scanner's blur between air and tissue does not render as fog; what
+    the coat is like at the wall is read there too. The gradient's length is that of the HU as measured, never lifted.
     """
 
     hu: tuple[float, ...] = Field((-800.0, -300.0, 150.0, 500.0), min_length=1, description="control points, HU")
@@ -48,12 +60,22 @@ class Tissue(Model):
     roughness: float = Field(0.06, ge=0.02, le=1, description="GGX α of the coat")
     specular: float = Field(0.7, ge=0, le=1, description="weight of the coat's reflection")
     surface_weight: float = Field(0.5, ge=0, le=1, description="s of the hybrid rule")
+    surface_parameters: dict[str, tuple[float, ...]] = Field(
+        {}, description="{name: values at the control points}: roughness, specular, ior that vary along HU"
+    )
+    gradient: tuple[float, ...] | None = Field(
+        None, description="control points of gradient_opacity: length of the gradient, HU/mm"
+    )
+    gradient_opacity: tuple[float, ...] | None = Field(
+        None, description="factor on sigma_t at these, 0..1; none: extinction does not depend on the gradient"
+    )
     gradient_scale: float = Field(1000.0, gt=0, description="G of the hybrid rule, HU/mm")
 
     @model_validator(mode="after")
     def _consistent(self) -> Tissue:
         n = len(self.hu)
         varying = {f"phase_parameters.{name}": values for name, values in self.phase_parameters.items()}
+        varying |= {f"surface_parameters.{name}": values for name, values in self.surface_parameters.items()}
         for name, values in {"sigma_t": self.sigma_t, "albedo": self.albedo, "tint": self.tint, **varying}.items():
             if values is not None and len(values) != n:
                 raise ValueError(f"{name} has {len(values)} entries for {n} control points of hu")
@@ -71,6 +93,8 @@ class Tissue(Model):
         if not all(0 <= a <= 1 for rgb in self.tint or () for a in rgb):
             raise ValueError("tint must be in [0, 1]: sigma_t is that of the densest channel")
         self._refuse_phase_parameters()
+        self._refuse_surface_parameters()
+        self._refuse_gradient()
         return self
 
     def _refuse_phase_parameters(self) -> None:
@@ -85,6 +109,32 @@ class Tissue(Model):
                 cls(**{**fixed, **dict(zip(self.phase_parameters, values))})
             except ValidationError as error:
                 raise ValueError(f"phase_parameters: {one_line(error)}") from None
+
+    def _refuse_surface_parameters(self) -> None:
+        """Each value must be one that the parameter could have alone."""
+        if unknown := set(self.surface_parameters) - set(COAT):
+            raise ValueError(f"surface_parameters: {min(unknown)} does not vary; can: {', '.join(COAT)}")
+        for name, values in self.surface_parameters.items():
+            one = TypeAdapter(Annotated[float, type(self).model_fields[name]])
+            for value in values:
+                try:
+                    one.validate_python(value)
+                except ValidationError as error:
+                    raise ValueError(f"surface_parameters: {name}: {one_line(error)}, got {value}") from None
+
+    def _refuse_gradient(self) -> None:
+        if (self.gradient is None) != (self.gradient_opacity is None):
+            raise ValueError("gradient and gradient_opacity need each other")
+        if self.gradient is None or self.gradient_opacity is None:
+            return
+        if len(self.gradient) != len(self.gradient_opacity) or not self.gradient:
+            raise ValueError(
+                f"gradient_opacity has {len(self.gradient_opacity)} entries for {len(self.gradient)} points of gradient"
+            )
+        if self.gradient[0] < 0 or (np.diff(self.gradient) <= 0).any():
+            raise ValueError("gradient must be >= 0 and increase")
+        if not all(0 <= a <= 1 for a in self.gradient_opacity):
+            raise ValueError("gradient_opacity must be in [0, 1]: sigma_t is that of the densest gradient")
 
     def __hash__(self) -> int:
         # Tissues key caches, and a dict has no hash. Equal tissues have equal parts, which is all a hash needs.
@@ -105,8 +155,8 @@ class Tissue(Model):
 
     def tints(self, hu: np.ndarray = TABLE_HU) -> np.ndarray:
         """(N,) HU -> (N, 3): extinction of each channel over sigma_t."""
-        assert self.tint is not None
-        return np.stack([np.interp(hu, self.hu, band) for band in zip(*self.tint)], -1).astype(np.float32)
+        tint = self.tint or ((1.0, 1.0, 1.0),) * len(self.hu)
+        return np.stack([np.interp(hu, self.hu, band) for band in zip(*tint)], -1).astype(np.float32)
 
     def forward(self, hu: np.ndarray = TABLE_HU) -> np.ndarray:
         """(N,) HU -> (N,) mean cosine of the phase function, at least 0."""
@@ -115,6 +165,35 @@ class Tissue(Model):
         cosines = [type(self.phase)(**{**fixed, **p}).mean_cosine() for p in points]
         along = cosines * len(self.hu) if len(cosines) == 1 else cosines
         return np.clip(np.interp(hu, self.hu, along), 0, 0.999).astype(np.float32)
+
+    def coats(self, hu: np.ndarray = TABLE_HU) -> np.ndarray:
+        """(N,) HU -> (N, 3): roughness, specular weight and IOR of the coat."""
+        varying = self.surface_parameters
+        along = [
+            np.interp(hu, self.hu, varying[n]) if n in varying else np.full(len(hu), getattr(self, n)) for n in COAT
+        ]
+        return np.stack(along, -1).astype(np.float32)
+
+    def clash(self, other: Tissue) -> str | None:
+        """Why the two cannot be tissues of one scene; None if they can."""
+        mine, its = self.phase, other.phase
+        if type(its) is not type(mine) or not np.array_equal(its.data(), mine.data()):
+            names = [phase_functions.name_of(type(phase)) for phase in (mine, its)]
+            return (
+                f"its phase is {names[0]}, beside {names[1]}: one phase function serves a whole scene, with parameters "
+                "of each tissue's own"
+            )
+        return None if self.similarity_after == other.similarity_after else "similarity_after must be that of the scene"
+
+    def steepest(self) -> float:
+        """Length of the gradient beyond which gradient_opacity is constant, HU/mm; 1 without control points above 0."""
+        return (self.gradient or (0.0,))[-1] or 1.0
+
+    def opacities(self, gradient: np.ndarray) -> np.ndarray:
+        """(N,) length of the gradient, HU/mm -> (N,) factor on sigma_t."""
+        if self.gradient is None or self.gradient_opacity is None:
+            return np.ones(len(gradient), np.float32)
+        return np.interp(gradient, self.gradient, self.gradient_opacity).astype(np.float32)
 
     def shares_paths(self, other: Tissue) -> bool:
         """Whether both scatter light along the same paths: they differ in albedo at most."""

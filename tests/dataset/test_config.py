@@ -258,3 +258,41 @@ def test_every_patient_has_vessels_of_their_own():
     assert one.seed != two.seed
     assert _mucosa(config, config.ct[0]) == one
     assert _mucosa(configure(ct="sample", mucosa="none"), config.ct[0]) is None
+
+
+def test_tissues_by_label_are_written_as_flags_or_in_yaml(tmp_path):
+    flags = configure(
+        ct=["sample"], labels=("m.nii",), label_tissue=("2=deep_red", "3=custom:wall_hu=60,roughness=0.2")
+    )
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "ct: sample\nlabels: m.nii\nlabel_tissue: {2: deep_red, 3: {type: custom, wall_hu: 60, roughness: 0.2}}\n"
+    )
+    assert configure(file) == flags
+    assert flags.label_tissue[3]["wall_hu"] == 60
+    told = json.dumps(flags.public())
+    assert "m.nii" not in told
+    assert flags.public()["ct"][0]["labels"] == "file"
+    assert "labels" not in configure(ct="sample").public()["ct"][0]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"labels": ["a", "b"]}, "2 masks for 1 CTs"),
+        ({"labels": "a"}, "need each other"),
+        ({"label_tissue": {1: "deep_red"}}, "need each other"),
+        ({"labels": "a", "label_tissue": ("deep_red",)}, "LABEL=TISSUE"),
+        ({"labels": "a", "label_tissue": {0: "deep_red"}}, "from 1 to 255, got 0"),
+        ({"labels": "a", "label_tissue": {1: "red"}}, "no tissue is called 'red'"),
+        (
+            {"labels": "a", "label_tissue": {1: {"type": "custom", "phase": "isotropic"}}},
+            "phase is isotropic, beside hg",
+        ),
+        ({"labels": "a", "label_tissue": {1: {"type": "custom", "similarity_after": 3}}}, "similarity_after must be"),
+    ],
+)
+def test_labels_that_cannot_be_are_one_line(values, words):
+    with pytest.raises(UserError, match=words) as error:
+        configure(ct="sample", **values)
+    assert "\n" not in str(error.value)

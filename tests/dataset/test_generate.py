@@ -1,5 +1,6 @@
 """From a CT file to a finished dataset, with the real lumen, poses and renderer."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -244,3 +245,59 @@ def test_volume_hash_sees_values_and_place():
     assert base == volume_hash(Volume(np.asfortranarray(hu), np.eye(4)))
     assert base != volume_hash(Volume(hu + np.int16(1), np.eye(4)))
     assert base != volume_hash(Volume(hu, np.diag([1, 1, 2.0, 1])))
+
+
+@pytest.fixture(scope="module")
+def mask(ct):
+    """The upper half of the tube's surroundings carries label 2."""
+    import nibabel
+
+    scan = nibabel.load(ct)
+    labels = np.zeros(scan.shape, np.uint8)
+    labels[:, 22:] = 2
+    path = ct.parent / "MUELLER_mask.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(labels, scan.affine), path)
+    return path
+
+
+BLUE = {"type": "custom", "albedo": [[0.1, 0.2, 0.9]] * 4}
+
+
+def test_labels_change_the_light_and_nothing_else(ct, mask, tmp_path):
+    values = {"labels": str(mask), "label_tissue": {2: BLUE}}
+    root = generate(configuration(ct, views=1, **values), tmp_path / "out")
+    labelled, plain = open_dataset(root), open_dataset(generate(configuration(ct, views=1), tmp_path / "plain"))
+    digest = hashlib.sha256(mask.read_bytes()).hexdigest()
+    for frame, other in zip(labelled.frames, plain.frames, strict=True):
+        assert frame.files["geometry"] == other.files["geometry"]
+        assert frame.volume == {**other.volume, "labels_sha256": digest}
+        if frame.variation == "synthetic":
+            assert frame.files["image"].sha256 == other.files["image"].sha256
+            assert "label_tissues" not in frame.scene
+        else:
+            assert len(frame.traced_with) == 4
+            assert frame.scene["label_tissues"]["2"]["albedo"] == BLUE["albedo"]
+            assert (frame.radiance()[..., 2] > frame.radiance()[..., 0]).mean() > 0.2
+            assert (other.radiance()[..., 2] > other.radiance()[..., 0]).mean() < 0.05
+    assert not [name for name, text in contents(root).items() if b"MUELLER" in text]
+    # It goes on with the mask given again, and with no other.
+    before = contents(root)
+    (root / labelled.frames[1].files["image"].path).unlink()
+    flags = {"ct": [str(ct)], "labels": (str(mask),)}
+    generate(configure(begun=root, **flags), root, resume=True)
+    assert contents(root) == before
+    with pytest.raises(UserError, match="masks again with --labels"):
+        configure(begun=root, ct=[str(ct)])
+    import nibabel
+
+    image = nibabel.load(mask)
+    nibabel.save(nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), tmp_path / "other.nii.gz")
+    (root / labelled.frames[1].files["image"].path).unlink()
+    with pytest.raises(UserError, match="mask of p001 is not the one"):
+        generate(configure(begun=root, ct=[str(ct)], labels=(str(tmp_path / "other.nii.gz"),)), root, resume=True)
+
+
+def test_a_label_that_no_voxel_carries_is_said(ct, mask, tmp_path):
+    config = configuration(ct, views=1, preset="synthetic", labels=str(mask), label_tissue={2: BLUE, 7: "deep_red"})
+    with pytest.warns(Notice, match="carries label 7"):
+        generate(config, tmp_path / "out")

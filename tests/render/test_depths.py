@@ -7,7 +7,8 @@ from endorender.engine import ti
 from endorender.errors import UserError
 from endorender.render import backend, depth_gaps, geometry, optical_depths, tracking
 from endorender.render.exact import camera_in_grid
-from endorender.render.medium import CELL, cells, prepare
+from endorender.render.medium import cells, held_blocks, prepare
+from endorender.render.view import Traits, pack_table
 from endorender.scene import LOOKS, Endoscope, Fisheye, Pinhole, Point, Scene, Tissue
 from tests.render.scenes import THRESHOLD, WALL, affine, cube_scene, from_distance, tube_scene
 
@@ -89,7 +90,7 @@ def test_agrees_with_sampled_free_flights(surface):
     scene = tube_scene(surface, size=(6, 4), sigma_t=[0, 0.9, 0.9, 0.9])
     prepared = prepare(scene.medium)
     found = optical_depths(scene)
-    t = tracking.device("tissue", surface, CELL["tissue"], str(prepared.low.dtype))
+    t = tracking.device("tissue", surface, str(prepared.low.dtype), Traits.of(scene))
     rays = scene.camera.unproject(scene.camera.pixels()).reshape(-1, 3)
     origin, rotation = camera_in_grid(prepared, scene.world_from_camera)
     flown = np.full((len(rays), FLIGHTS), np.nan, np.float32)
@@ -99,6 +100,7 @@ def test_agrees_with_sampled_free_flights(surface):
         field: ti.types.ndarray(),
         grid: ti.types.ndarray(),
         table: ti.types.ndarray(),
+        labels: ti.types.ndarray(),
         directions: ti.types.ndarray(dtype=ti.math.vec3, ndim=1),
         o: ti.math.vec3,
         inv: ti.math.vec3,
@@ -116,7 +118,9 @@ def test_agrees_with_sampled_free_flights(surface):
                 if span[1] <= 1e-3:
                     break
                 inside = t.value(field, p, inv) >= threshold
-                event, hit, _ = t.walk(field, grid, table, p, d, 0.0, span[1], inv, threshold, wall_hu, inside, rng)
+                event, hit, _ = t.walk(
+                    field, grid, table, labels, p, d, 0.0, span[1], inv, threshold, wall_hu, inside, rng
+                )
                 if event == t.COLLISION:
                     out[i, j] = start + hit
                 if event != t.SURFACE:
@@ -126,7 +130,8 @@ def test_agrees_with_sampled_free_flights(surface):
     fly(
         prepared.field,
         cells(scene.medium, scene.tissue, surface, scene.threshold),
-        backend.resident(scene.tissue.table()),
+        backend.resident(pack_table([scene])),
+        held_blocks(scene),
         np.ascontiguousarray(rays @ rotation.T, np.float32),
         ti.math.vec3(*origin),
         ti.math.vec3(*(1 / prepared.spacing)),

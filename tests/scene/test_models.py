@@ -138,6 +138,41 @@ def test_phase_parameters_are_refused_by_the_phase_they_are_of(changes, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"surface_parameters": {"roughness": (0.1, 1.2)}}, "surface_parameters: roughness: .*equal to 1, got 1.2"),
+        ({"surface_parameters": {"ior": (0.9, 1.2)}}, "surface_parameters: ior: .*equal to 1, got 0.9"),
+        (
+            {"surface_parameters": {"specular": (0.5,)}},
+            "surface_parameters.specular has 1 entries for 2 control points",
+        ),
+        ({"surface_parameters": {"wall_hu": (0, 0)}}, "wall_hu does not vary; can: roughness, specular, ior"),
+        ({"gradient": (0, 100)}, "gradient and gradient_opacity need each other"),
+        ({"gradient": (0, 100), "gradient_opacity": (1,)}, "gradient_opacity has 1 entries for 2 points"),
+        ({"gradient": (100, 100), "gradient_opacity": (1, 0)}, "gradient must be >= 0 and increase"),
+        ({"gradient": (-1, 100), "gradient_opacity": (1, 0)}, "gradient must be >= 0 and increase"),
+        ({"gradient": (0, 100), "gradient_opacity": (1, 1.1)}, r"gradient_opacity must be in \[0, 1\]"),
+    ],
+)
+def test_maps_that_cannot_be_are_refused(changes, words):
+    with pytest.raises(UserError, match=words) as error:
+        tissues.build({"type": "custom", **POINT, **changes})
+    assert "\n" not in str(error.value)
+
+
+def test_coat_and_opacity_are_piecewise_linear():
+    tissue = Tissue(
+        **POINT,
+        surface_parameters={"ior": (1.2, 1.6), "roughness": (0.2, 0.4)},
+        gradient=(10, 20),
+        gradient_opacity=(0, 0.5),
+    )
+    np.testing.assert_allclose(tissue.coats(np.array([-200.0, 50.0])), [[0.2, 0.7, 1.2], [0.35, 0.7, 1.5]], rtol=1e-6)
+    np.testing.assert_allclose(tissue.opacities(np.array([0.0, 15.0, 30.0])), [0, 0.25, 0.5])
+    assert not tissue.shares_paths(Tissue(**POINT))
+
+
 def test_only_tissues_with_the_same_phase_parameters_share_paths():
     one = Tissue(**POINT, phase_parameters={"g": (0, 0.8)})
     assert one.shares_paths(one.model_copy(update={"albedo": ((0.1, 0.1, 0.1),) * 2}))

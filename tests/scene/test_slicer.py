@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from endorender.dataset import configure, draw
-from endorender.errors import Notice, UserError
+from endorender.errors import UserError
 from endorender.scene import tissues
 from endorender.scene.physical import reflectance
 
@@ -43,9 +43,16 @@ def test_the_preset_is_kept_and_its_path_is_not(preset):
     assert tissues.build(drawn) == tissues.build(spec)
 
 
-def test_gradient_opacity_is_left_out_aloud(preset):
-    with pytest.warns(Notice, match="gradient"):
-        tissues.build(preset(HEAD + OPACITY + "4 0 0 255 1\n" + COLOUR))
+def test_gradient_opacity_arrives_in_hu_per_mm(preset):
+    """A preset's gradients are HU per mean voxel pitch, which only who gives the preset can know."""
+    spec = preset(HEAD + OPACITY + "8 0 0.25 40 0.25 120 1 255 1\n" + COLOUR)
+    tissue = tissues.build(spec)
+    assert tissue.gradient == (0, 40, 120, 255)
+    np.testing.assert_allclose(tissue.opacities(np.array([0, 40, 80, 120, 999])), [0.25, 0.25, 0.625, 1, 1])
+    fine = tissues.build({**spec, "pitch": 0.5})
+    np.testing.assert_allclose(fine.opacities(np.array([80, 160, 240])), [0.25, 0.625, 1])
+    assert tissues.build(tissues.dump(fine)) == fine
+    assert tissues.build(preset()).gradient is None
 
 
 @pytest.mark.parametrize(
