@@ -272,7 +272,7 @@ def test_white_balance_gamma_and_srgb():
     radiance = np.random.default_rng(0).lognormal(0, 1, (60, 80, 3))
     for gains in ((1, 1, 1), (2.0, 1.0, 0.4)):
         response = Response(white_balance=gains, gamma=2.0, target=80)
-        assert abs(np.median(response.apply(radiance) @ LUMA) - 80) < 1.5
+        assert abs(np.percentile(response.apply(radiance) @ LUMA, 75) - 80) < 1.5
 
 
 def test_jpeg_leaves_its_marks_and_little_else():
