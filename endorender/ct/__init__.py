@@ -5,6 +5,7 @@ from __future__ import annotations
 from endorender.ct import lumen, phantoms
 from endorender.ct.errors import CODES, CTError
 from endorender.ct.inspection import describe, preview
+from endorender.ct.mask import load_mask
 from endorender.ct.prepare import Prepared, prepare, seal
 from endorender.ct.reader import load, open_ct
 from endorender.ct.resample import isotropic
@@ -19,6 +20,7 @@ __all__ = [
     "describe",
     "isotropic",
     "load",
+    "load_mask",
     "lumen",
     "open_ct",
     "phantoms",
