@@ -22,7 +22,7 @@ from endorender.ct.limits import INFLATED_BYTES, INFLATION, MAX_FILES, inflation
 IMPLICIT, EXPLICIT, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 IMAGE = "1.2.840.10008.5.1.4.1.1."  # what the classes of all stored images begin with
-MAX_READS = 1_500_000  # of a header; 4000 frames of an enhanced CT take a million
+MAX_READS = 700_000  # of a header; 4000 frames of an enhanced CT take half a million
 LARGE = 2**22  # bytes; a smaller file cannot hold a header that takes long to parse
 PIXELS = (0x7FE00010, 0x7FE00009, 0x7FE00008)
 
@@ -122,8 +122,9 @@ def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
 
 
 @contextmanager
-def silent(*names: str) -> Iterator[None]:
-    """Loggers of libraries that quote header texts, which are patient data, say nothing meanwhile."""
+def silent(library: str) -> Iterator[None]:
+    """The loggers of a library that quotes header texts, which are patient data, say nothing meanwhile."""
+    names = [n for n in logging.root.manager.loggerDict if n.partition(".")[0] == library]
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:

@@ -41,5 +41,5 @@ def regular(path: Path) -> Path:
             "NOT_FOUND",
         ) from None
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise CTError("the path of the scan is neither a file nor a folder (a pipe or device)", "UNREADABLE")
+        raise CTError("the path of the scan is neither a file nor a folder: copy it into a file", "UNREADABLE")
     return path

@@ -15,7 +15,7 @@ from endorender.ct.errors import CTError
 from endorender.ct.files import silent
 from endorender.ct.limits import inflation, on_disk
 from endorender.ct.resample import straighten
-from endorender.ct.values import check_grid, checked_hu, compact
+from endorender.ct.values import MAX_VOXELS, check_grid, checked_hu, compact
 from endorender.ct.volume import Volume
 
 SHEAR_DEG = 0.1
@@ -44,7 +44,7 @@ def opened(path: Path, notes: list[str]) -> tuple[Any, tuple[int, ...], np.ndarr
     import nibabel as nib
 
     try:
-        with warnings.catch_warnings(), silent("nibabel", "nibabel.global"):
+        with warnings.catch_warnings(), silent("nibabel"):
             warnings.simplefilter("ignore")
             packed = _peek(path)
             image: Any = _image(path, packed)
@@ -64,6 +64,11 @@ def opened(path: Path, notes: list[str]) -> tuple[Any, tuple[int, ...], np.ndarr
     if len(shape) != 3:
         size = " x ".join(map(str, shape))
         raise CTError(f"the image is {size}, not one 3-D volume: extract one time point or channel", "NOT_3D")
+    if min(shape) < 1:
+        raise CTError("the header gives a size below 1: export the scan again", "UNREADABLE")
+    if np.prod(np.array(shape, dtype=float)) > MAX_VOXELS:
+        size = " x ".join(map(str, shape))
+        raise CTError(f"{size} voxels are more than {MAX_VOXELS}: crop the scan first", "TOO_LARGE")
     dtype = image.header.get_data_dtype()
     if dtype.kind not in "iuf":
         raise CTError(f"values of type {dtype.kind} are no Hounsfield units: export the CT itself", "NOT_HU")
@@ -112,7 +117,7 @@ def _image(path: Path, packed: Any) -> Any:
     if packed is None and name.endswith(".nii"):
         return nib.load(path, mmap=False)  # a file that shrinks under a memory map kills the process
     # The name lies about the packing: nibabel would believe it.
-    stream = packed if packed is not None else io.BufferedReader(io.FileIO(path))
+    stream = packed if packed is not None else io.BytesIO(path.read_bytes())
     kind = nib.Nifti2Image if np.frombuffer(stream.read(4), "i4")[0] in (540, 469893120) else nib.Nifti1Image
     stream.seek(0)
     return kind.from_file_map({"image": nib.FileHolder(fileobj=stream)})
@@ -124,7 +129,13 @@ def values(image: Any, shape: tuple[int, ...]) -> np.ndarray:
     slope, inter = float(proxy.slope), float(proxy.inter)
     try:
         raw = np.asanyarray(proxy.get_unscaled())
-    except (EOFError, OSError, ValueError, zlib.error):  # short read, damaged deflate stream, short mmap
+        if hasattr(proxy.file_like, "read"):
+            with proxy.file_like as stream:
+                # The checksum comes last: without it a damaged stream may pass.
+                for _ in range(MAX_EXTENSION // 2**20):
+                    if not stream.read(2**20):
+                        break
+    except (EOFError, OSError, ValueError, zlib.error):  # short read, damaged deflate stream or checksum
         raise CTError("the file ends before its voxels do: copy or export it again", "TRUNCATED") from None
     raw = raw.astype(raw.dtype.newbyteorder("="), copy=False).reshape(shape)
     if (slope, inter) == (1.0, 0.0):
@@ -152,7 +163,10 @@ def _affine(image: Any, notes: list[str]) -> np.ndarray:
     else:
         affine = header.get_base_affine()
         notes.append("neither sform nor qform is set: orientation and side of the body are unknown")
-    unit = header.get_xyzt_units()[0]
+    try:
+        unit = header.get_xyzt_units()[0]
+    except Exception:  # a code that no unit has
+        unit = "units of another kind"
     if unit not in MM_PER_UNIT:
         raise CTError(f"lengths in {unit} are not understood: mend xyzt_units", "BAD_SPACING")
     affine = np.array(affine, dtype=np.float64)

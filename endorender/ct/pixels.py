@@ -139,6 +139,7 @@ class _Reader:
     def _decoded(self, s: Slice) -> np.ndarray:
         """By pydicom, which knows every encoding or who does."""
         from pydicom.pixels import pixel_array
+        from pydicom.uid import AllTransferSyntaxes
 
         with quiet():
             if self._dataset is None:
@@ -149,6 +150,8 @@ class _Reader:
                     f"{s} ends before its PixelData, or holds none of whole numbers: copy it again", "TRUNCATED"
                 )
             syntax = dataset.file_meta.TransferSyntaxUID
+            if syntax not in AllTransferSyntaxes:  # its name would be text out of the header
+                raise CTError("an unknown transfer syntax: export the series uncompressed", "MISSING_DECODER")
             size = s.encoding.allocated // 8 * s.rows * s.cols * s.encoding.frames
             if not syntax.is_encapsulated:
                 _fits(s, len(dataset.PixelData), size)
@@ -167,9 +170,7 @@ def _no_decoder(syntax: Any) -> CTError:
     known = _PIXEL_DATA_DECODERS.get(syntax)
     if known is not None and known[0].is_available:
         return CTError("compressed PixelData is damaged: copy or export it again", "TRUNCATED")
-    # The name of a syntax that pydicom does not know would be text out of the header.
-    name = syntax.name if known is not None else "the transfer syntax"
-    return CTError(f"{name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER")
+    return CTError(f"{syntax.name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER")
 
 
 def _fits(s: Slice, have: int, need: int) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from endorender.ct.errors import CTError
 from endorender.ct.limits import regular
 from endorender.ct.volume import Volume
@@ -31,13 +33,15 @@ def load(
     """
     path = regular(Path(path))
     try:
-        if is_nifti(path):
-            from endorender.ct import nifti
+        # Absurd numbers in a header overflow on the way to the check that refuses them.
+        with np.errstate(all="ignore"):
+            if is_nifti(path):
+                from endorender.ct import nifti
 
-            return nifti.read(path, resample, assume_hu)
-        from endorender.ct import dicom
+                return nifti.read(path, resample, assume_hu)
+            from endorender.ct import dicom
 
-        return dicom.read(path, series, resample, assume_hu, progress)
+            return dicom.read(path, series, resample, assume_hu, progress)
     except MemoryError:
         raise CTError("the scan does not fit into this machine's memory: crop it first", "TOO_LARGE") from None
 

@@ -89,15 +89,16 @@ def slices_of(parsed: Parsed, entry: Entry) -> list[Slice]:
     """The planes of one file; none if it is no CT image. Raises CTError, or whatever pydicom chokes with."""
     header = parsed.dataset
     named = f"file {entry.number} in the order of names"
-    kind = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", ""))
-    if not kind and header.file_meta:
+    announced = str(header.file_meta.get("MediaStorageSOPClassUID", ""))
+    kind = str(header.get("SOPClassUID") or announced)
+    if not kind and header.preamble is not None:
         raise CTError(f"a DICOM file ({named}) breaks off before it says what it is: copy it again", "TRUNCATED")
+    if not parsed.pixels and (kind in CT_CLASSES or announced in CT_CLASSES):
+        raise CTError(f"a slice ({named}) ends before its PixelData: copy it again", "TRUNCATED")
     if kind not in CT_CLASSES or str(header.get("Modality") or "CT") != "CT":
         return []
     if int(header.get("SamplesPerPixel") or 1) != 1 or _is_scout(header):
         return []
-    if not parsed.pixels:
-        raise CTError(f"a slice ({named}) ends before its PixelData: copy it again", "TRUNCATED")
     frames = int(header.get("NumberOfFrames") or 1)
     encoding = _encoding(header, parsed.span, frames)
     if "PerFrameFunctionalGroupsSequence" not in header:
