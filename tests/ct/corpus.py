@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -42,9 +43,8 @@ def case(name: str, outcome: str = LOADS, field: bool = True) -> Callable[[Calla
 
 def cases() -> list[Case]:
     """All of them, in a fixed order."""
-    from tests.ct import corpus_dicom, corpus_files, corpus_nifti
-
-    assert corpus_dicom and corpus_files and corpus_nifti
+    for part in ("corpus_dicom", "corpus_files", "corpus_nifti"):
+        importlib.import_module(f"tests.ct.{part}")
     return CASES
 
 
