@@ -64,10 +64,10 @@ def _(folder):
 
 @case("zip bomb", "TOO_LARGE")
 def _(folder):
-    with zipfile.ZipFile(folder / "b.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        with archive.open("a.dcm", "w", force_zip64=True) as member:
-            for _ in range(FLOOD // 2**24):
-                member.write(bytes(2**24))
+    archive = zipfile.ZipFile(folder / "b.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    with archive, archive.open("a.dcm", "w", force_zip64=True) as member:
+        for _ in range(FLOOD // 2**24):
+            member.write(bytes(2**24))
     return folder / "b.zip"
 
 

@@ -80,10 +80,9 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
 def seeds(folder: Path) -> dict[str, Path]:
     """Good scans of every road through the reader; small, so that a wound hits the header."""
     named = {c.name: c for c in cases()}
-    wanted = (
-        "axial", "deflated", "run lengths", "JPEG2000Lossless", "JPEGLSLossless", "JPEGLosslessProcess14_1", "big endian",
-        "implicit VR", "enhanced", "legacy converted", "neither preamble nor meta", "NIfTI", "NIfTI, packed", "NIfTI-2", "zip",
-    )  # fmt: skip
+    wanted = ["axial", "deflated", "run lengths", "JPEG2000Lossless", "JPEGLSLossless", "JPEGLosslessProcess14_1"]
+    wanted += ["big endian", "implicit VR", "enhanced", "legacy converted", "neither preamble nor meta"]
+    wanted += ["NIfTI", "NIfTI, packed", "NIfTI-2", "zip"]
     return {name: named[name].make(folder / str(n)) for n, name in enumerate(wanted)}
 
 
@@ -102,12 +101,15 @@ def fuzz(folder: Path, count: int, seed: int) -> Counter:
         # Most wounds into the header; pixels have no structure that could be hit.
         head = kept[:1500] if name not in ("deflated", "zip", "NIfTI, packed") else kept
         file.write_bytes(mutated(head, rng) + kept[len(head) :])
+        refusal = None
         try:
             volume = load(path)
         except CTError as error:
-            assert "\n" not in str(error)
-            assert made.CANARY not in str(error)
-            outcomes[error.code] += 1
+            refusal = error
+        if refusal is not None:
+            assert "\n" not in str(refusal)
+            assert made.CANARY not in str(refusal)
+            outcomes[refusal.code] += 1
         else:
             same = volume.shape == truth[name].shape and np.array_equal(volume.affine, truth[name].affine)
             told = "" if volume.warnings == truth[name].warnings else ", with a warning"
