@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from endorender.ct import lumen, phantoms
+from endorender.ct import cleanse, lumen, phantoms, survey
 from endorender.ct.errors import CODES, CTError
-from endorender.ct.inspection import describe, preview
+from endorender.ct.inspection import describe, lumens, preview
 from endorender.ct.mask import load_mask
 from endorender.ct.prepare import Prepared, prepare, seal
 from endorender.ct.reader import load, open_ct
@@ -17,14 +17,17 @@ __all__ = [
     "CTError",
     "Prepared",
     "Volume",
+    "cleanse",
     "describe",
     "isotropic",
     "load",
     "load_mask",
     "lumen",
+    "lumens",
     "open_ct",
     "phantoms",
     "prepare",
     "preview",
     "seal",
+    "survey",
 ]

@@ -35,7 +35,7 @@ def tagged(volume: Volume) -> Fluid | None:
     """Bright fluid under air, or None. Bone, calcium and enhanced vessels have no level with air above them.
 
     The patient lies on the back or on the belly: of the two, gravity has the direction in which more fluid lies under
-    air. A pool counts if its level is flat and large enough, and if it lies under at least half as much as it has of it.
+    air. A pool counts if at least 25 mm² and half of what it has under air lie in one flat level.
     """
     from scipy import ndimage
 
@@ -81,8 +81,10 @@ def _under(bright: np.ndarray, air: np.ndarray, axis: int, sign: int, gap: int) 
     return np.moveaxis(top, 0, axis)
 
 
-def cleanse(volume: Volume) -> tuple[Volume, Fluid | None]:
+def cleanse(volume: Volume, fluid: Fluid | None = None) -> tuple[Volume, Fluid | None]:
     """The volume with its tagged fluid turned into air, and what was found; the volume itself if there is none.
+
+    fluid: what `tagged` found; None looks for it.
 
     Near a pool every voxel is a mixture of fluid F with tissue T, or with air: f = (F - hu) / (F - T) of it is tissue,
     and becomes f T + (1 - f) air; above the level, between fluid and air, it becomes air. The wall keeps its place and
@@ -91,7 +93,7 @@ def cleanse(volume: Volume) -> tuple[Volume, Fluid | None]:
     """
     from scipy import ndimage
 
-    fluid = tagged(volume)
+    fluid = tagged(volume) if fluid is None else fluid
     if fluid is None:
         return volume, None
     hu = volume.hu.astype(np.float32)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from endorender.ct import survey
+from endorender.ct import collapsed, survey
 from endorender.ct.errors import CTError
 from endorender.ct.lumen import Lumen
 from endorender.ct.lumen import Path as Way
+from endorender.ct.prepare import Prepared, prepare
 from endorender.ct.volume import Volume
 
 MEASURED = 4  # lumens whose way is measured; smaller ones are listed by volume
@@ -34,58 +35,93 @@ def describe(volume: Volume, lumen: Lumen | None = None, path: Way | None = None
     return facts
 
 
-def lumens(grid: Volume, label: np.ndarray | None = None, scope_mm: float | None = None) -> list[dict[str, Any]]:
-    """Each hollow: region, volume, length of the way through, narrowest and widest radius.
+def on_grid(volume: Volume, label: np.ndarray | None) -> tuple[Volume, np.ndarray | None]:
+    """The isotropic volume, and a label mask of the volume that is given on its grid."""
+    from endorender.ct.resample import isotropic
+
+    grid = isotropic(volume)
+    if label is None or grid is volume:
+        return grid, label
+    steps = grid.spacing / volume.spacing
+    at = [
+        np.minimum(np.rint(np.arange(n) * step).astype(int), size - 1)
+        for n, step, size in zip(grid.shape, steps, volume.shape)
+    ]
+    return grid, label[np.ix_(*at)]
+
+
+def lumens(
+    grid: Volume, label: np.ndarray | None = None, scope_mm: float | None = None, ready: Prepared | None = None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Each hollow: region, volume, length of the way through, narrowest and widest radius. And the gaps between them.
 
     grid: isotropic. label: as for `lumen.find`. scope_mm: diameter of an endoscope; then also whether it passes, or
-    how far it comes. A hollow with no way through carries `problem` instead. Raises CTError LUMEN if there is none.
+    how far it comes. ready: one of them, if it is prepared already. A hollow with no way through carries `problem`
+    instead. Gaps (`collapsed.gaps`) are where the organ may be collapsed: no way leads through them.
+    Raises CTError LUMEN if there is no hollow.
     """
-    from endorender.ct import lumen as hollow
-
     rows: list[dict[str, Any]] = []
-    candidates: tuple[float, ...] = (0.0,)
-    region = 1
-    while region <= min(len(candidates), MEASURED):
-        found = hollow.find(grid, region, label)
-        candidates = found.candidates
-        row: dict[str, Any] = {"region": region, "volume_ml": round(found.volume_ml, 1)}
+    found: list[tuple[Volume, np.ndarray]] = []
+    candidates: tuple[float, ...] = (0.0,) if ready is None else ready.lumen.candidates
+    while len(rows) < min(len(candidates), MEASURED):
+        region = len(rows) + 1
         try:
-            way = hollow.centreline(grid, found)
+            one = ready if ready is not None and ready.lumen.region == region else prepare(grid, region, label)
         except CTError as error:
-            row |= {"code": error.code, "problem": str(error)}
-        else:
-            row |= {
-                "path_mm": round(way.length, 1),
-                "narrowest_radius_mm": round(float(way.clearance.min()), 1),
-                "widest_radius_mm": round(float(found.clearance.max()), 1),
-            }
-            if scope_mm is not None:
-                row |= passage(way, scope_mm)
+            if not rows and error.code == "LUMEN":
+                raise
+            rows.append({"region": region, "code": error.code, "problem": str(error)})
+            continue
+        candidates = one.lumen.candidates
+        row: dict[str, Any] = {
+            "region": region,
+            "volume_ml": round(one.lumen.volume_ml, 1),
+            "path_mm": round(one.path.length, 1),
+            "narrowest_radius_mm": round(float(one.path.clearance.min()), 1),
+            "widest_radius_mm": round(float(one.lumen.clearance.max()), 1),
+        }
+        if scope_mm is not None:
+            row |= passage(one.path, scope_mm)
         rows.append(row)
-        region += 1
+        found.append((one.volume, one.lumen.mask))
+    for row, volume_ml in zip(rows, candidates):
+        row.setdefault("volume_ml", volume_ml)
     rows += [{"region": n, "volume_ml": v} for n, v in enumerate(candidates[MEASURED:], MEASURED + 1)]
-    return rows
+    gaps = collapsed.gaps(found)
+    measured = [row["region"] for row in rows if "path_mm" in row]
+    for gap in gaps:
+        gap["regions"] = [measured[n - 1] for n in gap["regions"]]
+    return rows, gaps
 
 
 def passage(way: Way, scope_mm: float) -> dict[str, Any]:
-    """Whether an endoscope of this diameter passes along a way, and if not, where it is stopped (mm from its start)."""
-    if not scope_mm > 0:
-        raise CTError(f"an endoscope of {scope_mm:g} mm diameter is none: give a number above 0", "BAD_SPEC")
-    tight = np.flatnonzero(2 * way.clearance < scope_mm)
+    """Whether an endoscope of this diameter passes along a way, and if not, where it is stopped (mm from its start).
+
+    A way begins and ends near closed walls, or where the scan was cut: its first and last two diameters do not count.
+    """
+    if not 0 < scope_mm < np.inf:
+        raise CTError("an endoscope's diameter is a number of mm above 0", "BAD_SPEC")
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way.points, axis=0), axis=1))])
+    inner = (along >= 2 * scope_mm) & (along <= along[-1] - 2 * scope_mm)
+    if not inner.any():
+        inner[len(inner) // 2] = True
+    tight = np.flatnonzero(inner & (2 * way.clearance < scope_mm))
     if not len(tight):
         return {"scope_passes": True}
-    steps = np.linalg.norm(np.diff(way.points, axis=0), axis=1)
     return {
         "scope_passes": False,
-        "stopped_at_mm": round(float(steps[: tight[0]].sum()), 1),
+        "stopped_at_mm": round(float(along[tight[0]]), 1),
         "diameter_there_mm": round(float(2 * way.clearance[tight[0]]), 1),
     }
 
 
-def preview(volume: Volume, lumen: Lumen | None, path: Way | None, out_png: str | Path) -> None:
+def preview(
+    volume: Volume, lumen: Lumen | None, path: Way | None, out_png: str | Path, scanned: Volume | None = None
+) -> None:
     """Three planes through the middle (of the path, if there is one) and the histogram, as PNG.
 
-    HU in grey, the wall in orange, the path in blue.
+    HU in grey, the wall in orange, the path in blue. scanned: the volume whose values are counted, if sealing and
+    cropping changed them since.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -110,7 +146,9 @@ def preview(volume: Volume, lumen: Lumen | None, path: Way | None, out_png: str 
         axes.set_xlabel(f"{'ijk'[x]} [mm]")
         axes.set_ylabel(f"{'ijk'[y]} [mm]")
     low, high, step = survey.EDGES[0], survey.EDGES[-1], 100
-    last.stairs(survey.facts(volume)["histogram"]["counts"], np.arange(low, high + 1, step), fill=True, color="0.5")
+    last.stairs(
+        survey.facts(scanned or volume)["histogram"]["counts"], np.arange(low, high + 1, step), fill=True, color="0.5"
+    )
     last.set_yscale("log")
     last.set_xlabel("HU")
     last.set_ylabel("voxels")
