@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 
 @click.command("inspect")
 @click.argument("path")
-@click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@click.option("--series", metavar="NUMBER|UID", help="Which series of a DICOM folder.")
 @click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
+@click.option("--label", metavar="MASK", help="Only air under this mask is lumen (NIfTI or DICOM SEG).")
+@click.option("--scope", type=float, metavar="MM", help="Say whether an endoscope of this diameter passes.")
+@click.option("--cleanse", metavar="PNG", help="Take tagged fluid out, and draw here what was changed.")
 @click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")
 @click.option("--assume-hu", is_flag=True, help="Accept values that do not look like HU.")
-@click.option("--preview", type=click.Path(dir_okay=False), help="Write a PNG of three sections here.")
+@click.option("--preview", type=click.Path(dir_okay=False), help="Write a PNG of three sections and a histogram here.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     path: str,
     series: str | None,
     region: int | None,
+    label: str | None,
+    scope: float | None,
+    cleanse: str | None,
     resample: bool,
     assume_hu: bool,
     preview: str | None,
     as_json: bool,
 ) -> None:
-    """Show what was read from a CT (a path, sample, or phantom:SEED): grid, HU, lumens, warnings."""
-    from cli._show import table
-    from endorender import ct
+    """Show what was read from a CT (a path, sample, or phantom:SEED): its series, grid, HU, lumens, warnings.
 
-    volume = ct.open_ct(path, series, resample, assume_hu)
-    ready = ct.prepare(volume, region)
-    click.echo(table(ct.describe(volume, ready.lumen, ready.path), as_json))
-    if preview:
-        ct.preview(ready.volume, ready.lumen, ready.path, preview)
-        click.echo(f"preview: {preview}", err=as_json)
+    Of a folder with several series all are listed; --series looks into one.
+    """
+    import json
+
+    from cli._inspect import inspected, shown
+
+    facts = inspected(path, series, region, label, scope, cleanse, resample, assume_hu, preview)
+    click.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else shown(facts))
+    pictures: dict[str, Any] = {"preview": preview, "what was cleansed": cleanse if facts.get("tagged_fluid") else None}
+    for name, file in pictures.items():
+        if file and "size" in facts:
+            click.echo(f"{name}: {file}", err=as_json)

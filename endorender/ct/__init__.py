@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from endorender.ct import lumen, phantoms
+from endorender.ct import cleanse, lumen, phantoms, survey
 from endorender.ct.errors import CODES, CTError
-from endorender.ct.inspection import describe, preview
+from endorender.ct.inspection import describe, lumens, preview
 from endorender.ct.labels import onto, read_labels
+from endorender.ct.mask import load_mask
 from endorender.ct.prepare import Prepared, prepare, seal
 from endorender.ct.reader import load, open_ct
 from endorender.ct.resample import isotropic
@@ -17,10 +18,13 @@ __all__ = [
     "CTError",
     "Prepared",
     "Volume",
+    "cleanse",
     "describe",
     "isotropic",
     "load",
+    "load_mask",
     "lumen",
+    "lumens",
     "onto",
     "open_ct",
     "phantoms",
@@ -28,4 +32,5 @@ __all__ = [
     "preview",
     "read_labels",
     "seal",
+    "survey",
 ]

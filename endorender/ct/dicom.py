@@ -2,211 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from endorender.ct.errors import CTError
-from endorender.ct.files import Opener, files, parse, quiet
+from endorender.ct.files import files, parse, quiet
+from endorender.ct.slices import Slice, slices_of
 from endorender.ct.stack import assemble
 from endorender.ct.volume import Volume
 
-CT_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.2",  # CT Image Storage
-    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
-)
+Progress = Callable[[float, int, str], None]
+LISTED = 12  # series that a message names
 
 
-@dataclass(frozen=True)
-class Slice:
-    """One axial plane: a classic file, or one frame of an enhanced one."""
-
-    open: Opener
-    frame: int | None
-    uid: str
-    number: int
-    rows: int
-    cols: int
-    position: np.ndarray  # (3,) LPS mm, centre of the first pixel
-    along_row: np.ndarray  # (3,) unit, direction in which the column index grows
-    along_col: np.ndarray  # (3,) unit, direction in which the row index grows
-    pitch: tuple[float, float]  # mm between columns, between rows
-    rescale: tuple[float, float] | None  # slope, intercept
-    facts: tuple[tuple[str, Any], ...]
-
-    @property
-    def normal(self) -> np.ndarray:
-        """(3,) unit, LPS."""
-        n = np.cross(self.along_row, self.along_col)
-        return np.asarray(n / np.linalg.norm(n))
-
-    @property
-    def geometry(self) -> tuple[Any, ...]:
-        """Equal for the slices of one stack: size, orientation and pitch, each to what rounding leaves."""
-        axes = (*self.along_row, *self.along_col)
-        return (self.rows, self.cols, *(round(float(a), 3) + 0.0 for a in axes), *(round(p, 4) for p in self.pitch))
-
-
-def read(path: Path, series: str | None = None, resample: bool = False, assume_hu: bool = False) -> Volume:
+def read(
+    path: Path,
+    series: str | None = None,
+    resample: bool = False,
+    assume_hu: bool = False,
+    progress: Progress | None = None,
+) -> Volume:
     """A CT from a folder (searched to the bottom), one file, or a zip of DICOM.
 
     series: number in the list that SERIES_AMBIGUOUS prints, or a SeriesInstanceUID.
+    progress: called with (done, total, what) while files are read.
     Raises CTError; see endorender.ct.errors.CODES.
     """
+    found = scan(path, progress)
+    notes = list(found.notes)
+    chosen = choose(found, series, notes)
+    return assemble(chosen, notes, resample, assume_hu, progress)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds. stacks: slices of one geometry each, in the order that --series counts.
+    broken: (SeriesInstanceUID, why) of CT images without which their series is not whole."""
+
+    stacks: list[list[Slice]]
+    broken: list[tuple[str, CTError]]
+    notes: tuple[str, ...]
+
+
+def scan(path: Path, progress: Progress | None = None) -> Found:
+    """Every CT slice among the files; the others are counted. Raises CTError NO_CT, TRUNCATED, ..."""
     notes: list[str] = []
-    slices = _scan(files(path), notes)
-    chosen = _choose(slices, series)
-    return assemble(chosen, notes, resample, assume_hu)
-
-
-def _scan(openers: Iterable[Opener], notes: list[str]) -> list[Slice]:
-    """Every CT slice among the files; the others are counted."""
-    found: list[Slice] = []
+    slices: list[Slice] = []
+    broken: list[tuple[str, CTError]] = []
     junk = other = 0
-    for opener in openers:
-        header = parse(opener, pixels=False)
-        if header is None:
-            junk += 1
-            continue
-        try:
-            with quiet():
-                planes = _slices(header, opener)
-        except CTError:
-            raise
-        except Exception as error:  # pydicom converts a value when it is asked for, and may choke on it
-            kind = type(error).__name__
-            raise CTError(f"a tag of a DICOM file holds rubbish ({kind}): export it again", "MISSING_TAG") from None
-        found += planes
-        other += not planes
+    entries = files(path, notes)
+    with quiet():
+        for entry in entries:
+            if progress is not None:
+                progress(entry.number - 1, len(entries), "reading headers")
+            parsed = parse(entry)
+            if parsed is None:
+                junk += 1
+                continue
+            uid = ""
+            try:
+                uid = str(parsed.dataset.get("SeriesInstanceUID") or "")
+                planes = slices_of(parsed, entry)
+            except CTError as error:
+                broken.append((uid, error))
+                continue
+            except Exception as error:  # pydicom converts a value when it is asked for, and may choke on it
+                kind = type(error).__name__
+                broken.append((uid, CTError(f"a tag of {_of(entry.number)} holds rubbish ({kind})", "MISSING_TAG")))
+                continue
+            slices += planes
+            other += not planes
     if junk:
         notes.append(f"{junk} files that are no DICOM were passed over")
     if other:
         notes.append(f"{other} DICOM files that are no CT slices were passed over")
-    if not found:
+    if not slices and broken:
+        raise broken[0][1]
+    if not slices:
+        hint = "give the folder that holds the slices"
+        if other == 1 == len(entries):
+            hint = "a DICOMDIR, scout or report is no image: " + hint
         raise CTError(
-            f"no CT slices here ({junk} files are no DICOM, {other} are DICOM of another kind): "
-            "give the folder that holds the slices",
-            "NO_CT",
+            f"no CT slices here ({junk} files are no DICOM, {other} are DICOM of another kind): {hint}", "NO_CT"
         )
-    return found
+    return Found(_stacks(slices), broken, tuple(notes))
 
 
-def _slices(header: Any, opener: Opener) -> list[Slice]:
-    """The planes of one file; none if it is no CT image."""
-    kind = str(header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID", ""))
-    if not kind and header.file_meta:
-        raise CTError("a DICOM file breaks off before it says what it is: copy it again", "TRUNCATED")
-    if kind not in CT_CLASSES or str(header.get("Modality", "CT")) not in ("CT", ""):
-        return []
-    if int(_need(header, "SamplesPerPixel", 1)) != 1 or "LOCALIZER" in (header.get("ImageType") or []):
-        return []
-    if "PerFrameFunctionalGroupsSequence" not in header:
-        return [_slice(header, [header], opener, None)]
-    shared = list(header.get("SharedFunctionalGroupsSequence") or [])
-    planes = []
-    for index, frame in enumerate(header.PerFrameFunctionalGroupsSequence):
-        # What a frame says goes before what all frames share; each macro is a sequence of one item.
-        groups = [item for group in (frame, *shared) for e in group if e.VR == "SQ" for item in (e.value or [])[:1]]
-        planes.append(_slice(header, [*groups, header], opener, index))
-    return planes
+def _of(number: int) -> str:
+    return f"a slice (file {number} in the order of names)"
 
 
-def _need(source: Any, name: str, default: Any = None) -> Any:
-    """The first value among datasets, or a CTError that names the tag."""
-    for dataset in source if isinstance(source, list) else [source]:
-        value = dataset.get(name)
-        if value is not None and value != "":
-            return value
-    if default is None:
-        raise CTError(f"a CT slice lacks {name}: export the series again as original CT images", "MISSING_TAG")
-    return default
-
-
-def _numbers(source: list[Any], name: str, count: int) -> np.ndarray:
-    try:
-        values = np.array([float(v) for v in _need(source, name)])
-    except (TypeError, ValueError):
-        raise CTError(f"{name} of a CT slice holds no numbers: export the series again", "MISSING_TAG") from None
-    if len(values) != count or not np.isfinite(values).all():
-        raise CTError(f"{name} of a CT slice is not {count} finite numbers: export the series again", "MISSING_TAG")
-    return values
-
-
-def _slice(header: Any, groups: list[Any], opener: Opener, frame: int | None) -> Slice:
-    axes = _numbers(groups, "ImageOrientationPatient", 6)
-    along_row, along_col = axes[:3], axes[3:]
-    lengths = np.linalg.norm(along_row), np.linalg.norm(along_col)
-    if abs(lengths[0] - 1) > 1e-2 or abs(lengths[1] - 1) > 1e-2 or abs(along_row @ along_col) > 2e-3:
-        raise CTError("ImageOrientationPatient is not two perpendicular unit vectors", "BAD_ORIENTATION")
-    between_rows, between_cols = _numbers(groups, "PixelSpacing", 2)
-    rescale = None
-    if all(any(g.get(n) not in (None, "") for g in groups) for n in ("RescaleSlope", "RescaleIntercept")):
-        rescale = (float(_need(groups, "RescaleSlope")), float(_need(groups, "RescaleIntercept")))
-    facts = []
-    for name, tag in (("kernel", "ConvolutionKernel"), ("kvp", "KVP"), ("thickness_mm", "SliceThickness")):
-        value = next((g.get(tag) for g in groups if g.get(tag) not in (None, "")), None)
-        try:
-            # A kernel is vendor's text: only a short word of it passes, so that no remark slips through.
-            facts.append((name, str(value)[:16] if name == "kernel" else float(str(value))))
-        except ValueError:
-            continue
-    return Slice(
-        open=opener,
-        frame=frame,
-        uid=str(header.get("SeriesInstanceUID") or ""),
-        number=int(header.get("SeriesNumber") or 0),
-        rows=int(_need(header, "Rows")),
-        cols=int(_need(header, "Columns")),
-        position=_numbers(groups, "ImagePositionPatient", 3),
-        along_row=along_row / lengths[0],
-        along_col=along_col / lengths[1],
-        pitch=(float(between_cols), float(between_rows)),
-        rescale=rescale,
-        facts=tuple((n, v) for n, v in facts if v not in ("None", "")),
-    )
-
-
-def _choose(slices: list[Slice], series: str | None) -> list[Slice]:
-    """The slices of one volume. Raises CTError SERIES_AMBIGUOUS, NO_SERIES, MIXED_GEOMETRY."""
-    stacks: dict[tuple[Any, ...], list[Slice]] = {}
+def _stacks(slices: list[Slice]) -> list[list[Slice]]:
+    """Slices of one series and one geometry, each to what rounding leaves."""
+    stacks: list[list[Slice]] = []
+    by_uid: dict[tuple[str, int, int], list[list[Slice]]] = {}
     for s in slices:
-        stacks.setdefault((s.number, s.uid, s.geometry), []).append(s)
-    candidates = [stacks[key] for key in sorted(stacks)]
+        alike = by_uid.setdefault((s.uid, s.rows, s.cols), [])
+        home = next((stack for stack in alike if stack[0].lies_as(s)), None)
+        if home is None:
+            home = []
+            alike.append(home)
+            stacks.append(home)
+        home.append(s)
+    return sorted(stacks, key=lambda stack: (stack[0].number, stack[0].uid, stack[0].rows, stack[0].cols))
+
+
+def choose(found: Found, series: str | None, notes: list[str]) -> list[Slice]:
+    """The slices of one volume. Raises CTError SERIES_AMBIGUOUS, NO_SERIES, MIXED_GEOMETRY, or why they are broken."""
+    candidates = found.stacks
     if series is not None:
         by_number = {str(i): stack for i, stack in enumerate(candidates, 1)}
         chosen = [by_number[series]] if series in by_number else [c for c in candidates if c[0].uid == series]
         if not chosen:
-            raise CTError(f"no such series here; there are: {_listing(candidates)}", "NO_SERIES")
+            raise CTError(f"no such series here; there are: {listing(candidates)}", "NO_SERIES")
         candidates = chosen
     elif len({c[0].uid for c in candidates}) > 1 and any(len(c) > 1 for c in candidates):
         # A single plane beside a stack is a scout or a key image that does not say so.
         stacked = {c[0].uid for c in candidates if len(c) > 1}
+        single = [c for c in candidates if c[0].uid not in stacked]
+        if single:
+            notes.append(f"{len(single)} single images of other series were passed over")
         candidates = [c for c in candidates if c[0].uid in stacked]
-    if len(candidates) == 1:
-        return candidates[0]
-    if len({c[0].uid for c in candidates}) == 1 and min(map(len, candidates)) < 3:
-        raise CTError(
-            f"slices of one series differ in size, orientation or pixel spacing ({_listing(candidates)}): "
-            "--series chooses by number",
-            "MIXED_GEOMETRY",
-        )
-    raise CTError(
-        f"{len(candidates)} volumes, choose one with --series NUMBER: {_listing(candidates)}", "SERIES_AMBIGUOUS"
-    )
+    if len(candidates) > 1:
+        one = len({c[0].uid for c in candidates}) == 1
+        listed = listing(found.stacks)  # the numbers are those that --series takes
+        if one and min(map(len, candidates)) < 3:
+            raise CTError(
+                f"slices of one series differ in size, orientation or pixel spacing ({listed}): "
+                "--series chooses by number",
+                "MIXED_GEOMETRY",
+            )
+        raise CTError(f"{len(candidates)} volumes, choose one with --series NUMBER: {listed}", "SERIES_AMBIGUOUS")
+    stack = candidates[0]
+    for uid, error in found.broken:
+        if uid in ("", stack[0].uid):  # one of this very stack may be missing
+            raise error
+    if found.broken:
+        notes.append(f"{len(found.broken)} images of other series cannot be placed and were passed over")
+    return stack
 
 
-def _listing(candidates: list[list[Slice]]) -> str:
+def listing(candidates: list[list[Slice]]) -> str:
     """`1) 133 slices 512 x 512, 0.703 mm, STANDARD, 2.5 mm thick; 2) ...`, free of patient data."""
     lines = []
-    for i, stack in enumerate(candidates, 1):
+    for i, stack in enumerate(candidates[:LISTED], 1):
         s = stack[0]
         facts = dict(s.facts)
         text = f"{i}) {len(stack)} slices {s.cols} x {s.rows}, {s.pitch[0]:.3g} mm"
         text += f", {facts['kernel']}" if "kernel" in facts else ""
         text += f", {facts['thickness_mm']:g} mm thick" if "thickness_mm" in facts else ""
         lines.append(text)
+    if len(candidates) > LISTED:
+        lines.append(f"and {len(candidates) - LISTED} more")
     return "; ".join(lines)

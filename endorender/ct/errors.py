@@ -2,37 +2,118 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from endorender.errors import UserError
 
-# Every code that reading a scan can raise, and what it means. Programs that wrap endorender rely on them.
+
+class Code(NamedTuple):
+    """One way in which a scan can be refused, as docs/ct.md tells it."""
+
+    seen: str  # what the reader found
+    cause: str  # where it usually comes from
+    way_out: str  # what a person can do
+
+
+# Every code that reading a scan can raise. Programs that wrap endorender rely on them.
 CODES = {
-    "NOT_FOUND": "there is no such file or folder",
-    "UNREADABLE": "the file is no DICOM, NIfTI or zip, or cannot be parsed",
-    "NO_CT": "nothing in the folder is a CT slice",
-    "NO_SERIES": "--series names a series that is not there",
-    "SERIES_AMBIGUOUS": "several volumes; --series chooses",
-    "TRUNCATED": "a file ends before its data do",
-    "TOO_LARGE": "the decompressed volume would not fit",
-    "TOO_FEW_SLICES": "a volume needs at least two slices a side",
-    "MISSING_TAG": "a slice lacks a tag without which its place or its values are unknown",
-    "MISSING_DECODER": "the pixels are compressed and no decoder is installed",
-    "MISSING_SLICE": "the stack has a gap; --resample fills it",
-    "DUPLICATE_SLICE": "two slices with different pixels lie at one position",
-    "IRREGULAR_SPACING": "slice positions are not evenly spaced; --resample evens them",
-    "GANTRY_TILT": "slices are sheared against their normal; --resample straightens them",
-    "MIXED_GEOMETRY": "slices of one series differ in size, orientation or pixel spacing",
-    "BAD_ORIENTATION": "direction vectors are not unit and perpendicular",
-    "BAD_SPACING": "voxel pitch is zero, negative, or no length a CT has",
-    "BAD_AFFINE": "the affine is singular or contradicts itself",
-    "SHEARED": "the axes of a NIfTI are not perpendicular; --resample straightens them",
-    "NOT_3D": "the image has more or fewer than three dimensions",
-    "NON_FINITE": "the image holds NaN or infinite values",
-    "NO_RESCALE": "RescaleSlope or RescaleIntercept is missing or zero",
-    "NOT_HU": "the values are no Hounsfield units",
-    "BAD_LABELS": "the mask of --labels does not lie on the CT's grid, or holds no whole numbers from 0 to 255",
-    "LUMEN": "no lumen fits, or --region/--label names none",
-    "NO_PATH": "no way through the lumen is wide and long enough",
-    "BAD_SPEC": "neither a path nor sample nor phantom:SEED",
+    "NOT_FOUND": Code(
+        "the path cannot be opened", "a typing error, a loop of links, no permission", "give an existing path"
+    ),
+    "UNREADABLE": Code(
+        "no DICOM, NIfTI or zip, or a header that cannot be parsed",
+        "another format, a pipe, a damaged header",
+        "convert to DICOM or NIfTI, copy or export again",
+    ),
+    "NO_CT": Code(
+        "no CT slices among the files",
+        "the wrong folder; a DICOMDIR, scouts, secondary captures, other modalities only",
+        "give the folder that holds the slices",
+    ),
+    "NO_SERIES": Code(
+        "`--series` names none that is there", "a typing error", "use a number that `endorender inspect` lists"
+    ),
+    "SERIES_AMBIGUOUS": Code(
+        "several volumes", "a whole study was given", "`--series NUMBER`; `endorender inspect` lists them"
+    ),
+    "TRUNCATED": Code("a file ends before its data do", "a copy that broke off", "copy or export the file again"),
+    "PIXELS_MISMATCH": Code(
+        "the pixels do not fit what the header says of them", "a header edited by hand, a faulty export", "export again"
+    ),
+    "TOO_LARGE": Code(
+        "more voxels, files or bytes than a CT has",
+        "a hostile or damaged header, a decompression bomb",
+        "crop the scan; unpack a trusted file yourself",
+    ),
+    "TOO_FEW_SLICES": Code("fewer than two slices a side", "one file of a series", "give the whole series"),
+    "MISSING_TAG": Code(
+        "a slice lacks a tag without which its place or its values are unknown, or it holds rubbish",
+        "screen captures, careless anonymisation",
+        "export the original images",
+    ),
+    "MISSING_DECODER": Code(
+        "compressed pixels and no decoder", "JPEG, JPEG-LS, JPEG 2000", "`pip install 'endorender[dicom]'`"
+    ),
+    "MISSING_SLICE": Code(
+        "the stack has a gap; the message names the positions", "an incomplete copy", "copy again, or `--resample`"
+    ),
+    "DUPLICATE_SLICE": Code(
+        "two slices with different pixels at one position",
+        "two phases or reconstructions under one series",
+        "separate them into folders",
+    ),
+    "IRREGULAR_SPACING": Code(
+        "slices are not evenly spaced, or shifted sideways", "joined series, rounded positions", "`--resample`"
+    ),
+    "GANTRY_TILT": Code(
+        "slices are sheared against their normal by more than 0.1 degrees", "a tilted gantry", "`--resample`"
+    ),
+    "MIXED_GEOMETRY": Code(
+        "slices of one series differ in size, orientation or pixel spacing",
+        "a scout or a reformat under the same series",
+        "`--series NUMBER`",
+    ),
+    "BAD_ORIENTATION": Code("direction vectors are not unit and perpendicular", "a damaged header", "export again"),
+    "BAD_SPACING": Code(
+        "a voxel pitch outside 0.02 to 20 mm", "wrong units, a damaged header", "mend the header's units"
+    ),
+    "BAD_AFFINE": Code(
+        "the affine is singular, or sform, qform and pixdim contradict one another",
+        "a tool that changed one and forgot the other",
+        "mend or delete the wrong one",
+    ),
+    "SHEARED": Code("the axes of a NIfTI are not perpendicular", "a tilted gantry, a registration", "`--resample`"),
+    "NOT_3D": Code("more or fewer than three dimensions", "a time series, a displacement field", "extract one volume"),
+    "NON_FINITE": Code("NaN or infinite values", "a masked or registered image", "export again with air as background"),
+    "NO_RESCALE": Code(
+        "RescaleSlope or RescaleIntercept is missing, zero or not finite",
+        "a faulty export",
+        "export the original CT, or `--assume-hu`",
+    ),
+    "NOT_HU": Code(
+        "the values are no Hounsfield units; the message gives the range",
+        "a windowed or normalised image, an offset forgotten or applied twice, a map of another quantity",
+        "rescale, or `--assume-hu`",
+    ),
+    "MASK_KIND": Code("the mask is neither NIfTI nor one DICOM SEG", "an RTSTRUCT, a folder", "convert the mask"),
+    "MASK_GRID": Code(
+        "the mask does not lie on the scan's grid", "drawn on another series", "draw or resample it on this scan"
+    ),
+    "MASK_VALUES": Code(
+        "the mask is empty, overlaps itself, or holds no whole numbers 0..255", "a probability map", "export labels"
+    ),
+    "BAD_LABELS": Code(
+        "the mask of --labels does not lie on the CT's grid, or holds no whole numbers 0..255",
+        "drawn on another series, or a probability map",
+        "draw or export it on this scan",
+    ),
+    "LUMEN": Code(
+        "no lumen fits, or --region or --label names none", "a scan without insufflation", "choose another region"
+    ),
+    "NO_PATH": Code(
+        "no way through the lumen is wide and long enough", "a collapsed or very small hollow", "choose another region"
+    ),
+    "BAD_SPEC": Code("neither a path nor sample nor phantom:SEED", "a typing error", "`phantom:7`, say"),
 }
 
 

@@ -7,9 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from endorender.ct import collapsed, survey
+from endorender.ct.errors import CTError
 from endorender.ct.lumen import Lumen
 from endorender.ct.lumen import Path as Way
+from endorender.ct.prepare import Prepared, prepare
 from endorender.ct.volume import Volume
+
+MEASURED = 4  # lumens whose way is measured; smaller ones are listed by volume
 
 
 def describe(volume: Volume, lumen: Lumen | None = None, path: Way | None = None) -> dict[str, Any]:
@@ -17,15 +22,7 @@ def describe(volume: Volume, lumen: Lumen | None = None, path: Way | None = None
 
     Lengths in mm, volumes in ml, values in HU. With a lumen its facts, with a path its length and narrowest place.
     """
-    facts: dict[str, Any] = {
-        "size": list(volume.shape),
-        "spacing_mm": [round(float(s), 4) for s in volume.spacing],
-        "extent_mm": [round(float(s * (n - 1)), 1) for s, n in zip(volume.spacing, volume.shape)],
-        "hu_min": float(volume.hu.min()),
-        "hu_max": float(volume.hu.max()),
-        "warnings": list(volume.warnings),
-        "meta": dict(volume.meta),
-    }
+    facts = survey.facts(volume)
     if lumen is not None:
         facts["lumens_ml"] = list(lumen.candidates)
         facts["region"] = lumen.region
@@ -38,25 +35,127 @@ def describe(volume: Volume, lumen: Lumen | None = None, path: Way | None = None
     return facts
 
 
-def preview(volume: Volume, lumen: Lumen, path: Way, out_png: str | Path) -> None:
-    """Three planes through the middle of the path as PNG: HU in grey, the wall in orange, the path in blue."""
+def on_grid(volume: Volume, label: np.ndarray | None) -> tuple[Volume, np.ndarray | None]:
+    """The isotropic volume, and a label mask of the volume that is given on its grid."""
+    from endorender.ct.resample import isotropic
+
+    grid = isotropic(volume)
+    if label is None or grid is volume:
+        return grid, label
+    steps = grid.spacing / volume.spacing
+    at = [
+        np.minimum(np.rint(np.arange(n) * step).astype(int), size - 1)
+        for n, step, size in zip(grid.shape, steps, volume.shape)
+    ]
+    return grid, label[np.ix_(*at)]
+
+
+def lumens(
+    grid: Volume, label: np.ndarray | None = None, scope_mm: float | None = None, ready: Prepared | None = None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Each hollow: region, volume, length of the way through, narrowest and widest radius. And the gaps between them.
+
+    grid: isotropic. label: as for `lumen.find`. scope_mm: diameter of an endoscope; then also whether it passes, or
+    how far it comes. ready: one of them, if it is prepared already. A hollow with no way through carries `problem`
+    instead. Gaps (`collapsed.gaps`) are where the organ may be collapsed: no way leads through them.
+    Raises CTError LUMEN if there is no hollow.
+    """
+    rows: list[dict[str, Any]] = []
+    found: list[tuple[Volume, np.ndarray]] = []
+    candidates: tuple[float, ...] = (0.0,) if ready is None else ready.lumen.candidates
+    while len(rows) < min(len(candidates), MEASURED):
+        region = len(rows) + 1
+        try:
+            one = ready if ready is not None and ready.lumen.region == region else prepare(grid, region, label)
+        except CTError as error:
+            if not rows and error.code == "LUMEN":
+                raise
+            rows.append({"region": region, "code": error.code, "problem": str(error)})
+            continue
+        candidates = one.lumen.candidates
+        row: dict[str, Any] = {
+            "region": region,
+            "volume_ml": round(one.lumen.volume_ml, 1),
+            "path_mm": round(one.path.length, 1),
+            "narrowest_radius_mm": round(float(one.path.clearance.min()), 1),
+            "widest_radius_mm": round(float(one.lumen.clearance.max()), 1),
+        }
+        if scope_mm is not None:
+            row |= passage(one.path, scope_mm)
+        rows.append(row)
+        found.append((one.volume, one.lumen.mask))
+    for row, volume_ml in zip(rows, candidates):
+        row.setdefault("volume_ml", volume_ml)
+    rows += [{"region": n, "volume_ml": v} for n, v in enumerate(candidates[MEASURED:], MEASURED + 1)]
+    gaps = collapsed.gaps(found)
+    measured = [row["region"] for row in rows if "path_mm" in row]
+    for gap in gaps:
+        gap["regions"] = [measured[n - 1] for n in gap["regions"]]
+    return rows, gaps
+
+
+def passage(way: Way, scope_mm: float) -> dict[str, Any]:
+    """Whether an endoscope of this diameter passes along a way, and if not, where it is stopped (mm from its start).
+
+    A way begins and ends near closed walls, or where the scan was cut: its first and last two diameters do not count.
+    """
+    if not 0 < scope_mm < np.inf:
+        raise CTError("an endoscope's diameter is a number of mm above 0", "BAD_SPEC")
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way.points, axis=0), axis=1))])
+    inner = (along >= 2 * scope_mm) & (along <= along[-1] - 2 * scope_mm)
+    if not inner.any():
+        inner[len(inner) // 2] = True
+    tight = np.flatnonzero(inner & (2 * way.clearance < scope_mm))
+    if not len(tight):
+        return {"scope_passes": True}
+    return {
+        "scope_passes": False,
+        "stopped_at_mm": round(float(along[tight[0]]), 1),
+        "diameter_there_mm": round(float(2 * way.clearance[tight[0]]), 1),
+    }
+
+
+def preview(
+    volume: Volume, lumen: Lumen | None, path: Way | None, out_png: str | Path, scanned: Volume | None = None
+) -> None:
+    """Three planes through the middle (of the path, if there is one) and the histogram, as PNG.
+
+    HU in grey, the wall in orange, the path in blue. scanned: the volume whose values are counted, if sealing and
+    cropping changed them since.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 5.2), layout="constrained")
+    figure = Figure(figsize=(17, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
-    way = volume.to_voxel(path.points)
-    at = np.clip(np.rint(way[len(way) // 2]).astype(int), 0, np.array(volume.shape) - 1)
-    for axes, across in zip(figure.subplots(1, 3), (2, 1, 0)):
+    way = None if path is None else volume.to_voxel(path.points)
+    middle = np.array(volume.shape) / 2 if way is None else way[len(way) // 2]
+    at = np.clip(np.rint(middle).astype(int), 0, np.array(volume.shape) - 1)
+    *planes, last = figure.subplots(1, 4)
+    for axes, across in zip(planes, (2, 1, 0)):
         x, y = (a for a in range(3) if a != across)
-        image, mask = volume.hu.take(at[across], across), lumen.mask.take(at[across], across)
+        image = volume.hu.take(at[across], across)
         extent = (0, image.shape[0] * volume.spacing[x], 0, image.shape[1] * volume.spacing[y])
         axes.imshow(image.T, cmap="gray", vmin=-1050, vmax=250, origin="lower", extent=extent, aspect="equal")
-        if mask.any() and not mask.all():
+        mask = None if lumen is None else lumen.mask.take(at[across], across)
+        if mask is not None and mask.any() and not mask.all():
             axes.contour(mask.T, [0.5], colors="tab:orange", linewidths=0.8, extent=extent)
-        axes.plot((way[:, x] + 0.5) * volume.spacing[x], (way[:, y] + 0.5) * volume.spacing[y], color="tab:blue")
-        axes.plot(*[(way[0, a] + 0.5) * volume.spacing[a] for a in (x, y)], "o", color="tab:blue")
+        if way is not None:
+            axes.plot((way[:, x] + 0.5) * volume.spacing[x], (way[:, y] + 0.5) * volume.spacing[y], color="tab:blue")
+            axes.plot(*[(way[0, a] + 0.5) * volume.spacing[a] for a in (x, y)], "o", color="tab:blue")
         axes.set_xlabel(f"{'ijk'[x]} [mm]")
         axes.set_ylabel(f"{'ijk'[y]} [mm]")
-    figure.suptitle(f"{lumen.volume_ml:.0f} ml, wall at {lumen.threshold:.0f} HU, path {path.length:.0f} mm")
+    low, high, step = survey.EDGES[0], survey.EDGES[-1], 100
+    last.stairs(
+        survey.facts(scanned or volume)["histogram"]["counts"], np.arange(low, high + 1, step), fill=True, color="0.5"
+    )
+    last.set_yscale("log")
+    last.set_xlabel("HU")
+    last.set_ylabel("voxels")
+    title = survey.orientation(volume.affine)
+    if lumen is not None:
+        title += f"; lumen {lumen.volume_ml:.0f} ml, wall at {lumen.threshold:.0f} HU"
+    if path is not None:
+        title += f", path {path.length:.0f} mm"
+    figure.suptitle(title)
     figure.savefig(out_png, dpi=100)

@@ -3,45 +3,67 @@
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from endorender.ct.errors import CTError
-from endorender.ct.files import parse
+from endorender.ct.files import quiet, whole
+from endorender.ct.limits import inflation
 from endorender.ct.values import compact
 from endorender.ct.volume import AIR_HU
 
 if TYPE_CHECKING:
-    from endorender.ct.dicom import Slice
+    from endorender.ct.slices import Slice
+
+HU_TYPES = ("", "HU", "US", "HU_MOD")  # US: unspecified, which exporters write for HU as well
 
 
-def hounsfield(stack: list[Slice], assume_hu: bool, notes: list[str]) -> list[np.ndarray]:
-    """(rows, cols) HU for every slice, int16 where that loses nothing; padding is air.
+def hounsfield(stack: list[Slice], assume_hu: bool, notes: list[str]) -> Iterator[np.ndarray]:
+    """(rows, cols) HU for every slice in turn, int16 where that loses nothing; padding is air.
 
-    Raises CTError NO_RESCALE, TRUNCATED, MISSING_DECODER.
+    Memory is that of one slice, or of one file where an enhanced one is compressed. notes is added to at the end.
+    Raises CTError NO_RESCALE, NOT_HU, TRUNCATED, PIXELS_MISMATCH, TOO_LARGE, MISSING_DECODER.
     """
-    planes: list[np.ndarray] = []
-    dataset: Any = None
-    opened: Any = None
+    reader = _Reader()
     padded = 0
-    for s in stack:
-        slope, intercept = _rescale(s, assume_hu)
-        if s.open is not opened:  # the frames of an enhanced file share one parse
-            dataset, opened = parse(s.open, pixels=True), s.open
-        raw = _stored(dataset, s)
-        padding = _padding(dataset, raw)
-        raw = _without_high_bits(dataset, raw)
-        hu = raw * slope + intercept if slope != 1 or intercept % 1 else raw.astype(np.int32) + int(intercept)
-        if padding.any():
-            padding &= _from_border(padding, hu)
-            padded += int(padding.sum())
-            hu[padding] = AIR_HU
-        planes.append(compact(hu))
+    rescales = set()
+    try:
+        for s in stack:
+            slope, intercept = _rescale(s, assume_hu)
+            rescales.add((slope, intercept))
+            raw = reader.stored(s)
+            padding = _padding(s, raw)
+            if 0 < s.encoding.stored < 8 * raw.dtype.itemsize:
+                raw = _without_high_bits(s, raw)
+                padding = None if padding is None else padding | _padding(s, raw)
+            hu = _scaled(raw, slope, intercept)
+            if padding is not None and padding.any():
+                padding &= _from_border(padding, hu)
+                padded += int(padding.sum())
+                hu[padding] = AIR_HU
+            yield hu if hu.dtype == np.int16 else compact(hu)
+    finally:
+        reader.close()
     if padded:
         notes.append(f"{padded} padding voxels were taken for air")
-    return planes
+    if len(rescales) > 1:
+        notes.append("RescaleSlope or RescaleIntercept changes from slice to slice")
+    if any(s.lossy for s in stack):
+        notes.append("the pixels were once compressed with loss: HU are approximate")
+
+
+def _scaled(raw: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """raw * slope + intercept, as int16 wherever that is exact."""
+    if slope == 1 and intercept % 1 == 0 and abs(intercept) < 2**20:
+        shift = int(intercept)
+        if raw.dtype.itemsize <= 2 and int(raw.min()) + shift >= -32768 and int(raw.max()) + shift <= 32767:
+            bits = raw.view(np.uint16) if raw.dtype.itemsize == 2 else raw.astype(np.uint16)
+            # Two's complement wraps: the sum fits, whatever the way to it.
+            return np.add(bits, np.uint16(shift % 65536)).view(np.int16)
+        return raw.astype(np.int64) + shift
+    return raw * slope + intercept
 
 
 def _rescale(s: Slice, assume_hu: bool) -> tuple[float, float]:
@@ -49,51 +71,124 @@ def _rescale(s: Slice, assume_hu: bool) -> tuple[float, float]:
         if assume_hu:
             return 1.0, 0.0
         raise CTError(
-            "a slice lacks RescaleSlope or RescaleIntercept: export the original CT, or accept stored values "
+            f"{s} lacks RescaleSlope or RescaleIntercept: export the original CT, or accept stored values "
             "as Hounsfield units with --assume-hu",
             "NO_RESCALE",
         )
-    if s.rescale[0] == 0 or not all(map(math.isfinite, s.rescale)):
-        raise CTError(f"RescaleSlope {s.rescale[0]:g}, RescaleIntercept {s.rescale[1]:g} make no HU", "NO_RESCALE")
+    slope, intercept = s.rescale
+    if slope == 0 or not math.isfinite(slope) or not abs(intercept) < 1e9 or not abs(slope) < 1e9:
+        raise CTError(
+            f"RescaleSlope {slope:g}, RescaleIntercept {intercept:g} make no HU: export the original CT", "NO_RESCALE"
+        )
+    if s.unit not in HU_TYPES and not assume_hu:
+        raise CTError(
+            "RescaleType says that the values are no Hounsfield units (a map of another quantity): "
+            "choose the CT itself, or accept them with --assume-hu",
+            "NOT_HU",
+        )
     return s.rescale
 
 
-def _stored(dataset: Any, s: Slice) -> np.ndarray:
-    """(rows, cols) integers as they are stored."""
-    from pydicom.pixels import pixel_array
+class _Reader:
+    """Stored values of slices, each file opened once as long as its frames follow one another."""
 
-    if dataset is None or "PixelData" not in dataset:
-        raise CTError("a slice ends before its PixelData: copy it again", "TRUNCATED")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if not dataset.file_meta.TransferSyntaxUID.is_compressed or "Deflated" in dataset.file_meta.TransferSyntaxUID.name:
-        need = frames * s.rows * s.cols * int(dataset.get("BitsAllocated") or 16) // 8
-        if len(dataset.PixelData) < need:
-            have = len(dataset.PixelData)
-            raise CTError(f"PixelData of a slice has {have} of {need} bytes: copy it again", "TRUNCATED")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            raw = pixel_array(dataset, index=s.frame or 0, raw=True)
-    except (NotImplementedError, RuntimeError) as error:
-        if "plugin" in str(error) or "missing" in str(error).lower():
-            name = dataset.file_meta.TransferSyntaxUID.name
-            raise CTError(f"{name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER") from None
-        raise CTError(f"PixelData of a slice cannot be decoded ({type(error).__name__})", "TRUNCATED") from None
-    except Exception as error:  # a header that contradicts its pixels
-        kind = type(error).__name__
-        raise CTError(f"PixelData of a slice does not fit its header ({kind}): export it again", "TRUNCATED") from None
-    if raw.shape != (s.rows, s.cols):
-        raise CTError(f"pixels are {raw.shape}, the header says {s.rows} x {s.cols}", "TRUNCATED")
-    return np.asarray(raw)
+    def __init__(self) -> None:
+        self._entry: Any = None
+        self._file: Any = None
+        self._dataset: Any = None
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._entry = self._file = self._dataset = None
+
+    def stored(self, s: Slice) -> np.ndarray:
+        """(rows, cols) integers as they are stored. Raises CTError."""
+        if s.entry is not self._entry:
+            self.close()
+            self._entry = s.entry
+        try:
+            plain = s.encoding.span is not None and s.encoding.allocated == 16
+            raw = self._plain(s) if plain else self._decoded(s)
+        except CTError:
+            raise
+        except Exception as error:  # a header that contradicts its pixels; a stream that breaks off
+            kind = type(error).__name__
+            raise CTError(f"PixelData of {s} cannot be decoded ({kind}): export it again", "PIXELS_MISMATCH") from None
+        if raw.shape != (s.rows, s.cols):
+            size = " x ".join(map(str, raw.shape))
+            raise CTError(f"pixels of {s} are {size}, the header says {s.rows} x {s.cols}", "PIXELS_MISMATCH")
+        if raw.dtype.kind not in "iu":
+            raise CTError(f"pixels of {s} are no whole numbers: export the original CT", "PIXELS_MISMATCH")
+        return raw
+
+    def _plain(self, s: Slice) -> np.ndarray:
+        """Straight from the file: pydicom would parse it a second time."""
+        offset, have = s.encoding.span or (0, 0)
+        size = 2 * s.rows * s.cols
+        _fits(s, have, size * s.encoding.frames)
+        if self._file is None:
+            self._file = s.entry.open()
+        self._file.seek(offset + s.frame * size)
+        data = self._file.read(size)
+        if len(data) != size:
+            raise CTError(f"PixelData of {s} has {len(data)} of {size} bytes: copy it again", "TRUNCATED")
+        stored = np.frombuffer(data, (">" if s.encoding.big else "<") + ("i2" if s.encoding.signed else "u2"))
+        return stored.astype(stored.dtype.newbyteorder("=")).reshape(s.rows, s.cols)
+
+    def _decoded(self, s: Slice) -> np.ndarray:
+        """By pydicom, which knows every encoding or who does."""
+        from pydicom.pixels import pixel_array
+        from pydicom.uid import AllTransferSyntaxes
+
+        with quiet():
+            if self._dataset is None:
+                self._dataset = whole(s.entry)
+            dataset = self._dataset
+            if "PixelData" not in dataset:
+                raise CTError(
+                    f"{s} ends before its PixelData, or holds none of whole numbers: copy it again", "TRUNCATED"
+                )
+            syntax = dataset.file_meta.TransferSyntaxUID
+            if syntax not in AllTransferSyntaxes:  # its name would be text out of the header
+                raise CTError("an unknown transfer syntax: export the series uncompressed", "MISSING_DECODER")
+            size = s.encoding.allocated // 8 * s.rows * s.cols * s.encoding.frames
+            if not syntax.is_encapsulated:
+                _fits(s, len(dataset.PixelData), size)
+            inflation(size, len(dataset.PixelData), "compressed PixelData")
+            try:
+                return np.asarray(pixel_array(dataset, index=s.frame, raw=True))
+            except (NotImplementedError, RuntimeError) as error:
+                if "plugin" in str(error) or "missing" in str(error).lower():
+                    raise _no_decoder(syntax) from None
+                raise
 
 
-def _padding(dataset: Any, raw: np.ndarray) -> np.ndarray:
+def _no_decoder(syntax: Any) -> CTError:
+    from pydicom.pixels.decoders.base import _PIXEL_DATA_DECODERS
+
+    known = _PIXEL_DATA_DECODERS.get(syntax)
+    if known is not None and known[0].is_available:
+        return CTError("compressed PixelData is damaged: copy or export it again", "TRUNCATED")
+    return CTError(f"{syntax.name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER")
+
+
+def _fits(s: Slice, have: int, need: int) -> None:
+    """As many bytes as the header promises; a row more would mean that the rows are not where it says."""
+    if have < need:
+        raise CTError(f"PixelData of {s} has {have} of {need} bytes: copy it again", "TRUNCATED")
+    if have - need >= max(2, min(s.rows, s.cols) * s.encoding.allocated // 8):
+        raise CTError(
+            f"PixelData of {s} has {have} bytes where the header says {need}: export it again", "PIXELS_MISMATCH"
+        )
+
+
+def _padding(s: Slice, raw: np.ndarray) -> np.ndarray | None:
     """(rows, cols) bool: pixels that PixelPaddingValue (to PixelPaddingRangeLimit) names, whatever its sign."""
-    value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
-    if not isinstance(value, int):
-        return np.zeros(raw.shape, bool)
+    if s.encoding.padding is None:
+        return None
     bits = 8 * raw.dtype.itemsize
-    ends = [_as_stored(v, raw.dtype, bits) for v in (value, limit if isinstance(limit, int) else value)]
+    ends = [_as_stored(v, raw.dtype, bits) for v in s.encoding.padding]
     return (raw >= min(ends)) & (raw <= max(ends))
 
 
@@ -103,12 +198,10 @@ def _as_stored(value: int, dtype: np.dtype, bits: int) -> int:
     return value - (1 << bits) if dtype.kind == "i" and value >= 1 << (bits - 1) else value
 
 
-def _without_high_bits(dataset: Any, raw: np.ndarray) -> np.ndarray:
+def _without_high_bits(s: Slice, raw: np.ndarray) -> np.ndarray:
     """Bits above BitsStored are overlays or rubbish, not the value."""
-    bits, stored = 8 * raw.dtype.itemsize, int(dataset.get("BitsStored") or 0)
-    if not 0 < stored < bits:
-        return raw
-    shift = bits - stored - (int(dataset.get("HighBit", stored - 1)) - (stored - 1))
+    bits, stored = 8 * raw.dtype.itemsize, s.encoding.stored
+    shift = bits - stored - (s.encoding.high - (stored - 1))
     spare = bits - stored
     return (raw << shift) >> spare if 0 <= shift <= spare else raw
 

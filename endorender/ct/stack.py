@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,17 +11,20 @@ import numpy as np
 from endorender.ct.errors import CTError
 from endorender.ct.pixels import hounsfield
 from endorender.ct.resample import straighten
-from endorender.ct.values import MAX_VOXELS, check_grid, checked_hu, compact
+from endorender.ct.values import MAX_VOXELS, check_grid, checked_hu
 from endorender.ct.volume import Volume
 
 if TYPE_CHECKING:
-    from endorender.ct.dicom import Slice
+    from endorender.ct.slices import Slice
 
+Progress = Callable[[float, int, str], None]
 SHEAR_DEG = 0.1
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def assemble(stack: list[Slice], notes: list[str], resample: bool, assume_hu: bool) -> Volume:
+def assemble(
+    stack: list[Slice], notes: list[str], resample: bool, assume_hu: bool, progress: Progress | None = None
+) -> Volume:
     """Slices of one geometry in any order -> Volume in RAS mm.
 
     notes: what was noticed so far; it becomes the volume's warnings.
@@ -30,57 +34,86 @@ def assemble(stack: list[Slice], notes: list[str], resample: bool, assume_hu: bo
     check_grid((first.cols, first.rows, max(2, len(stack))), np.array([*first.pitch, 1.0]))
     normal = first.normal
     stack = sorted(stack, key=lambda s: float(s.position @ normal))
-    planes = hounsfield(stack, assume_hu, notes)
-    stack, planes = _without_duplicates(stack, planes, normal, notes)
-    if len(stack) < 2:
+    layer = _layers(stack, normal)
+    places = [stack[i] for i in np.flatnonzero(np.diff(layer, prepend=-1))]
+    if len(places) < 2:
         raise CTError("one slice is no volume: give the whole series", "TOO_FEW_SLICES")
-    tilt = _tilt(stack, normal)
+    tilt = _tilt(places, normal)
     if tilt > SHEAR_DEG and not resample:
         raise CTError(
             f"slices are tilted by {tilt:.2f} degrees (gantry tilt): --resample straightens them", "GANTRY_TILT"
         )
-    heights = np.array([float(s.position @ normal) for s in stack])
+    heights = np.array([float(s.position @ normal) for s in places])
     even = _even_heights(heights, resample, notes)
     if len(even) * first.rows * first.cols > MAX_VOXELS:
         raise CTError(f"{len(even)} resampled slices are too many: crop the scan first", "TOO_LARGE")
+    planes = _filled(stack, layer, heights, assume_hu, notes, progress)
+    _remark(stack, heights, notes)
     if even is not heights:
         planes = _between(planes, heights, even)
-    hu, found = checked_hu(np.stack([p.T for p in planes], axis=-1), assume_hu)
+    # Slices lie one after the other in memory, as they came: a transposed copy would cost as much as reading.
+    hu, found = checked_hu(planes.transpose(2, 1, 0), assume_hu)
     pitch = (even[-1] - even[0]) / (len(even) - 1)
     step = normal * pitch
     if tilt > SHEAR_DEG:
-        rise = stack[-1].position - stack[0].position
+        rise = places[-1].position - places[0].position
         step = rise / float(rise @ normal) * pitch
     affine = np.eye(4)
     affine[:3, 0] = first.along_row * first.pitch[0]
     affine[:3, 1] = first.along_col * first.pitch[1]
     affine[:3, 2] = step
-    affine[:3, 3] = stack[0].position
+    affine[:3, 3] = places[0].position
     affine = LPS_TO_RAS @ affine
     check_grid(hu.shape, np.linalg.norm(affine[:3, :3], axis=0))
     meta = {"source": "DICOM", **dict(first.facts)}
     return straighten(Volume(hu, affine, (*notes, *found), meta), resample, SHEAR_DEG)
 
 
-def _without_duplicates(
-    stack: list[Slice], planes: list[np.ndarray], normal: np.ndarray, notes: list[str]
-) -> tuple[list[Slice], list[np.ndarray]]:
-    """Identical slices at one position once; different ones are refused."""
+def _layers(stack: list[Slice], normal: np.ndarray) -> np.ndarray:
+    """(N,) which of the places along the stack each slice has; several have one if they are duplicates."""
     steps = np.diff([float(s.position @ normal) for s in stack])
     usual = float(np.median(steps[steps > 1e-3])) if (steps > 1e-3).any() else 1.0
-    keep = [0]
-    for i, step in enumerate(steps, 1):
-        if step > max(1e-3, 0.01 * usual):
-            keep.append(i)
-        elif not np.array_equal(planes[i], planes[keep[-1]]):
-            at = float(stack[i].position @ normal)
+    return np.concatenate([[0], np.cumsum(steps > max(1e-3, 0.01 * usual))])
+
+
+def _filled(
+    stack: list[Slice],
+    layer: np.ndarray,
+    heights: np.ndarray,
+    assume_hu: bool,
+    notes: list[str],
+    progress: Progress | None,
+) -> np.ndarray:
+    """(K, rows, cols) HU, int16 or float32. Identical slices at one place count once; different ones are refused."""
+    planes = np.empty((len(heights), stack[0].rows, stack[0].cols), np.int16)
+    before = -1
+    for done, (hu, at) in enumerate(zip(hounsfield(stack, assume_hu, notes), layer)):
+        if progress is not None:
+            progress(done, len(stack), "reading slices")
+        if hu.dtype != planes.dtype and planes.dtype == np.int16:
+            planes = planes.astype(np.float32)
+        if at != before:
+            planes[at] = hu
+        elif not np.array_equal(planes[at], hu.astype(planes.dtype, copy=False)):
             raise CTError(
-                f"two different slices lie at {at:.2f} mm: separate the acquisitions (phases) into folders",
+                f"two different slices lie at {heights[at]:.2f} mm: separate the acquisitions (phases) into folders",
                 "DUPLICATE_SLICE",
             )
-    if len(keep) < len(stack):
-        notes.append(f"{len(stack) - len(keep)} duplicate slices were dropped")
-    return [stack[i] for i in keep], [planes[i] for i in keep]
+        before = at
+    if len(heights) < len(stack):
+        notes.append(f"{len(stack) - len(heights)} duplicate slices were dropped")
+    return planes
+
+
+def _remark(stack: list[Slice], heights: np.ndarray, notes: list[str]) -> None:
+    """What no position can prove but a person should know."""
+    thickness = dict(stack[0].facts).get("thickness_mm")
+    pitch = float(np.diff(heights).mean())
+    if thickness and 0 < thickness < 0.5 * pitch:
+        notes.append(f"slices are {thickness:g} mm thick and {pitch:.3g} mm apart: what lies between was not scanned")
+    expected = stack[0].expected
+    if expected > len(stack) and {s.expected for s in stack} == {expected}:
+        notes.append(f"the header counts {expected} images in the acquisition, {len(stack)} are here")
 
 
 def _tilt(stack: list[Slice], normal: np.ndarray) -> float:
@@ -133,12 +166,12 @@ def _even_heights(heights: np.ndarray, resample: bool, notes: list[str]) -> np.n
     return even
 
 
-def _between(planes: list[np.ndarray], heights: np.ndarray, even: np.ndarray) -> list[np.ndarray]:
-    """Planes at other heights, linear between neighbours."""
-    out = []
-    for h in even:
+def _between(planes: np.ndarray, heights: np.ndarray, even: np.ndarray) -> np.ndarray:
+    """(K, rows, cols) planes at other heights, linear between neighbours."""
+    out = np.empty((len(even), *planes.shape[1:]), planes.dtype)
+    for n, h in enumerate(even):
         above = int(np.clip(np.searchsorted(heights, h), 1, len(heights) - 1))
         f = float((h - heights[above - 1]) / (heights[above] - heights[above - 1]))
         plane = planes[above - 1] * (1 - f) + planes[above] * f
-        out.append(compact(np.rint(plane)) if planes[0].dtype.kind == "i" else plane)
+        out[n] = np.rint(plane) if planes.dtype.kind == "i" else plane
     return out

@@ -8,6 +8,7 @@ from endorender.ct.errors import CTError
 from endorender.ct.volume import AIR_HU
 
 MAX_VOXELS = 2**30  # 4096 slices of 512 x 512: 2 GiB as int16
+DEEP_HU = -1100  # less than vacuum, by more than noise
 PITCH_MM = (0.02, 20.0)  # micro-CT to the thickest slices in use; outside it the unit is wrong
 
 
@@ -26,31 +27,54 @@ def checked_hu(hu: np.ndarray, assume_hu: bool) -> tuple[np.ndarray, list[str]]:
     hu: (I, J, K) any real type, padding already replaced where the header names it.
     Returns (I, J, K) int16 or float32, and warnings. Raises CTError NON_FINITE, NOT_HU.
     """
-    if hu.dtype.kind == "f" and not np.isfinite(hu).all():
-        count = int((~np.isfinite(hu)).sum())
-        raise CTError(f"{count} voxels are NaN or infinite: export the scan again", "NON_FINITE")
+    if hu.dtype.kind == "f":
+        count = sum(int((~np.isfinite(slab)).sum()) for slab in _slabs(hu))
+        if count:
+            raise CTError(f"{count} voxels are NaN or infinite: export the scan again", "NON_FINITE")
     hu = compact(hu)
     lo, hi = float(hu.min()), float(hu.max())
-    below = hu < AIR_HU
-    count = int(below.sum())
     if not assume_hu:
-        way_out = "rescale the scan to Hounsfield units, or accept it with --assume-hu"
-        if lo >= 0:
-            raise CTError(f"values reach from {lo:g} to {hi:g}, none below 0: {way_out}", "NOT_HU")
-        if lo > -500:
-            raise CTError(f"values reach from {lo:g} to {hi:g}, none near air at -1000: {way_out}", "NOT_HU")
-        if hi < -200:
-            raise CTError(f"values reach from {lo:g} to {hi:g}, no tissue near 0: {way_out}", "NOT_HU")
-        # Padding is one value or a few; a spread of values below vacuum is an offset applied twice.
-        # (50 HU of noise below -1024 occur in scanners that do not clip.)
-        deep = hu[hu < AIR_HU - 76]
-        if deep.size > 0.01 * hu.size and np.unique(deep[:: max(1, deep.size // 100_000)]).size > 16:
-            share = 100 * deep.size / hu.size
-            raise CTError(f"{share:.0f} % of the values lie below -1100, less than vacuum: {way_out}", "NOT_HU")
-    if not count:
+        _plausible(hu, lo, hi)
+    if lo >= AIR_HU:
         return hu, []
-    hu = np.maximum(hu, np.array(AIR_HU, hu.dtype))
+    if not hu.flags.writeable:
+        hu = hu.copy(order="K")
+    count = 0
+    for slab in _slabs(hu):  # a mask of the whole would be half as large as the volume
+        below = slab < AIR_HU
+        count += int(below.sum())
+        slab[below] = AIR_HU
     return hu, [f"{count} voxels below {AIR_HU} HU (lowest {lo:g}) were taken for air outside the scan"]
+
+
+def _slabs(hu: np.ndarray) -> list[np.ndarray]:
+    """Views of a volume, each one index along the axis that lies widest apart in memory."""
+    return list(np.moveaxis(hu, int(np.argmax(np.abs(hu.strides))), 0))
+
+
+def _plausible(hu: np.ndarray, lo: float, hi: float) -> None:
+    """Raises CTError NOT_HU."""
+    way_out = "rescale the scan to Hounsfield units, or accept it with --assume-hu"
+    if lo >= 0:
+        raise CTError(f"values reach from {lo:g} to {hi:g}, none below 0: {way_out}", "NOT_HU")
+    if lo > -500:
+        raise CTError(f"values reach from {lo:g} to {hi:g}, none near air at -1000: {way_out}", "NOT_HU")
+    if hi < -200:
+        raise CTError(f"values reach from {lo:g} to {hi:g}, no tissue near 0: {way_out}", "NOT_HU")
+    if hi > 32767:
+        raise CTError(f"values reach from {lo:g} to {hi:g}, more than metal: {way_out}", "NOT_HU")
+    # Padding is one value or a few; a spread of values below vacuum is an offset applied twice.
+    # (50 HU of noise below -1024 occur in scanners that do not clip.)
+    if lo >= DEEP_HU:
+        return
+    found = [slab[slab < DEEP_HU] for slab in _slabs(hu)]
+    count = sum(map(len, found))
+    kinds: set[float] = set()
+    for values in found:
+        kinds.update(np.unique(values[:: max(1, count // 100_000)]).tolist())
+    if count > 0.01 * hu.size and len(kinds) > 16:
+        share = 100 * count / hu.size
+        raise CTError(f"{share:.0f} % of the values lie below -1100, less than vacuum: {way_out}", "NOT_HU")
 
 
 def check_grid(shape: tuple[int, ...], spacing: np.ndarray) -> None:

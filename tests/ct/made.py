@@ -72,6 +72,8 @@ def dataset(hu: np.ndarray, uid: str) -> Dataset:
     ds.file_meta = meta
     ds.SOPClassUID, ds.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     ds.Modality, ds.SeriesInstanceUID, ds.SeriesNumber = "CT", uid, 2
+    # gdcm would give every file a study of its own.
+    ds.StudyInstanceUID, ds.StudyDate, ds.StudyTime = "1.2.826.0.1.3680043.8.498.1", "20200101", "120000"
     ds.PatientName = ds.PatientID = ds.SeriesDescription = ds.InstitutionName = CANARY
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     ds.ConvolutionKernel, ds.KVP = "B30f", 120
@@ -115,3 +117,22 @@ def enhanced(file: Path, count: int = 6, step: float = 3.0) -> None:
     ds.NumberOfFrames = count
     ds.PixelData = (np.stack(planes) + 1024).astype(np.uint16).tobytes()
     ds.save_as(file, enforce_file_format=True)
+
+
+def squeeze(folder: Path, syntax: str) -> None:
+    """Compresses every file of a folder by gdcm. syntax: a name of gdcm.TransferSyntax."""
+    import gdcm
+
+    for file in folder.iterdir():
+        reader = gdcm.ImageReader()
+        reader.SetFileName(str(file))
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(str(file))
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()

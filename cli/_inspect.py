@@ -1,0 +1,128 @@
+"""What `endorender inspect` finds and how it is laid out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def inspected(
+    path: str,
+    series: str | None,
+    region: int | None,
+    label: str | None,
+    scope: float | None,
+    cleanse: str | None,
+    resample: bool,
+    assume_hu: bool,
+    preview: str | None,
+) -> dict[str, Any]:
+    """Facts of the one volume that was chosen; of several, their list under `series` alone. Writes the pictures."""
+    from cli.progress import bar
+    from endorender import ct
+    from endorender.ct import inspection
+
+    with bar("reading") as progress:
+        try:
+            volume = ct.open_ct(path, series, resample, assume_hu, progress)
+        except ct.CTError as error:
+            if error.code not in ("SERIES_AMBIGUOUS", "MIXED_GEOMETRY"):
+                raise
+            return {"series": ct.survey.survey(path, resample, assume_hu, progress), "choose": "--series NUMBER"}
+    mask = None if label is None else ct.load_mask(label, volume)
+    fluid = ct.cleanse.tagged(volume)
+    facts: dict[str, Any] = {}
+    if fluid is not None:
+        done = cleanse is not None
+        facts["tagged_fluid"] = {"pools_ml": list(fluid.pools_ml), "hu": round(fluid.hu), "cleansed": done}
+        if cleanse is not None:
+            before = volume
+            volume, _ = ct.cleanse.cleanse(volume, fluid)
+            ct.cleanse.picture(before, volume, fluid, cleanse)
+    lumen = way = None
+    shown = volume
+    try:
+        ready = ct.prepare(volume, region, mask)
+    except ct.CTError as error:
+        if error.code not in ("LUMEN", "NO_PATH") or region is not None or mask is not None:
+            raise  # what was asked for is not there
+        facts["lumen_problem"] = {"code": error.code, "problem": str(error)}
+    else:
+        shown, lumen, way = ready
+        grid, under = inspection.on_grid(volume, mask)
+        facts["lumens"], facts["gaps"] = ct.lumens(grid, under, scope, ready)
+        if scope is not None:
+            facts["scope"] = {"diameter_mm": scope, **inspection.passage(way, scope)}
+    facts = ct.describe(volume, lumen, way) | facts
+    if preview:
+        ct.preview(shown, lumen, way, preview, volume)
+    return facts
+
+
+def shown(facts: dict[str, Any]) -> str:
+    """For people: a table of series, or the one volume with its lumens."""
+    if "choose" in facts:
+        rows = [_series(row) for row in facts["series"]]
+        return f"{len(rows)} series; look into one with --series NUMBER\n" + "\n".join(rows)
+    from cli._show import table
+
+    facts = dict(facts)
+    lines = ["lumens"]
+    for row in facts.pop("lumens", []):
+        lines.append(f"  {row['region']}) {row['volume_ml']:g} ml{_way(row)}")
+    for gap in facts.pop("gaps", []):
+        a, b = gap["regions"]
+        at = ", ".join(f"{x:g}" for x in gap["at_mm"])
+        lines.append(
+            f"  {a} and {b} lie {gap['gap_mm']:g} mm apart at ({at}) mm: collapsed there? No way leads through"
+        )
+    counts = facts.pop("histogram")["counts"]
+    facts["histogram"] = f"|{_bars(counts)}| -1100 to 1500 HU, by logarithm"
+    problem = facts.pop("lumen_problem", None)
+    if problem is not None:
+        lines = [f"no lumen: {problem['problem']}"]
+    scope = facts.pop("scope", None)
+    if scope is not None:
+        lines.append(f"an endoscope of {scope['diameter_mm']:g} mm{_passes(scope)}")
+    fluid = facts.pop("tagged_fluid", None)
+    if fluid is not None:
+        way_out = "was taken out" if fluid["cleansed"] else "--cleanse PNG takes it out"
+        lines.append(
+            f"tagged fluid: {', '.join(f'{v:g}' for v in fluid['pools_ml'])} ml of {fluid['hu']} HU; {way_out}"
+        )
+    facts.pop("lumens_ml", None)
+    return table(facts) + "\n" + "\n".join(lines)
+
+
+def _bars(counts: list[int]) -> str:
+    from endorender.ct.survey import bars
+
+    return bars(counts)
+
+
+def _way(row: dict[str, Any]) -> str:
+    if "problem" in row:
+        return f": {row['problem']}"
+    if "path_mm" not in row:
+        return ""
+    text = f", {row['path_mm']:g} mm long, radius {row['narrowest_radius_mm']:g} to {row['widest_radius_mm']:g} mm"
+    return text + (f"; the endoscope{_passes(row)}" if "scope_passes" in row else "")
+
+
+def _passes(row: dict[str, Any]) -> str:
+    if row["scope_passes"]:
+        return " passes"
+    return f" is stopped after {row['stopped_at_mm']:g} mm, where {row['diameter_there_mm']:g} mm are free"
+
+
+def _series(row: dict[str, Any]) -> str:
+    """`1) 133 slices 512 x 512, 0.703 x 0.703 x 2.5 mm, axial LPS, HU -1024 to 3071, STANDARD; warnings`."""
+    head = f"{row['series']}) "
+    if "problem" in row:
+        slices = f"{row['slices']} slices {row['size'][0]} x {row['size'][1]}: " if "slices" in row else ""
+        return f"{head}{slices}{row['code']}: {row['problem']}"
+    facts = row["facts"]
+    parts = [" x ".join(map(str, facts["size"])), " x ".join(f"{s:.3g}" for s in facts["spacing_mm"]) + " mm"]
+    parts += [facts["orientation"], f"HU {facts['hu_min']:g} to {facts['hu_max']:g}"]
+    parts += [str(row["kernel"])] if "kernel" in row else []
+    lines = [head + ", ".join(parts), f"   |{_bars(facts['histogram']['counts'])}| -1100 to 1500 HU, by logarithm"]
+    return "\n".join(lines + [f"   warning: {w}" for w in facts["warnings"]])

@@ -1,0 +1,168 @@
+"""Tagged fluid (CT colonography): recognise the bright pools that hide the wall, and take them out of the picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from endorender.ct.lumen import AIR_HU as SURELY_AIR
+from endorender.ct.lumen import widened
+from endorender.ct.volume import Volume
+
+TAGGED_HU = 200.0  # tagged residue in CT colonography lies above it; soft tissue, even enhanced, below
+AIR, TISSUE = -1000.0, 40.0  # HU
+LEAST_AREA = 25.0  # mm² of level; a smaller one may be a grain of contrast on a fold
+LEAST_ML = 0.1
+FLAT_MM = 1.5  # a level's roughness: noise and the blur of its edge
+BLUR_MM = 2.5  # how far from a pool voxels are mixtures with it
+
+
+@dataclass(frozen=True, eq=False)
+class Fluid:
+    """Pools that stand under air with a level. mask: (I, J, K) bool, their voxels above 200 HU. up: (axis, sign) of the
+    voxel direction against gravity. pools_ml: largest first. hu: their mean."""
+
+    mask: np.ndarray
+    up: tuple[int, int]
+    pools_ml: tuple[float, ...]
+    hu: float
+
+
+def tagged(volume: Volume) -> Fluid | None:
+    """Bright fluid under air, or None. Bone, calcium and enhanced vessels have no level with air above them.
+
+    The patient lies on the back or on the belly: of the two, gravity has the direction in which more fluid lies under
+    air. A pool counts if at least 25 mm² and half of what it has under air lie in one flat level.
+    """
+    from scipy import ndimage
+
+    axis = int(np.abs(volume.affine[1, :3] / volume.spacing).argmax())
+    bright = volume.hu > TAGGED_HU
+    if not bright.any():
+        return None
+    air = volume.hu < SURELY_AIR
+    gap = max(1, round(BLUR_MM / float(volume.spacing[axis])))
+    levels = {sign: _under(bright, air, axis, sign, gap) for sign in (1, -1)}
+    sign = max(levels, key=lambda s: int(levels[s].sum()))
+    labels, count = ndimage.label(bright)
+    pitch = volume.spacing
+    area = float(np.prod(np.delete(pitch, axis)))
+    voxel_ml = float(np.prod(pitch)) / 1000
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    place = np.nonzero(levels[sign])
+    owner = labels[place]
+    pools = []
+    for n in np.unique(owner):
+        height = np.sort(place[axis][owner == n] * pitch[axis])
+        # One pool may have several levels behind several folds: the widest of them must be flat.
+        flat = np.searchsorted(height, height + FLAT_MM, side="right") - np.arange(len(height))
+        if flat.max() * area >= LEAST_AREA and flat.max() >= 0.5 * len(height) and sizes[n] * voxel_ml >= LEAST_ML:
+            pools.append(int(n))
+    if not pools:
+        return None
+    mask = np.isin(labels, pools)
+    volumes = sorted((round(float(sizes[n] * voxel_ml), 1) for n in pools), reverse=True)
+    return Fluid(mask, (axis, sign), tuple(volumes), float(volume.hu[mask].mean()))
+
+
+def _under(bright: np.ndarray, air: np.ndarray, axis: int, sign: int, gap: int) -> np.ndarray:
+    """Bright voxels whose neighbour against gravity is not bright and that have air within `gap` more."""
+    top = np.moveaxis(np.zeros_like(bright), axis, 0)
+    b, a = np.moveaxis(bright, axis, 0)[::sign], np.moveaxis(air, axis, 0)[::sign]
+    above = np.zeros_like(b)
+    for step in range(1, gap + 1):
+        above[:-step] |= a[step:]
+    last = b.copy()
+    last[:-1] &= ~b[1:]
+    top[::sign] = last & above
+    return np.moveaxis(top, 0, axis)
+
+
+def cleanse(volume: Volume, fluid: Fluid | None = None) -> tuple[Volume, Fluid | None]:
+    """The volume with its tagged fluid turned into air, and what was found; the volume itself if there is none.
+
+    fluid: what `tagged` found; None looks for it.
+
+    Near a pool every voxel is a mixture of fluid F with tissue T, or with air: f = (F - hu) / (F - T) of it is tissue,
+    and becomes f T + (1 - f) air; above the level, between fluid and air, it becomes air. The wall keeps its place and
+    its blur (linear unmixing, as in electronic cleansing). F is the mean of the pool's inside.
+    `meta["cleansed_ml"]` and a warning say what was done: the wall under a pool is a reconstruction.
+    """
+    from scipy import ndimage
+
+    fluid = tagged(volume) if fluid is None else fluid
+    if fluid is None:
+        return volume, None
+    hu = volume.hu.astype(np.float32)
+    core = ndimage.binary_erosion(fluid.mask)
+    inside = float(hu[core].mean()) if core.any() else fluid.hu
+    near = widened(fluid.mask, BLUR_MM, volume.spacing)
+    tissue = np.clip((inside - hu) / (inside - TISSUE), 0, 1)
+    mixed = tissue * TISSUE + (1 - tissue) * AIR
+    # Between fluid and air a voxel passes through every value, tissue's as well.
+    layer = _layer(volume, fluid)
+    # Where a voxel is tissue or less than tissue, the unmixing would do nothing but clip its noise.
+    # Bone beside the colon is bright as well, and stays.
+    bone = widened((volume.hu > TAGGED_HU) & ~fluid.mask, 1.0, volume.spacing)
+    part = near & (hu > TISSUE) & ~(bone & ~fluid.mask)
+    hu[part] = np.minimum(hu[part], mixed[part])
+    hu[layer] = AIR
+    changed = int((fluid.mask | layer).sum())
+    ml = round(changed * float(np.prod(volume.spacing)) / 1000, 1)
+    hu = np.rint(hu).astype(np.int16) if volume.hu.dtype == np.int16 else hu
+    note = f"{sum(fluid.pools_ml):.1f} ml of tagged fluid were turned into air: the wall beneath is a reconstruction"
+    meta = {**volume.meta, "cleansed_ml": ml}
+    return dataclasses.replace(volume, hu=hu, warnings=(*volume.warnings, note), meta=meta), fluid
+
+
+def _layer(volume: Volume, fluid: Fluid) -> np.ndarray:
+    """Voxels between fluid below and air above: neither, but no tissue either."""
+    axis, sign = fluid.up
+    gap = max(1, round(BLUR_MM / float(volume.spacing[axis])))
+    pool = np.moveaxis(fluid.mask, axis, 0)[::sign]
+    air = np.moveaxis(volume.hu < SURELY_AIR, axis, 0)[::sign]
+    layer = np.zeros(pool.shape, bool)
+    for below in range(1, gap + 1):
+        for above in range(1, gap + 2 - below):
+            # Between a pool `below` voxels underneath and air `above` voxels overhead.
+            layer[below:-above] |= pool[: -below - above] & air[below + above :]
+    out = np.zeros(fluid.mask.shape, bool)
+    np.moveaxis(out, axis, 0)[::sign] = layer & ~pool
+    return out
+
+
+def picture(before: Volume, after: Volume, fluid: Fluid, out_png: str | Path) -> None:
+    """What was changed: the slice with most fluid before, after, and by how much, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    axis = fluid.up[0]
+    # A slice that contains the vertical: the level is a line in it.
+    across = max((a for a in range(3) if a != axis), key=lambda a: int(fluid.mask.sum(axis=_but(a)).max()))
+    at = int(fluid.mask.sum(axis=_but(across)).argmax())
+    x, y = _but(across)
+    extent = (0, before.shape[x] * before.spacing[x], 0, before.shape[y] * before.spacing[y])
+    figure = Figure(figsize=(15, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    one, two, three = figure.subplots(1, 3)
+    images = [v.hu.take(at, across).astype(np.float32).T for v in (before, after)]
+    for axes, image, name in zip((one, two), images, ("as scanned", "cleansed")):
+        axes.imshow(image, cmap="gray", vmin=-1050, vmax=600, origin="lower", extent=extent)
+        axes.set_title(name)
+    shown = three.imshow(images[1] - images[0], cmap="magma", origin="lower", extent=extent)
+    three.set_title("change")
+    figure.colorbar(shown, ax=three, label="HU")
+    for axes in (one, two, three):
+        axes.set_xlabel(f"{'ijk'[x]} [mm]")
+        axes.set_ylabel(f"{'ijk'[y]} [mm]")
+    pools = ", ".join(f"{v:g}" for v in fluid.pools_ml[:6])
+    figure.suptitle(f"tagged fluid of {fluid.hu:.0f} HU: {len(fluid.pools_ml)} pools of {pools} ml")
+    figure.savefig(out_png, dpi=100)
+
+
+def _but(axis: int) -> tuple[int, int]:
+    a, b = (n for n in range(3) if n != axis)
+    return a, b

@@ -1,0 +1,241 @@
+"""What the header of a DICOM file says of its planes."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from endorender.ct.errors import CTError
+from endorender.ct.files import BIG_ENDIAN, Entry, Parsed
+
+CT_CLASSES = (
+    "1.2.840.10008.5.1.4.1.1.2",  # CT Image Storage
+    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
+    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
+)
+# Where an enhanced file keeps what a classic one has at its root.
+MACROS = (
+    "PlanePositionSequence",
+    "PlaneOrientationSequence",
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+    "CTImageFrameTypeSequence",
+    "CTReconstructionSequence",
+    "CTXRayDetailsSequence",
+)
+NO_VOLUMES = ("LOCALIZER", "SCOUT", "TOPOGRAM")
+# A kernel is vendor's free text, where a remark about the patient could stand: only names of these forms pass.
+KERNEL = re.compile(r"[A-Z][A-Za-z]{0,2}\d{1,3}[a-z]{0,2}|[A-FL]|[YU][A-F]")
+KERNELS = ("STANDARD", "SOFT", "LUNG", "BONE", "BONEPLUS", "DETAIL", "EDGE", "CHEST", "ULTRA")
+ALIKE_AXIS, ALIKE_PITCH = 5e-4, 5e-4  # a quarter of a pixel over 512
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the pixels of a file are stored. span: offset and bytes where they lie plain in the file, else None."""
+
+    span: tuple[int, int] | None
+    big: bool
+    allocated: int
+    stored: int
+    high: int
+    signed: bool
+    padding: tuple[int, int] | None  # PixelPaddingValue and its range limit
+    frames: int
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One plane: a classic file, or one frame of an enhanced one."""
+
+    entry: Entry
+    frame: int
+    uid: str
+    number: int
+    rows: int
+    cols: int
+    position: np.ndarray  # (3,) LPS mm, centre of the first pixel
+    along_row: np.ndarray  # (3,) unit, direction in which the column index grows
+    along_col: np.ndarray  # (3,) unit, direction in which the row index grows
+    pitch: tuple[float, float]  # mm between columns, between rows
+    rescale: tuple[float, float] | None  # slope, intercept
+    unit: str  # RescaleType
+    encoding: Encoding
+    facts: tuple[tuple[str, Any], ...]
+    expected: int  # ImagesInAcquisition, 0 if not said
+    lossy: bool
+
+    @property
+    def normal(self) -> np.ndarray:
+        """(3,) unit, LPS."""
+        n = np.cross(self.along_row, self.along_col)
+        return np.asarray(n / np.linalg.norm(n))
+
+    def lies_as(self, other: Slice) -> bool:
+        """Whether both belong to one stack: orientation and pitch alike to what rounding leaves."""
+        turn = max(np.abs(self.along_row - other.along_row).max(), np.abs(self.along_col - other.along_col).max())
+        return bool(turn < ALIKE_AXIS) and bool(np.allclose(self.pitch, other.pitch, rtol=ALIKE_PITCH, atol=0))
+
+    def __str__(self) -> str:
+        where = f"file {self.entry.number} in the order of names"
+        return f"a slice ({where}, frame {self.frame + 1})" if self.encoding.frames > 1 else f"a slice ({where})"
+
+
+def slices_of(parsed: Parsed, entry: Entry) -> list[Slice]:
+    """The planes of one file; none if it is no CT image. Raises CTError, or whatever pydicom chokes with."""
+    header = parsed.dataset
+    named = f"file {entry.number} in the order of names"
+    announced = str(header.file_meta.get("MediaStorageSOPClassUID", ""))
+    kind = str(header.get("SOPClassUID") or announced)
+    if not kind and header.preamble is not None:
+        raise CTError(f"a DICOM file ({named}) breaks off before it says what it is: copy it again", "TRUNCATED")
+    if not parsed.pixels and (kind in CT_CLASSES or announced in CT_CLASSES):
+        raise CTError(f"a slice ({named}) ends before its PixelData: copy it again", "TRUNCATED")
+    if kind not in CT_CLASSES or str(header.get("Modality") or "CT") != "CT":
+        return []
+    if int(header.get("SamplesPerPixel") or 1) != 1 or _is_scout(header):
+        return []
+    frames = int(header.get("NumberOfFrames") or 1)
+    encoding = _encoding(header, parsed.span, frames)
+    if "PerFrameFunctionalGroupsSequence" not in header:
+        if frames > 1:
+            raise CTError(f"{named} holds {frames} frames and no place for each: export it again", "MISSING_TAG")
+        return [_slice(header, [header], entry, 0, encoding)]
+    described = header.PerFrameFunctionalGroupsSequence
+    if len(described) != frames:
+        raise CTError(
+            f"{named} claims {frames} frames and describes {len(described)}: export it again", "PIXELS_MISMATCH"
+        )
+    shared = _macros((header.get("SharedFunctionalGroupsSequence") or [None])[0])
+    planes = []
+    for index, frame in enumerate(described):
+        # What a frame says goes before what all frames share.
+        groups = [*_macros(frame), *shared]
+        if not any(_is_scout(group, "FrameType") for group in groups):
+            planes.append(_slice(header, [*groups, header], entry, index, encoding))
+    return planes
+
+
+def _macros(groups: Any) -> list[Any]:
+    """The one item of each functional group."""
+    if groups is None:
+        return []
+    return [groups[name].value[0] for name in MACROS if name in groups and groups[name].value]
+
+
+def _is_scout(header: Any, name: str = "ImageType") -> bool:
+    kinds = header.get(name) or []
+    return any(str(k).strip().upper() in NO_VOLUMES for k in ([kinds] if isinstance(kinds, str) else kinds))
+
+
+def _encoding(header: Any, span: tuple[int, int] | None, frames: int) -> Encoding:
+    allocated = int(header.get("BitsAllocated") or 16)
+    stored = int(header.get("BitsStored") or allocated)
+    value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
+    padding = (value, limit if isinstance(limit, int) else value) if isinstance(value, int) else None
+    return Encoding(
+        span=span,
+        big=str(header.file_meta.TransferSyntaxUID) == BIG_ENDIAN,
+        allocated=allocated,
+        stored=stored,
+        high=int(header.get("HighBit", stored - 1)),
+        signed=bool(int(header.get("PixelRepresentation") or 0)),
+        padding=padding,
+        frames=frames,
+    )
+
+
+def _need(sources: list[Any], name: str, entry: Entry) -> Any:
+    """The first value among datasets, or a CTError that names the tag."""
+    for dataset in sources:
+        value = dataset.get(name)
+        if value is not None and value != "":
+            return value
+    raise CTError(
+        f"a CT slice (file {entry.number} in the order of names) lacks {name}: "
+        "export the series again as original CT images",
+        "MISSING_TAG",
+    )
+
+
+def _numbers(sources: list[Any], name: str, count: int, entry: Entry) -> np.ndarray:
+    value = _need(sources, name, entry)
+    try:
+        values = np.array([float(v) for v in value])
+    except (TypeError, ValueError):
+        values = np.array([])
+    if len(values) != count or not np.isfinite(values).all():
+        raise CTError(
+            f"{name} of a CT slice (file {entry.number} in the order of names) is not {count} finite numbers: "
+            "export the series again",
+            "MISSING_TAG",
+        )
+    return values
+
+
+def _slice(header: Any, groups: list[Any], entry: Entry, frame: int, encoding: Encoding) -> Slice:
+    axes = _numbers(groups, "ImageOrientationPatient", 6, entry)
+    along_row, along_col = axes[:3], axes[3:]
+    lengths = np.linalg.norm(along_row), np.linalg.norm(along_col)
+    if abs(lengths[0] - 1) > 1e-2 or abs(lengths[1] - 1) > 1e-2 or abs(along_row @ along_col) > 2e-3:
+        raise CTError(
+            f"ImageOrientationPatient of a CT slice (file {entry.number} in the order of names) is not two "
+            "perpendicular unit vectors: export the series again",
+            "BAD_ORIENTATION",
+        )
+    between_rows, between_cols = _numbers(groups, "PixelSpacing", 2, entry)
+    if not min(between_rows, between_cols) > 0:
+        raise CTError(
+            f"PixelSpacing {between_rows:g}, {between_cols:g} is none: export the series again", "BAD_SPACING"
+        )
+    rescale = None
+    if all(any(g.get(n) not in (None, "") for g in groups) for n in ("RescaleSlope", "RescaleIntercept")):
+        rescale = (float(_need(groups, "RescaleSlope", entry)), float(_need(groups, "RescaleIntercept", entry)))
+    return Slice(
+        entry=entry,
+        frame=frame,
+        uid=str(header.get("SeriesInstanceUID") or ""),
+        number=int(header.get("SeriesNumber") or 0),
+        rows=int(_need([header], "Rows", entry)),
+        cols=int(_need([header], "Columns", entry)),
+        position=_numbers(groups, "ImagePositionPatient", 3, entry),
+        along_row=along_row / lengths[0],
+        along_col=along_col / lengths[1],
+        pitch=(float(between_cols), float(between_rows)),
+        rescale=rescale,
+        unit=str(next((g.get("RescaleType") for g in groups if g.get("RescaleType")), "")).strip().upper(),
+        encoding=encoding,
+        facts=tuple(_facts(groups)),
+        expected=_whole(header.get("ImagesInAcquisition")),
+        lossy=str(header.get("LossyImageCompression") or "") == "01",
+    )
+
+
+def _whole(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _facts(groups: list[Any]) -> list[tuple[str, Any]]:
+    """The allow-list: kernel, tube voltage, thickness."""
+    facts: list[tuple[str, Any]] = []
+    for name, tag in (("kernel", "ConvolutionKernel"), ("kvp", "KVP"), ("thickness_mm", "SliceThickness")):
+        value = next((g.get(tag) for g in groups if g.get(tag) not in (None, "")), None)
+        if name == "kernel":
+            text = str(value[0] if value and not isinstance(value, str) else value)
+            if KERNEL.fullmatch(text) or text in KERNELS:
+                facts.append((name, text))
+            continue
+        try:
+            number = float(str(value))
+        except ValueError:
+            continue
+        if math.isfinite(number):
+            facts.append((name, number))
+    return facts

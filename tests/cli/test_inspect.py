@@ -1,0 +1,122 @@
+"""`endorender inspect` on series, lumens, masks, tagged fluid; no patient data in anything it prints or writes."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from endorender.ct import Volume, inspection, lumens, survey
+from tests.cli.test_main import mistake, run
+from tests.ct import made
+from tests.ct.test_cleanse import colon
+from tests.ct.test_lumen import tube
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """Two tubes in one tissue, written as NIfTI; the second 40 x 40 x 80 mm to the side of the first, and narrower."""
+    folder = tmp_path_factory.mktemp(made.CANARY)
+    wide, narrow = tube(8.0), tube(5.0)
+    hu = np.concatenate([wide.hu, narrow.hu])
+    nib.save(nib.Nifti1Image(hu, wide.affine), folder / "two.nii.gz")
+    mask = np.zeros(hu.shape, np.uint8)
+    mask[40:] = 1
+    nib.save(nib.Nifti1Image(mask, wide.affine), folder / "mask.nii.gz")
+    wet = colon(-3.0)
+    nib.save(nib.Nifti1Image(wet.hu, wet.affine), folder / "wet.nii.gz")
+    return folder
+
+
+def facts_of(*args):
+    result = run("inspect", *args, "--json")
+    assert result.exit_code == 0, result.output
+    assert "CANARY" not in result.output.replace(str(args[0]), "")
+    return json.loads(result.stdout)
+
+
+def test_lumens_their_ways_and_the_gap_between_them(scans, tmp_path):
+    facts = facts_of(scans / "two.nii.gz", "--scope", 11, "--preview", tmp_path / "p.png")
+    one, two = facts["lumens"]
+    assert one["volume_ml"] == pytest.approx(np.pi * 8**2 * 60 / 1000, rel=0.07)
+    assert two["volume_ml"] == pytest.approx(np.pi * 5**2 * 60 / 1000, rel=0.15)
+    assert one["scope_passes"]
+    assert not two["scope_passes"]
+    assert two["diameter_there_mm"] == pytest.approx(10, abs=1)
+    assert facts["gaps"][0]["regions"] == [1, 2]
+    assert facts["gaps"][0]["gap_mm"] == pytest.approx(40 - 8 - 5, abs=2.5)
+    assert facts["scope"] == {"diameter_mm": 11.0, "scope_passes": True}
+    assert sum(facts["histogram"]["counts"]) == 80 * 40 * 80
+    with Image.open(tmp_path / "p.png") as image:
+        assert image.size == (1700, 520)
+    text = run("inspect", scans / "two.nii.gz", "--scope", 11).output
+    assert "the endoscope passes" in text
+    assert "collapsed there?" in text
+    mistake("inspect", scans / "two.nii.gz", "--scope", 0)
+
+
+def test_mask_restricts_the_lumen(scans):
+    facts = facts_of(scans / "two.nii.gz", "--label", scans / "mask.nii.gz")
+    assert [row["volume_ml"] for row in facts["lumens"]] == [pytest.approx(np.pi * 5**2 * 60 / 1000, rel=0.15)]
+    line = mistake("inspect", scans / "wet.nii.gz", "--label", scans / "mask.nii.gz")
+    assert "does not lie on the grid" in line
+
+
+def test_tagged_fluid_is_reported_and_cleansed(scans, tmp_path):
+    wet = facts_of(scans / "wet.nii.gz")
+    assert not wet["tagged_fluid"]["cleansed"]
+    dry = facts_of(scans / "wet.nii.gz", "--cleanse", tmp_path / "c.png")
+    assert dry["tagged_fluid"]["pools_ml"] == wet["tagged_fluid"]["pools_ml"]
+    gained = dry["volume_ml"] - wet["volume_ml"]
+    assert gained == pytest.approx(sum(wet["tagged_fluid"]["pools_ml"]), rel=0.12)
+    assert (tmp_path / "c.png").exists()
+    assert "--cleanse PNG takes it out" in run("inspect", scans / "wet.nii.gz").output
+
+
+def test_every_series_of_a_study_is_listed(tmp_path):
+    folder = tmp_path / made.CANARY
+    made.series(folder / "a", change=lambda ds, n: setattr(ds, "SeriesNumber", 4))
+    made.series(folder / "b", count=9, skip=(4,), axes=(1, 0, 0, 0, 0, -1), first=(-22, -10, 20))
+    facts = facts_of(folder)
+    gap, whole = facts["series"]
+    assert gap["code"] == "MISSING_SLICE"
+    assert whole["facts"]["size"] == [24, 20, 8]
+    assert whole["facts"]["orientation"] == "axial LPS"
+    assert whole["kernel"] == "B30f"
+    text = run("inspect", folder).output
+    assert "2 series" in text
+    assert "1) 8 slices 24 x 20: MISSING_SLICE" in text
+    assert "no lumen" in run("inspect", folder, "--series", 2).output
+
+
+@pytest.mark.parametrize(
+    ("axes", "name"),
+    [
+        (np.eye(3), "axial RAS"),
+        (np.diag([-1, -1, 1]), "axial LPS"),
+        (np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]]), "coronal RIA"),
+        (np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]]), "sagittal PIR"),
+        (np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]]), "oblique near axial ALS, 37 degrees"),
+    ],
+)
+def test_orientation_in_words(axes, name):
+    affine = np.eye(4)
+    affine[:3, :3] = axes * np.array([0.7, 0.7, 2])
+    assert survey.orientation(affine) == name
+
+
+def test_a_way_that_narrows_stops_the_scope_where_it_narrows():
+    volume = tube(8.0)
+    hu = volume.hu.copy()
+    x, y = np.meshgrid(np.arange(40) - 20, np.arange(40) - 20, indexing="ij")
+    hu[:, :, 38:44][np.hypot(x, y) > 3.5] = 40
+    (row,), gaps = lumens(Volume(hu, volume.affine), scope_mm=9.0)
+    assert not row["scope_passes"]
+    assert 15 < row["stopped_at_mm"] < 40
+    assert row["diameter_there_mm"] < 9
+    assert gaps == []
+    grid, _ = inspection.on_grid(volume, None)
+    assert grid is volume

@@ -1,0 +1,89 @@
+"""Every case of the corpus ends as it must, and the readers that are trusted agree wherever a volume comes out."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from endorender.ct import CODES, CTError, load
+from tests.ct import oracles
+from tests.ct.corpus import LOADS, cases
+from tests.ct.made import CANARY, truth
+
+SLOW = ("a header of a million elements",)  # 6 s: as long as a hostile file may take
+
+
+def by_name(some):
+    marked = [pytest.param(c, marks=pytest.mark.slow) if c.name in SLOW else c for c in some]
+    return {"argvalues": marked, "ids": [c.name.replace(" ", "-") for c in some]}
+
+
+@pytest.mark.parametrize("case", **by_name(cases()))
+def test_outcome(case, tmp_path, capfd, caplog):
+    caplog.set_level(logging.DEBUG)
+    path = case.make(tmp_path / CANARY)
+    told, refusal, volume = "", None, None
+    try:
+        volume = load(path)
+    except CTError as error:
+        refusal = error
+    if volume is None:
+        told = str(refusal)
+        assert refusal.code == case.outcome, told
+        assert refusal.code in CODES
+        assert "\n" not in told
+        assert ":" in told  # what was seen: the way out
+    else:
+        assert case.outcome == LOADS, f"{case.name} was loaded: {volume} {volume.warnings}"
+        told = repr(volume) + repr(volume.warnings) + repr(dict(volume.meta))
+        if case.field:
+            at = np.stack(np.meshgrid(*map(np.arange, volume.shape), indexing="ij"), axis=-1).reshape(-1, 3)
+            points = volume.to_world(at)
+            assert np.abs(volume.hu.reshape(-1) - truth(points)).max() < 0.8
+    told += "".join(capfd.readouterr()) + caplog.text
+    assert "CANARY" not in told
+
+
+# Where another reader makes something else of a good scan, and why it is wrong to.
+ITK, NIIX, NIB = oracles.TOOLS
+DIFFERS = {
+    "positions rounded to a hundredth": {NIIX: "takes the first two slices' distance for all"},
+    "12 bits at the top of the word": {
+        ITK: "ignores HighBit, which files of before 2011 may set",
+        NIIX: "ignores HighBit, which files of before 2011 may set",
+    },
+    "inverted display": {ITK: "inverts stored values before the rescale; MONOCHROME1 is about display alone"},
+    "deflated": {NIIX: "does not read it"},
+    "identical duplicates": {ITK: "stacks copies as slices of their own"},
+    "enhanced, run lengths": {NIIX: "decodes one fragment of six"},
+    "enhanced, frames in any order": {
+        ITK: "stacks frames as they come",
+        NIIX: "gives the right order and a pitch of 0.6 instead of 3 mm",
+    },
+    "enhanced, all of it per frame": {ITK: "believes what all share before what a frame says", NIIX: "gives up"},
+    "legacy converted": {NIIX: "does not read it"},
+    "names from hell": {ITK: "does not open names that are no UTF-8"},
+    "NIfTI-2": {ITK: "does not read it"},
+    "NIfTI, packed but not named so": {ITK: "believes the name", NIB: "believes the name"},
+    "NIfTI, named as packed": {NIB: "believes the name"},
+    "NIfTI, slope 0 means none": {ITK: "adds scl_inter all the same; nifti1.h says not to"},
+    "NIfTI, lengths in meter": {NIB: "leaves units to its user"},
+    "NIfTI, lengths in micron": {NIB: "leaves units to its user"},
+    "NIfTI, no form": {ITK: "places it as Analyze did; we warn that its place is unknown"},
+    "NIfTI, sform moved by a registration": {ITK: "prefers the qform; we warn that they differ"},
+}
+
+
+@pytest.mark.parametrize("tool", oracles.TOOLS)
+@pytest.mark.parametrize("case", **by_name([c for c in cases() if c.outcome == LOADS]))
+def test_others_agree(case, tool, tmp_path):
+    if not oracles.available(tool):
+        pytest.skip(f"{tool} is not installed")
+    path = case.make(tmp_path / "in")
+    if not oracles.applies(tool, path):
+        pytest.skip(f"{tool} reads no such thing")
+    expected = "refuses or differs" if tool in DIFFERS.get(case.name, {}) else "agrees"
+    found = oracles.verdict(tool, path, LOADS)
+    assert found in expected, f"{tool} {found}"
