@@ -45,7 +45,7 @@ def _surface(volume: Volume, mask: np.ndarray) -> np.ndarray:
     """(N, 3) RAS mm of a mask's border voxels, thinned to about 2 mm."""
     from scipy import ndimage
 
-    box = around(volume, mask, 2.0)
+    box = around(mask, 2.0 / volume.spacing)
     part = mask[box]
     border = np.argwhere(part & ~ndimage.binary_erosion(part)) + [s.start for s in box]
     points = volume.to_world(border.astype(float))
