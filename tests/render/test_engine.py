@@ -19,3 +19,42 @@ def test_a_mistake_in_a_kernel_still_names_its_place():
     assert "test_engine.py" in told
     assert f"line {test_a_mistake_in_a_kernel_still_names_its_place.__code__.co_firstlineno + 5}, in wrong" in told
     assert "return n + nowhere" in told
+
+
+def test_closures_of_one_function_are_read_with_their_own_values():
+    """Their source is looked up once for all of them."""
+    backend.ensure()
+
+    def adder(amount):
+        @ti.func
+        def add(x):
+            return x + amount
+
+        return add
+
+    one, ten = adder(1), adder(10)
+
+    @ti.kernel
+    def both(n: ti.i32) -> ti.i32:
+        return one(n) + 100 * ten(ten(n))
+
+    assert both(2) == 3 + 2200
+
+
+def test_a_function_in_a_class_is_known_as_one():
+    backend.ensure()
+
+    @ti.data_oriented
+    class Shelf:
+        def __init__(self):
+            self.height = 3
+
+        @ti.func
+        def above(self, n):
+            return self.height + n
+
+        @ti.kernel
+        def top(self, n: ti.i32) -> ti.i32:
+            return self.above(n)
+
+    assert Shelf().top(4) == 7
