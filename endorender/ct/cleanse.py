@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from endorender.ct.lumen import AIR_HU as SURELY_AIR
-from endorender.ct.lumen import widened
 from endorender.ct.volume import Volume
+from endorender.ct.voxels import widened
 
 TAGGED_HU = 200.0  # tagged residue in CT colonography lies above it; soft tissue, even enhanced, below
 AIR, TISSUE = -1000.0, 40.0  # HU

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from endorender.ct.lumen import around
 from endorender.ct.volume import Volume
+from endorender.ct.voxels import around
 
 NEAR_MM = 40.0  # a collapsed segment of a distended colon is short; air farther off may be another organ
 COARSE_MM = 2.0

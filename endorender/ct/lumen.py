@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from endorender.ct import voxels
 from endorender.ct.errors import CTError
 from endorender.ct.volume import Volume
 
@@ -37,18 +37,12 @@ class Lumen:
     @functools.cached_property
     def clearance(self) -> np.ndarray:
         """(I, J, K) float32 mm to the wall inside the mask, 0 outside; the edge of the scan counts as wall."""
-        from scipy import ndimage
-
-        box = around(self.mask, np.zeros(3))
+        box = voxels.around(self.mask, np.zeros(3))
         mask = self.mask[box]
-        # Padding by one layer of wall makes the edge of the scan an obstacle: nobody flies out of the data.
-        padded = np.pad(mask, 1)
-        nearest = ndimage.distance_transform_edt(padded, self.spacing, return_distances=False, return_indices=True)
-        inside = np.nonzero(padded)  # few of the box's voxels: most of the time goes into distances of the others
-        steps = [(near[inside] - at) * mm for near, at, mm in zip(nearest, inside, self.spacing)]
         # From voxel centre to voxel centre; the wall lies half a voxel before the first centre outside.
+        free = voxels.depth(mask, self.spacing) - 0.5 * self.spacing.min()
         clearance = np.zeros(self.mask.shape, np.float32)
-        clearance[box][mask] = np.maximum(np.sqrt(sum(s**2 for s in steps)) - 0.5 * self.spacing.min(), 0)
+        clearance[box][mask] = np.maximum(free, 0)
         return clearance
 
 
@@ -106,10 +100,10 @@ def _inside(volume: Volume, labels: np.ndarray, n: int, box: tuple[slice, ...]) 
     piece = labels[wide] == n
     if _is_room(piece, [(w.start == 0, w.stop == size) for w, size in zip(wide, volume.shape)]):
         return False
-    shell = volume.hu[wide][widened(piece, 4.0, volume.spacing) & ~widened(piece, 1.5, volume.spacing)]
+    shell = volume.hu[wide][voxels.widened(piece, 4.0, volume.spacing) & ~voxels.widened(piece, 1.5, volume.spacing)]
     if shell.size == 0 or (shell > -300).mean() < 0.2:
         return False
-    return not widened(~piece, SCOPE_MM, volume.spacing).all()
+    return not voxels.widened(~piece, SCOPE_MM, volume.spacing).all()
 
 
 def _is_room(piece: np.ndarray, at_end: list[tuple[bool, bool]]) -> bool:
@@ -117,8 +111,6 @@ def _is_room(piece: np.ndarray, at_end: list[tuple[bool, bool]]) -> bool:
 
     piece: bool, as large as the scan wherever it reaches its ends. A lumen is at most cut across by a face.
     """
-    from scipy import ndimage
-
     faces = [(axis, end) for axis in range(3) for end in (0, -1) if at_end[axis][end]]
     for n, (axis, end) in enumerate(faces):
         for other, other_end in faces[n + 1 :]:
@@ -127,39 +119,30 @@ def _is_room(piece: np.ndarray, at_end: list[tuple[bool, bool]]) -> bool:
     touching = sum(int(piece.take(end, axis).sum()) for axis, end in faces)
     if not touching:
         return False
-    return touching > 0.3 * int((piece & ~ndimage.binary_erosion(piece)).sum())
+    return touching > 0.3 * int((piece & ~voxels.eroded(piece)).sum())
 
 
 def _grown(volume: Volume, hu: np.ndarray, seed: np.ndarray, number: int, volumes: tuple[float, ...]) -> Lumen:
     """The seed at the highest threshold that does not leak."""
-    from scipy import ndimage
-
-    box = around(seed, 15.0 / volume.spacing)
+    box = voxels.around(seed, 15.0 / volume.spacing)
     part, core = hu[box], seed[box]
-    start = np.unravel_index(int(np.argmax(core)), core.shape)
     # Air that is surely air may join at a higher threshold (two hollows behind a film): it is no leak.
-    air = ndimage.binary_opening(part < AIR_HU, iterations=2) | core
-    near = widened(air, LEAK_MM, volume.spacing)
+    air = voxels.opened(part < AIR_HU, 2) | core
+    near = voxels.widened(air, LEAK_MM, volume.spacing)
 
-    def grow(threshold: float) -> tuple[np.ndarray, bool]:
-        labels, _ = ndimage.label(part < threshold)
-        piece = labels == labels[start]
-        return piece & near, int((piece & ~near).sum()) > LEAK_SHARE * core.sum()
-
-    low, high = AIR_HU, WALL_HU
-    mask, leaks = grow(high)
-    if leaks:
-        mask, _ = grow(low)
-        while high - low > 5:
-            middle = (low + high) / 2
-            piece, leaks = grow(middle)
-            if leaks:
-                high = middle
-            else:
-                low, mask = middle, piece
-    else:
-        low = high
-    return measured(volume, box, mask, float(low), number, volumes)
+    most = LEAK_SHARE * core.sum()
+    low, high, piece = AIR_HU, WALL_HU, core
+    grown = voxels.flooded(part < high, piece, near, most)
+    if grown is not None:
+        low, piece = high, grown
+    while high - low > 5:
+        middle = (low + high) / 2
+        grown = voxels.flooded(part < middle, piece, near, most)
+        if grown is None:
+            high = middle
+        else:
+            low, piece = middle, grown
+    return measured(volume, box, piece & near, float(low), number, volumes)
 
 
 def measured(
@@ -177,23 +160,6 @@ def measured(
     return Lumen(whole, threshold, volume.spacing, float(mask.sum() * voxel_ml), region, candidates)
 
 
-def widened(mask: np.ndarray, by_mm: float, spacing: np.ndarray) -> np.ndarray:
-    """The mask and what lies within by_mm of it along each axis (a box: ten times as fast as a ball)."""
-    from scipy import ndimage
-
-    size = 2 * np.maximum(1, np.rint(by_mm / spacing).astype(int)) + 1
-    return ndimage.maximum_filter(mask.view(np.uint8), size=tuple(int(n) for n in size)).view(bool)
-
-
-def around(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
-    """The mask's bounding box, wider by a margin of (3,) voxels, within the volume."""
-    spans = []
-    for axis, m in enumerate(np.ceil(margin).astype(int)):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        spans.append(slice(max(0, int(hit[0]) - int(m)), min(mask.shape[axis], int(hit[-1]) + int(m) + 1)))
-    return tuple(spans)
-
-
 def sample(volume: Volume, field: np.ndarray, points: np.ndarray) -> np.ndarray:
     """(..., 3) RAS mm -> (...) trilinear values of an (I, J, K) field of the volume's grid; 0 outside."""
     from scipy import ndimage
@@ -206,37 +172,35 @@ def sample(volume: Volume, field: np.ndarray, points: np.ndarray) -> np.ndarray:
 def centreline(volume: Volume, lumen: Lumen, step_mm: float = 1.0) -> Path:
     """The way between the two ends of a lumen that lie farthest apart, as far as a scope can go.
 
-    A minimal-cost path where cost falls with the square of clearance (scikit-image MCP), smoothed, resampled every
+    A path of least cost from voxel to voxel, where cost falls with the square of clearance, smoothed, resampled every
     step_mm. It begins at the wider end: in the trachea, in the caecum. Raises CTError NO_PATH.
     """
-    from scipy import ndimage
-    from skimage.graph import MCP_Geometric
+    from scipy.sparse.csgraph import connected_components, dijkstra
 
     room = lumen.clearance >= SCOPE_MM
-    labels, count = ndimage.label(room, structure=np.ones((3, 3, 3)))
-    if count == 0:
+    if not room.any():
         widest = float(lumen.clearance.max())
         raise CTError(f"the lumen is at most {2 * widest:.1f} mm wide, too narrow for an endoscope", "NO_PATH")
-    room = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    box = ndimage.find_objects(room.astype(np.int8))[0]
-    room, clearance = room[box], lumen.clearance[box]
-    spacing = tuple(float(s) for s in volume.spacing)
+    box = voxels.around(room, np.zeros(3))
+    clearance = lumen.clearance[box][room[box]]
+    steps, one, two = voxels.graph(room[box], volume.spacing)
+    _, part = connected_components(steps, directed=False)
+    largest = np.flatnonzero(part == np.argmax(np.bincount(part)))
 
-    def far(start: tuple[int, ...], cost: np.ndarray) -> tuple[tuple[int, ...], Any]:
-        """The place of highest cost from a start, and the tracer."""
-        graph = MCP_Geometric(cost, sampling=spacing)
-        reached, _ = graph.find_costs([start])
-        reached = np.where(np.isfinite(reached) & room, reached, -1.0)
-        return tuple(int(x) for x in np.unravel_index(int(np.argmax(reached)), reached.shape)), graph
+    def far(start: int) -> int:
+        """The place that is farthest from a start, without leaving the room."""
+        reached = dijkstra(steps, directed=False, indices=start)
+        return int(largest[np.argmax(reached[largest])])
 
-    even = np.where(room, 1.0, np.inf)
-    middle = tuple(int(x) for x in np.unravel_index(int(np.argmax(clearance * room)), room.shape))
-    one_end, _ = far(middle, even)
-    other_end, _ = far(one_end, even)
-    with np.errstate(divide="ignore"):
-        central = np.where(room, (SCOPE_MM / np.maximum(clearance, SCOPE_MM)) ** 2 + 0.01, np.inf)
-    _, graph = far(one_end, central)
-    raw = np.array(graph.traceback(other_end), float) + [s.start for s in box]
+    one_end = far(int(largest[np.argmax(clearance[largest])]))
+    other_end = far(one_end)
+    cost = ((SCOPE_MM / clearance) ** 2 + 0.01).astype(float)
+    steps.data *= 0.5 * (cost[one] + cost[two])
+    _, came_from = dijkstra(steps, directed=False, indices=one_end, return_predecessors=True)
+    way = [other_end]
+    while way[-1] != one_end:
+        way.append(int(came_from[way[-1]]))
+    raw = np.argwhere(room[box])[way[::-1]].astype(float) + [s.start for s in box]
     points = _evenly(_trimmed(volume, lumen, volume.to_world(raw)), step_mm)
     path = _smoothed(volume, lumen, points, step_mm)
     third = max(1, len(path.points) // 3)

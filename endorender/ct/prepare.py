@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from endorender.ct import lumen as hollow
+from endorender.ct import voxels
 from endorender.ct.lumen import Lumen, Path
 from endorender.ct.resample import isotropic
 from endorender.ct.volume import Volume
@@ -45,7 +46,7 @@ def prepare(volume: Volume, region: int | None = None, label: np.ndarray | None 
 
 def crop(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
     """The box of the lumen with 25 mm around it, where that is less than half of the scan; else all of it."""
-    box = hollow.around(lumen.mask, MARGIN_MM / volume.spacing)
+    box = voxels.around(lumen.mask, MARGIN_MM / volume.spacing)
     if np.prod([float(s.stop - s.start) for s in box]) > 0.5 * volume.hu.size:
         return volume, lumen
     affine = volume.affine.copy()
@@ -69,12 +70,13 @@ def seal(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
 
     if lumen.threshold >= hollow.WALL_HU:
         return volume, lumen
-    box = hollow.around(lumen.mask, (APART_MM + 2) / volume.spacing)
+    box = voxels.around(lumen.mask, (APART_MM + 2) / volume.spacing)
     part, mask = volume.hu[box], lumen.mask[box]
     air = part < hollow.WALL_HU
-    close = hollow.widened(mask, APART_MM, volume.spacing)
-    rim = hollow.widened(close, 1.0, volume.spacing) & ~close
-    markers = np.where(mask, 1, np.where(rim & air, 2, 0)).astype(np.int32)
+    close = voxels.widened(mask, APART_MM, volume.spacing)
+    rim = voxels.widened(close, 1.0, volume.spacing) & ~close
+    markers = mask.astype(np.int32)
+    markers[rim & air & ~mask] = 2
     # Noise in the lung makes many small ridges; a little blur leaves those of the walls.
     ridges = ndimage.gaussian_filter(part.astype(np.float32), 0.5 / float(volume.spacing.min()))
     mine = watershed(ridges, markers, mask=air & (close | rim)) == 1

@@ -1,0 +1,66 @@
+"""Masks of voxels: the same as scipy.ndimage and scikit-image, to the bit where floats are rounded once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+from scipy.sparse.csgraph import dijkstra
+from skimage.graph import MCP_Geometric
+
+from endorender.ct import voxels
+
+SPACINGS = [(0.7, 0.7, 0.7), (0.5, 0.8, 1.2), (0.703125, 0.703125, 2.5)]
+
+
+def masks():
+    """Random masks from sparse to nearly full, blobs among them, and one that fills its box."""
+    rng = np.random.default_rng(0)
+    for n in range(24):
+        shape = tuple(rng.integers(3, 30, 3))
+        noise = ndimage.gaussian_filter(rng.standard_normal(shape), n % 3)
+        yield noise > np.quantile(noise, (0.02, 0.3, 0.7, 0.95)[n % 4]), np.array(SPACINGS[n % 3])
+    yield np.ones((5, 6, 7), bool), np.array(SPACINGS[0])
+
+
+@pytest.mark.parametrize(("mask", "spacing"), list(masks()))
+def test_neighbourhoods_are_those_of_scipy(mask, spacing):
+    for by in (0.2, 1.0, 2.5, 9.0):
+        size = 2 * np.maximum(1, np.rint(by / spacing).astype(int)) + 1
+        expected = ndimage.maximum_filter(mask.view(np.uint8), size=tuple(int(n) for n in size)).view(bool)
+        assert (voxels.widened(mask, by, spacing) == expected).all()
+    assert (voxels.eroded(mask) == ndimage.binary_erosion(mask)).all()
+    assert (voxels.opened(mask, 2) == ndimage.binary_opening(mask, iterations=2)).all()
+
+
+@pytest.mark.parametrize(("mask", "spacing"), list(masks()))
+def test_depth_is_the_euclidean_distance_transform(mask, spacing):
+    expected = ndimage.distance_transform_edt(np.pad(mask, 1), spacing)[1:-1, 1:-1, 1:-1][mask]
+    depth = voxels.depth(mask, spacing)
+    assert depth == pytest.approx(expected, rel=1e-14)
+    assert (depth.astype(np.float32) == expected.astype(np.float32)).all()
+
+
+@pytest.mark.parametrize(("mask", "spacing"), list(masks()))
+def test_flooding_finds_the_component_and_stops_where_it_leaks(mask, spacing):
+    labels, _ = ndimage.label(mask)
+    seed = np.zeros_like(mask)
+    seed[tuple(np.argwhere(mask)[0])] = True
+    component = labels == labels[seed][0]
+    near = voxels.widened(seed, 2.0, spacing)
+    leaked = int((component & ~near).sum())
+    assert (voxels.flooded(mask, seed, near, leaked) == component).all()
+    assert leaked == 0 or voxels.flooded(mask, seed, near, leaked - 1) is None
+
+
+@pytest.mark.parametrize(("mask", "spacing"), list(masks()))
+def test_ways_through_the_graph_are_as_long_as_through_the_grid(mask, spacing):
+    """With a cost of one and with costs of their own, as scikit-image has them."""
+    rng = np.random.default_rng(1)
+    start = np.argwhere(mask)[0]
+    for cost in (np.ones(mask.shape), rng.uniform(0.5, 2, mask.shape)):
+        grid = MCP_Geometric(np.where(mask, cost, np.inf), sampling=tuple(spacing))
+        expected, _ = grid.find_costs([start])
+        steps, one, two = voxels.graph(mask, spacing)
+        steps.data *= 0.5 * (cost[mask][one] + cost[mask][two])
+        assert dijkstra(steps, directed=False, indices=0) == pytest.approx(expected[mask], rel=1e-12)
