@@ -76,8 +76,10 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
             raise CTError(f"the label mask is {label.shape}, the scan {hu.shape}: draw it on this scan", "LUMEN")
         hu = np.where(label > 0, hu, np.array(0, hu.dtype))
     voxel_ml = float(np.abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    labels, _ = ndimage.label(hu < AIR_HU)
-    sizes = np.bincount(labels.ravel())
+    labels, count = ndimage.label(hu < AIR_HU)
+    # Slab by slab: counting turns labels into 64 bits, of which a large scan has a gigabyte.
+    slabs = np.array_split(labels, 1 + labels.size // 2**22)
+    sizes = np.sum([np.bincount(slab.ravel(), minlength=count + 1) for slab in slabs], axis=0)
     sizes[0] = 0
     boxes = ndimage.find_objects(labels)
     found = [n for n in np.argsort(-sizes, kind="stable") if sizes[n] * voxel_ml >= LEAST_ML]
@@ -90,13 +92,14 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
     if not 1 <= number <= len(found):
         listing = ", ".join(f"{i}: {v:g} ml" for i, v in enumerate(volumes, 1))
         raise CTError(f"no region {number}; the lumens are {listing}", "LUMEN")
-    return _grown(volume, hu, labels == found[number - 1], number, volumes)
+    label = found[number - 1]
+    box = voxels.wider(boxes[label - 1], 15.0 / volume.spacing, volume.shape)
+    return _grown(volume, box, hu[box], labels[box] == label, number, volumes)
 
 
 def _inside(volume: Volume, labels: np.ndarray, n: int, box: tuple[slice, ...]) -> bool:
     """Whether a piece of air is a hollow of the body that admits a scope: not the room, nor a gap in the table."""
-    margin = np.ceil(5.0 / volume.spacing).astype(int)
-    wide = tuple(slice(max(0, s.start - m), min(size, s.stop + m)) for s, m, size in zip(box, margin, volume.shape))
+    wide = voxels.wider(box, 5.0 / volume.spacing, volume.shape)
     piece = labels[wide] == n
     if _is_room(piece, [(w.start == 0, w.stop == size) for w, size in zip(wide, volume.shape)]):
         return False
@@ -122,14 +125,18 @@ def _is_room(piece: np.ndarray, at_end: list[tuple[bool, bool]]) -> bool:
     return touching > 0.3 * int((piece & ~voxels.eroded(piece)).sum())
 
 
-def _grown(volume: Volume, hu: np.ndarray, seed: np.ndarray, number: int, volumes: tuple[float, ...]) -> Lumen:
-    """The seed at the highest threshold that does not leak."""
-    box = voxels.around(seed, 15.0 / volume.spacing)
-    part, core = hu[box], seed[box]
+def _grown(
+    volume: Volume,
+    box: tuple[slice, ...],
+    part: np.ndarray,
+    core: np.ndarray,
+    number: int,
+    volumes: tuple[float, ...],
+) -> Lumen:
+    """A core of air at the highest threshold that does not leak. part, core: HU and mask in the box."""
     # Air that is surely air may join at a higher threshold (two hollows behind a film): it is no leak.
     air = voxels.opened(part < AIR_HU, 2) | core
     near = voxels.widened(air, LEAK_MM, volume.spacing)
-
     most = LEAK_SHARE * core.sum()
     low, high, piece = AIR_HU, WALL_HU, core
     grown = voxels.flooded(part < high, piece, near, most)

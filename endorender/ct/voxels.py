@@ -15,11 +15,18 @@ FORWARD = [s for s in np.ndindex(3, 3, 3) if s > (1, 1, 1)]  # 13 of a voxel's 2
 
 def around(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
     """The mask's bounding box, wider by a margin of (3,) voxels, within the volume."""
-    spans = []
-    for axis, m in enumerate(np.ceil(margin).astype(int)):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        spans.append(slice(max(0, int(hit[0]) - int(m)), min(mask.shape[axis], int(hit[-1]) + int(m) + 1)))
-    return tuple(spans)
+    box, part = [], mask
+    for axis in range(3):
+        hit = np.flatnonzero(part.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
+        part = part[_cut(axis, box[-1].start, box[-1].stop)]
+    return wider(tuple(box), margin, mask.shape)
+
+
+def wider(box: tuple[slice, ...], margin: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """A box wider by a margin of (3,) voxels, within the volume."""
+    steps = np.ceil(margin).astype(int)
+    return tuple(slice(max(0, s.start - int(m)), min(n, s.stop + int(m))) for s, m, n in zip(box, steps, shape))
 
 
 def widened(mask: np.ndarray, by_mm: float, spacing: np.ndarray) -> np.ndarray:
@@ -80,10 +87,10 @@ def graph(mask: np.ndarray, spacing: np.ndarray) -> tuple[Any, np.ndarray, np.nd
     """
     from scipy.sparse import csr_array
 
-    number = np.pad(np.cumsum(mask, dtype=np.int32).reshape(mask.shape) * mask, 1)  # from 1; 0 is none
-    at = np.flatnonzero(number)
-    number = number.ravel()
     shape = [n + 2 for n in mask.shape]
+    at = np.flatnonzero(np.pad(mask, 1))
+    number = np.zeros(int(np.prod(shape)), np.int32)
+    number[at] = np.arange(1, len(at) + 1)  # 0 is none
     offsets = [((i - 1) * shape[1] + j - 1) * shape[2] + k - 1 for i, j, k in FORWARD]
     other = np.stack([number[at + step] for step in offsets], axis=1)
     there = other > 0
