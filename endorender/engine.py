@@ -60,7 +60,7 @@ def _inside_class(level_of_class_stackframe: int) -> bool:
 _reading.ASTTransformerContext.get_pos_info = _place
 _kernels.getsourcelines = _once_per_code(_kernels.getsourcelines)
 _kernels.getsourcefile = _once_per_code(_kernels.getsourcefile)
-_kernels.textwrap = SimpleNamespace(fill=functools.cache(textwrap.fill), dedent=textwrap.dedent)
+_kernels.textwrap = SimpleNamespace(fill=functools.cache(textwrap.fill), dedent=functools.cache(textwrap.dedent))
 _kernels._inside_class = _inside_class
 
 __all__ = ["ti"]

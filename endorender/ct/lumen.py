@@ -134,6 +134,7 @@ def _grown(
     volumes: tuple[float, ...],
 ) -> Lumen:
     """A core of air at the highest threshold that does not leak. part, core: HU and mask in the box."""
+    part, core = np.pad(part, 1), np.pad(core, 1)  # in tissue of 0 HU, where flooding ends
     # Air that is surely air may join at a higher threshold (two hollows behind a film): it is no leak.
     air = voxels.opened(part < AIR_HU, 2) | core
     near = voxels.widened(air, LEAK_MM, volume.spacing)
@@ -149,7 +150,7 @@ def _grown(
             high = middle
         else:
             low, piece = middle, grown
-    return measured(volume, box, piece & near, float(low), number, volumes)
+    return measured(volume, box, (piece & near)[1:-1, 1:-1, 1:-1], float(low), number, volumes)
 
 
 def measured(

@@ -10,7 +10,7 @@ from endorender.ct.errors import CTError
 from endorender.ct.volume import AIR_HU, Volume
 
 ANISOTROPY = 1.5  # voxels longer than this times their width show as stairs on the wall
-SLAB_BYTES = 128 * 2**20
+SLAB_BYTES = 8 * 2**20  # of float64 at once: little enough to stay near the processor
 
 
 def isotropic(volume: Volume, spacing_mm: float | None = None) -> Volume:

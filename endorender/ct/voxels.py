@@ -65,19 +65,17 @@ def _with_neighbours(join: Any, mask: np.ndarray, steps: int) -> np.ndarray:
 
 def flooded(air: np.ndarray, seed: np.ndarray, near: np.ndarray, most: float) -> np.ndarray | None:
     """What of a mask hangs together, face to face, with a seed in it; None once more than `most` voxels of it are
-    not near. (I, J, K) bool each."""
-    # An edge of False keeps steps in flat indices from leaving the array.
-    free, far, fresh = (np.pad(a, 1).ravel() for a in (air, ~near, seed))
-    shape = [n + 2 for n in seed.shape]
-    steps = np.array([shape[1] * shape[2], shape[2], 1])
+    not near. (I, J, K) bool each; no voxel of the mask lies at an edge of the array, so that no step leaves it."""
+    free, away, reached = air.ravel(), ~near.ravel(), np.zeros(air.size, bool)
+    steps = np.array([air.shape[1] * air.shape[2], air.shape[2], 1])
     steps = np.concatenate([steps, -steps])
-    reached, fresh, outside = np.zeros(free.shape, bool), np.flatnonzero(fresh), 0
+    fresh, outside = np.flatnonzero(seed), 0
     while len(fresh) and outside <= most:
         reached[fresh] = True
-        outside += int(far[fresh].sum())
+        outside += int(away[fresh].sum())
         there = (fresh[:, None] + steps).ravel()
         fresh = np.unique(there[free[there] & ~reached[there]])
-    return None if outside > most else reached.reshape(shape)[1:-1, 1:-1, 1:-1]
+    return None if outside > most else reached.reshape(air.shape)
 
 
 def graph(mask: np.ndarray, spacing: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -111,7 +109,7 @@ def depth(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     along the axis of what is known at the place and the square of the step to it. On that line only the voxel's own
     run of mask matters, since the outside at its ends is nearer than all that lies beyond.
     """
-    at = np.nonzero(mask)
+    at = np.unravel_index(np.flatnonzero(mask), mask.shape)  # much faster than nonzero in three axes
     squared = np.full(len(at[0]), np.inf)
     for axis in range(3):
         mm, size = float(spacing[axis]), mask.shape[axis] + 1

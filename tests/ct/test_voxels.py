@@ -43,6 +43,7 @@ def test_depth_is_the_euclidean_distance_transform(mask, spacing):
 
 @pytest.mark.parametrize(("mask", "spacing"), list(masks()))
 def test_flooding_finds_the_component_and_stops_where_it_leaks(mask, spacing):
+    mask = np.pad(mask, 1)
     labels, _ = ndimage.label(mask)
     seed = np.zeros_like(mask)
     seed[tuple(np.argwhere(mask)[0])] = True
