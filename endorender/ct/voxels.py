@@ -1,7 +1,8 @@
-"""Masks of voxels: their bounding boxes, what lies near them, how deep inside they go. Plain numpy.
+"""Masks of voxels: their bounding boxes, what lies near them, how deep inside they go, ways through them.
 
-The same as scipy.ndimage's maximum_filter, binary_erosion and distance_transform_edt, which take ten to fifty times
-as long on masks: they know neither that a mask has two values nor that a lumen fills little of its box.
+The same as scipy.ndimage's maximum_filter, binary_erosion and distance_transform_edt and scikit-image's MCP_Geometric,
+which take three to thirty times as long here: they know neither that a mask has two values nor that a lumen fills
+little of its box.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-FORWARD = [s for s in np.ndindex(3, 3, 3) if s > (1, 1, 1)]  # 13 of a voxel's 26 neighbours; it is one of the others'
+FORWARD = [s for s in np.ndindex(3, 3, 3) if s > (1, 1, 1)]  # half of the 26 neighbours: each pair once
 
 
 def around(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
