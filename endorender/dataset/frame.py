@@ -88,7 +88,8 @@ class Frame(Model):
         """The noise-free layer of the view.
 
         z_depth, distance: (H, W) float32 mm; normal: (H, W, 3) float32, camera frame, unit, facing the
-        camera; mask: (H, W) bool. Where the mask is False the others are NaN.
+        camera; mask: (H, W) bool. Where the mask is False these are NaN. tissue: (H, W) uint8, the label of
+        `label_tissue` at the wall, 0 for the look's own tissue.
         """
         from endorender.dataset import exr
 
@@ -98,6 +99,7 @@ class Frame(Model):
             "distance": c["distance.V"],
             "normal": np.stack([c[f"normal.{axis}"] for axis in "XYZ"], axis=-1),
             "mask": c["mask.V"] > 0.5,
+            "tissue": c.get("tissue.V", np.zeros_like(c["Z"])).astype(np.uint8),  # datasets of 0.1.0 have none
         }
 
     def depth(self, name: str = "surface") -> dict[str, np.ndarray]:

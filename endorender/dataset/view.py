@@ -88,7 +88,7 @@ def render_view(view: View, writer: Writer, names: Sequence[str], report: Callab
         rng = np.random.default_rng(seed_of(view.config.seed, view.patient, view.number, v.name))
         parameters[v.name] = draw(v, view.config.light, rng, view.config.response)
         scenes[v.name] = dressed(view.scene, parameters[v.name], view.config.label_tissue)
-    seen = geometry(view.scene)
+    seen = geometry(view.scene.with_(label_tissues=_built(view.config.label_tissue)))
     if not seen.mask.any():
         raise UserError(
             f"{view.patient}, view {view.number}: no wall in sight; choose another lumen with --region", "NO_WALL"
@@ -180,8 +180,15 @@ def dressed(scene: Scene, parameters: dict[str, Any], labelled: Mapping[int, Any
     changes: dict[str, Any] = {"lights": (lights.build(parameters["light"]),)}
     if "tissue" in parameters:
         changes["tissue"] = tissues.build(parameters["tissue"])
-        changes["label_tissues"] = {label: tissues.build(spec) for label, spec in (labelled or {}).items()}
+        changes["label_tissues"] = _built(labelled)
     return scene.with_(**changes)
+
+
+def _built(labelled: Mapping[int, Any] | None) -> dict[int, Any]:
+    """Label -> tissue of a configuration's `label_tissue`."""
+    from endorender.scene import tissues
+
+    return {label: tissues.build(spec) for label, spec in (labelled or {}).items()}
 
 
 def _write_geometry(view: View, writer: Writer, seen: Geometry) -> File:
@@ -193,6 +200,7 @@ def _write_geometry(view: View, writer: Writer, seen: Geometry) -> File:
         "distance.V": seen.distance,
         **exr.split_rgb("normal", seen.normal, "XYZ"),
         "mask.V": seen.mask.astype(np.float32),
+        "tissue.V": seen.tissue.astype(np.float32),
     }
     header = {**_header(view), "units": "mm", "normalFrame": "camera", "depthDefinition": DEPTH["surface"]}
     return writer.add(f"{view.folder}/geometry.exr", lambda p: exr.write(p, channels, header))

@@ -18,14 +18,16 @@ class Geometry:
     """float32 arrays of one view; NaN where the ray meets no wall and outside the camera's mask.
 
     z_depth: (H, W) mm along the camera's z axis. distance: (H, W) mm along the ray. normal: (H, W, 3) unit, camera
-    frame, facing the camera. mask: (H, W) bool, valid. albedo: (H, W, 3) of the tissue just behind the wall,
-    the mucosa layer included: the one layer that belongs to a condition and not to the view.
+    frame, facing the camera. mask: (H, W) bool, valid. tissue: (H, W) uint8, the label that chose the tissue at the
+    wall (of `label_tissues`), 0 where it is the scene's own or no wall is met. albedo: (H, W, 3) of the tissue just
+    behind the wall, the mucosa layer included: the one layer that belongs to a condition and not to the view.
     """
 
     z_depth: np.ndarray
     distance: np.ndarray
     normal: np.ndarray
     mask: np.ndarray
+    tissue: np.ndarray
     albedo: np.ndarray
 
 
@@ -119,29 +121,38 @@ def geometry(scene: Scene) -> Geometry:
     distance, normal, behind = (backend.fetch(a) for a in held)
     hidden = ~camera.visible().ravel()
     distance[hidden], normal[hidden], behind[hidden] = np.nan, np.nan, np.nan
-    albedo = _albedo(scene, origin + distance[:, None] * (in_camera @ rotation.T), normal, behind)
-    albedo = albedo * np.isfinite(distance)[:, None]
+    points = origin + distance[:, None] * (in_camera @ rotation.T)
+    block = _blocks_at(scene, points)
+    albedo = _albedo(scene, points, normal, behind, block) * np.isfinite(distance)[:, None]
+    labels = np.array([0, *scene.label_tissues], np.uint8)
     shape = (camera.height, camera.width)
     return Geometry(
         z_depth=(distance * in_camera[:, 2]).astype(np.float32).reshape(shape),
         distance=distance.reshape(shape),
         normal=(normal @ rotation).astype(np.float32).reshape(*shape, 3),
         mask=np.isfinite(distance).reshape(shape),
+        tissue=np.where(np.isfinite(distance), labels[block], 0).astype(np.uint8).reshape(shape),
         albedo=albedo.astype(np.float32).reshape(*shape, 3),
     )
 
 
-def _albedo(scene: Scene, points: np.ndarray, normal: np.ndarray, behind: np.ndarray) -> np.ndarray:
-    """(N, 3) of the tissue at points on the wall, the mucosa layer in it. All in the grid frame; behind: (N,) HU."""
-    prepared = prepare(scene.medium)
+def _blocks_at(scene: Scene, points: np.ndarray) -> np.ndarray:
+    """(N,) which of `scene.tissues` there is at points on the wall (grid frame, mm)."""
     found = blocks(scene.medium, scene.labelling, "interface", scene.threshold)
-    row = np.zeros(len(points), int)
-    if found is not None:
-        index = np.floor(np.nan_to_num(points) / prepared.spacing + 0.5).astype(int)
-        row = found.host[tuple(np.clip(index, 0, np.array(prepared.shape) - 1).T)].astype(int)
+    if found is None:
+        return np.zeros(len(points), int)
+    index = np.floor(np.nan_to_num(points) / prepare(scene.medium).spacing + 0.5).astype(int)
+    return found.host[tuple(np.clip(index, 0, np.array(found.host.shape) - 1).T)].astype(int)
+
+
+def _albedo(scene: Scene, points: np.ndarray, normal: np.ndarray, behind: np.ndarray, block: np.ndarray) -> np.ndarray:
+    """(N, 3) of the tissue at points on the wall, the mucosa layer in it.
+
+    All in the grid frame. behind: (N,) HU. block: (N,) from `_blocks_at`.
+    """
     albedo, rich, vessel = (np.zeros((len(points), 3)) for _ in range(3))
     for n, tissue in enumerate(scene.tissues):
-        lifted = np.maximum(np.nan_to_num(behind[row == n]), tissue.wall_hu)
-        albedo[row == n] = tissue.table(lifted)[:, -3:]
-        rich[row == n], vessel[row == n] = tissue.blood_albedo, tissue.vessel_albedo
+        lifted = np.maximum(np.nan_to_num(behind[block == n]), tissue.wall_hu)
+        albedo[block == n] = tissue.table(lifted)[:, -3:]
+        rich[block == n], vessel[block == n] = tissue.blood_albedo, tissue.vessel_albedo
     return albedo if scene.mucosa is None else tinted(scene, albedo, rich, vessel, points, normal)
