@@ -12,7 +12,8 @@ from endorender.errors import UserError
 from endorender.render import backend, rng
 from endorender.render.exact import refuse_inside
 from endorender.render.medium import cells, held_blocks, prepare
-from endorender.render.view import Traits, pack_emitters, pack_environment, pack_table, pack_view
+from endorender.render.view import E, Traits, pack_emitters, pack_environment, pack_table, pack_view
+from endorender.scene.light import Kind
 from endorender.scene.scene import GridMedium, Scene
 from endorender.scene.tissue import Tissue
 
@@ -83,6 +84,9 @@ def radiance(
     with_emitters = any(hasattr(light, "emitters") for light in first.lights)
     channels = 3 * len(scenes)
     groups: tuple[str, ...] = ("emitters",) if with_emitters else ()
+    emitters = pack_emitters(scenes, prepared)
+    if with_emitters and (emitters[:, E.KIND] >= Kind.ROUND).any():
+        groups += ("areas",)
     if environment:
         light = environment[0][..., :channels]
         # Where all directions are alike a path finds the light by leaving; a shadow ray would only add noise.
@@ -109,7 +113,7 @@ def radiance(
         prepared.albedo,
         backend.resident(first.phase.data()),
         *mucosa.layer(first),
-        *map(backend.resident, (view, pack_emitters(scenes, prepared), env, alias)),
+        *map(backend.resident, (view, emitters, env, alias)),
     ]
     mean, squares = (backend.resident(np.zeros((n, channels), np.float32)) for _ in range(2))
     key = rng.key(seed, frame)

@@ -6,6 +6,7 @@ Shared by both integrators. Emitters in the grid frame, the environment in that 
 from types import SimpleNamespace
 
 from endorender.engine import ti
+from endorender.render import sampling
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
 from endorender.render.tracking import FAR
@@ -59,8 +60,8 @@ def device(channels: int) -> SimpleNamespace:
             if kind >= ROUND:
                 a, b = rand(rng), rand(rng)
                 if kind == ROUND:
-                    r, phi = ti.sqrt(ti.math.mix(emitters[e, E.HOLE], 1.0, a)), 2.0 * PI * b
-                    a, b = r * ti.cos(phi), r * ti.sin(phi)
+                    r, turn = ti.sqrt(ti.math.mix(emitters[e, E.HOLE], 1.0, a)), sampling.turned(b)
+                    a, b = r * turn[0], r * turn[1]
                 else:
                     a, b = 2.0 * a - 1.0, 2.0 * b - 1.0
                 p += a * vector(emitters, e, E.U) + b * vector(emitters, e, E.V)
@@ -144,9 +145,10 @@ def device(channels: int) -> SimpleNamespace:
         z, g = ti.math.mix(env[row, col, C + 1], env[row + 1, col, C + 1], rand(rng)), rand(rng)
         s = ti.sqrt(ti.max(0.0, 1.0 - z * z))
         f = ti.math.clamp(ti.atan2(s, z) * (rows / PI) - row, 0.0, 1.0)
-        phi = PI - 2.0 * PI * (col + 0.5 + g) / columns
+        share = (col + 0.5 + g) / columns
+        turn = sampling.turned(share - ti.floor(share))  # phi = pi - 2 pi share
         light = Light(direction=vec3(0.0), distance=FAR, radiance=Spectrum(0.0), density=env[row, col, C])
-        light.direction = to_map.transpose() @ vec3(s * ti.cos(phi), s * ti.sin(phi), z)
+        light.direction = to_map.transpose() @ vec3(-s * turn[0], s * turn[1], z)
         light.radiance = between(env, row, col, f, g) / ti.max(light.density, 1e-30)
         return light
 

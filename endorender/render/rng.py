@@ -48,3 +48,11 @@ def draw64(state: ti.template()):
 def rand(state: ti.template()):
     """Uniform in [0, 1) with 24 bits; advances the counter."""
     return ti.cast(draw64(state) >> ti.u64(40), ti.f32) * 5.9604645e-08
+
+
+@ti.func
+def rand2(state: ti.template()):
+    """Two uniform numbers in [0, 1) with 24 bits each, from one step of the counter."""
+    bits = draw64(state)
+    low = ti.cast(bits & ti.u64(0xFFFFFF), ti.f32)
+    return ti.math.vec2(ti.cast(bits >> ti.u64(40), ti.f32), low) * 5.9604645e-08

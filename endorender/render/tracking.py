@@ -10,7 +10,7 @@ from endorender.render import field as fields
 from endorender.render import medium, sampling
 from endorender.render.cache import kernels
 from endorender.render.field import FAR
-from endorender.render.rng import rand
+from endorender.render.rng import rand, rand2
 from endorender.render.view import PLAIN, Traits
 from endorender.render.wall import crossing
 
@@ -90,10 +90,16 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         hero,
         share: ti.template(),
         found: ti.template(),
+        budget: ti.template(),
         rng: ti.template(),
     ):
-        """Whether a tentative collision at index p is real."""
-        draw = rand(rng) * most
+        """Whether a tentative collision at index p is real. Draws the next `budget` too.
+
+        It is drawn before what is found decides anything: the processor works on it while the look-up is under way.
+        """
+        u = rand2(rng)
+        draw = u[0] * most
+        budget = sampling.minus_log(1.0 - u[1])  # noqa: F841 (handed back)
         real = draw < least
         if not real:
             s = 0.0
@@ -139,6 +145,7 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         reduced,
         hero,
         share: ti.template(),
+        budget: ti.template(),
         rng: ti.template(),
     ):
         """One walk through the cells by DDA for free flights and, with `shadow`, for transmittance.
@@ -147,6 +154,9 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         pass through it or it sticks out of the domain; an empty one holds instead of `least` how many cells on every
         side are empty too, so that lumens are crossed in leaps. A free flight ends at a tentative collision at rate
         `most` that is real with chance sigma_t / most: without a look-up where the draw is below `least` / most.
+
+        budget: the optical depth until the next tentative collision. What a walk leaves of it serves the next one,
+        since an exponential draw does not remember (and was drawn early, see `collides`).
         """
         event = NOTHING
         hit = end
@@ -154,7 +164,6 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         oi, di = o * inv, d * inv
         per_cell = ti.static(1.0 / CELL)
         t = start
-        budget = sampling.exponential(rng)  # optical depth until the next tentative collision
         through = 1.0  # of light (shadow)
         u = (oi + di * t - ti.static(ORIGIN)) * per_cell
         c = ti.math.clamp(
@@ -168,21 +177,20 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
             local = False
         if ti.static(WALL):
             local = local and inside
+        mean = 1.0 / ti.max(ti.abs(most), 1e-20)  # free path between tentative collisions, mm
         while local:
-            tq = t + budget / most
+            tq = t + budget * mean
             p = oi + di * tq
             cq = ti.cast(ti.floor((p - ti.static(ORIGIN)) * per_cell), ti.i32)
             local = tq < end and cq.x == c.x and cq.y == c.y and cq.z == c.z
             if local:
                 t = tq
                 if collides(
-                    field, table, labels, p, inv, most, least, shadow, wall_hu, reduced, hero, share, found, rng
+                    field, table, labels, p, inv, most, least, shadow, wall_hu, reduced, hero, share, found, budget, rng
                 ):
                     event = COLLISION
                     hit = t
                     local = False
-                else:
-                    budget = sampling.exponential(rng)
 
         if ti.static(kind == "uniform"):
             # No cells, no look-ups: the way out is all there is to know.
@@ -190,9 +198,10 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
             if ti.static(shadow):
                 through = ti.exp(-hit * ti.abs(most))
             else:
-                if t + budget / ti.max(ti.abs(most), 1e-20) < hit:
+                if t + budget * mean < hit:
                     event = COLLISION
-                    hit = t + budget / ti.abs(most)
+                    hit = t + budget * mean
+                budget = sampling.exponential(rng)
         # 2. From cell to cell.
         elif event == NOTHING:
             side = ti.math.ivec3(ti.select(d.x > 0, 1, -1), ti.select(d.y > 0, 1, -1), ti.select(d.z > 0, 1, -1))
@@ -212,6 +221,7 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                 te = ti.max(t, ti.min(nxt.min(), end))
                 if most != 0.0:
                     bound = ti.abs(most)
+                    mean = 1.0 / bound
                     if ti.static(WALL):
                         if most > 0.0 and not inside:
                             # Rounding let the ray slip past the wall at a cell's border.
@@ -221,7 +231,7 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                         tq = te
                         candidate = False
                         if inside if ti.static(WALL) else True:
-                            tq = t + budget / bound
+                            tq = t + budget * mean
                             candidate = tq < te
                             tq = ti.min(tq, te)
                         if ti.static(WALL):
@@ -229,6 +239,8 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                                 tc = crossing(field, oi, di, t, tq, threshold, inside)
                                 if tc >= 0.0:
                                     event = SURFACE
+                                    if inside:
+                                        budget = ti.max(budget - (tc - t) * bound, 0.0)
                                     tq = tc
                         hit = tq
                         if event != NOTHING:
@@ -253,11 +265,10 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                             hero,
                             share,
                             found,
+                            budget,
                             rng,
                         ):
                             event = COLLISION
-                        else:
-                            budget = sampling.exponential(rng)
                     if event != NOTHING:
                         break
                 elif ti.static(WALL):
@@ -322,9 +333,25 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         inside: whether the ray starts in tissue; matters in the `interface` mode alone, where air is empty.
         Returns (event, t, field value there); the value is looked up where it colours tissue only.
         """
-        unused = vec3(1.0)
+        unused, budget = vec3(1.0), sampling.exponential(rng)
         return flight(
-            field, cells, table, labels, o, d, start, end, inv, threshold, wall_hu, inside, False, 0, unused, rng
+            field,
+            cells,
+            table,
+            labels,
+            o,
+            d,
+            start,
+            end,
+            inv,
+            threshold,
+            wall_hu,
+            inside,
+            False,
+            0,
+            unused,
+            budget,
+            rng,
         )
 
     @ti.func
@@ -344,6 +371,7 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         reduced,
         hero,
         share: ti.template(),
+        budget: ti.template(),
         rng: ti.template(),
     ):
         """`walk` in full or `reduced` extinction that also keeps a path's spectral MIS weight `share`.
@@ -367,6 +395,7 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
             reduced,
             hero,
             share,
+            budget,
             rng,
         )
         return event, hit, found
@@ -385,6 +414,7 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         wall_hu,
         inside,
         reduced,
+        budget: ti.template(),
         rng: ti.template(),
     ):
         """Light that gets from o to the wall or the end: (event, t, (3,) transmittance). COLLISION: it is 0.
@@ -409,6 +439,7 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
             reduced,
             0,
             share,
+            budget,
             rng,
         )
         return event, hit, through * share

@@ -7,7 +7,7 @@ in the colour of light only. Miller, Georgiev, Jarosz 2019 (null collisions); Ve
 from typing import Any
 
 from endorender.engine import ti
-from endorender.render import illumination, primary, shading, tracking
+from endorender.render import illumination, primary, sampling, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
@@ -28,8 +28,9 @@ def tracer(
 ):
     """The kernel for one choice of everything whose type, not value, it depends on.
 
-    groups: which of "emitters" and "environment" the scene has; "even sky" for an environment that is not sampled,
-    since paths meet the same light wherever they leave. traits: what else the scene asks for.
+    groups: which of "emitters", "areas" (emitters that a path can meet) and "environment" the scene has; "even sky" for
+    an environment that is not sampled, since paths meet the same light wherever they leave. traits: what else the
+    scene asks for.
     """
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, channels, traits)
@@ -39,7 +40,8 @@ def tracer(
     COAT, PHASE, BSDF = shading.COAT, shading.PHASE, shading.BSDF
     Spectrum = shade.Spectrum
     WALL, HYBRID = surface == "interface", surface == "hybrid"
-    EMITTERS, ENVIRONMENT, EVEN = "emitters" in groups, "environment" in groups, "even sky" in groups
+    EMITTERS, AREAS = "emitters" in groups, "areas" in groups
+    ENVIRONMENT, EVEN = "environment" in groups, "even sky" in groups
 
     @ti.func
     def per_channel(v):
@@ -62,6 +64,7 @@ def tracer(
         inside,
         reduced,
         q,
+        budget: ti.template(),
         rng: ti.template(),
     ):
         """(3,) estimate of what gets through; each pass through the coat costs what it reflects."""
@@ -69,7 +72,7 @@ def tracer(
         o, left, within = x, distance, inside
         while seen.max() > 0.0:
             event, s, through = t.shine(
-                field, cells, table, labels, o, w, left, q.inv, q.threshold, q.wall_hu, within, reduced, rng
+                field, cells, table, labels, o, w, left, q.inv, q.threshold, q.wall_hu, within, reduced, budget, rng
             )
             seen *= through
             if event != SURFACE:
@@ -118,6 +121,7 @@ def tracer(
                 inside = False
                 entered = False  # the lens may lie outside the grid
                 share, hero = ti.math.vec3(1.0), 0  # spectral MIS weight, and the channel that decides collisions
+                budget = sampling.exponential(rng)  # optical depth until the next tentative collision
                 if ti.static(chromatic):
                     hero = ti.min(ti.cast(rand(rng) * 3.0, ti.i32), 2)
                 while True:
@@ -149,6 +153,7 @@ def tracer(
                             reduced,
                             hero,
                             share,
+                            budget,
                             rng,
                         )
                         if event == NOTHING:
@@ -156,7 +161,7 @@ def tracer(
                         if ti.static(chromatic):
                             beta *= per_channel(share / ti.max(before, 1e-30))
                     # 2. Light met on the way, weighed against its chance to be sampled from the last vertex.
-                    if ti.static(EMITTERS):
+                    if ti.static(AREAS):
                         radiance += beta * lighting.met_emitters(emitters, o, d, hit, vertex, density)
                     if event == NOTHING:
                         if ti.static(ENVIRONMENT):
@@ -244,6 +249,7 @@ def tracer(
                                         within,
                                         scatterings >= q.similar_after,
                                         q,
+                                        budget,
                                         rng,
                                     )
                                 )
