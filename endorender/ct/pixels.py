@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from endorender.ct.decoder import Damaged, decode, kept
 from endorender.ct.errors import CTError
 from endorender.ct.files import quiet, whole
 from endorender.ct.limits import inflation
@@ -29,7 +32,7 @@ def hounsfield(stack: list[Slice], assume_hu: bool, notes: list[str]) -> Iterato
     reader = _Reader()
     padded = 0
     rescales = set()
-    try:
+    with kept(), closing(reader):
         for s in stack:
             slope, intercept = _rescale(s, assume_hu)
             rescales.add((slope, intercept))
@@ -44,8 +47,6 @@ def hounsfield(stack: list[Slice], assume_hu: bool, notes: list[str]) -> Iterato
                 padded += int(padding.sum())
                 hu[padding] = AIR_HU
             yield hu if hu.dtype == np.int16 else compact(hu)
-    finally:
-        reader.close()
     if padded:
         notes.append(f"{padded} padding voxels were taken for air")
     if len(rescales) > 1:
@@ -96,11 +97,12 @@ class _Reader:
         self._entry: Any = None
         self._file: Any = None
         self._dataset: Any = None
+        self._frames: list[bytes] | None = None
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
-        self._entry = self._file = self._dataset = None
+        self._entry = self._file = self._dataset = self._frames = None
 
     def stored(self, s: Slice) -> np.ndarray:
         """(rows, cols) integers as they are stored. Raises CTError."""
@@ -137,13 +139,13 @@ class _Reader:
         return stored.astype(stored.dtype.newbyteorder("=")).reshape(s.rows, s.cols)
 
     def _decoded(self, s: Slice) -> np.ndarray:
-        """By pydicom, which knows every encoding or who does."""
+        """Values that are compressed, deflated, or not of 16 bits."""
         from pydicom.pixels import pixel_array
         from pydicom.uid import AllTransferSyntaxes
 
         with quiet():
             if self._dataset is None:
-                self._dataset = whole(s.entry)
+                self._dataset, self._frames = whole(s.entry), None
             dataset = self._dataset
             if "PixelData" not in dataset:
                 raise CTError(
@@ -155,22 +157,39 @@ class _Reader:
             size = s.encoding.allocated // 8 * s.rows * s.cols * s.encoding.frames
             if not syntax.is_encapsulated:
                 _fits(s, len(dataset.PixelData), size)
-            inflation(size, len(dataset.PixelData), "compressed PixelData")
-            try:
                 return np.asarray(pixel_array(dataset, index=s.frame, raw=True))
-            except (NotImplementedError, RuntimeError) as error:
-                if "plugin" in str(error) or "missing" in str(error).lower():
-                    raise _no_decoder(syntax) from None
-                raise
+            inflation(size, len(dataset.PixelData), "compressed PixelData")
+            return self._decompressed(s, syntax)
 
+    def _decompressed(self, s: Slice, syntax: Any) -> np.ndarray:
+        from pydicom.encaps import generate_frames
+        from pydicom.pixels import get_decoder
 
-def _no_decoder(syntax: Any) -> CTError:
-    from pydicom.pixels.decoders.base import _PIXEL_DATA_DECODERS
-
-    known = _PIXEL_DATA_DECODERS.get(syntax)
-    if known is not None and known[0].is_available:
-        return CTError("compressed PixelData is damaged: copy or export it again", "TRUNCATED")
-    return CTError(f"{syntax.name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER")
+        try:
+            available = get_decoder(syntax).is_available
+        except NotImplementedError:  # video, JPIP
+            available = False
+        if not available:
+            raise CTError(f"{syntax.name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER")
+        e = s.encoding
+        try:
+            if self._frames is None:
+                names = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
+                tables = tuple(self._dataset[n].value for n in names if n in self._dataset)
+                found = generate_frames(
+                    self._dataset.PixelData,
+                    number_of_frames=e.frames,
+                    extended_offsets=tables if len(tables) == 2 else None,
+                )
+                self._frames = list(islice(found, e.frames))
+            return decode(self._frames[s.frame], str(syntax), s.rows, s.cols, e.allocated, e.stored, e.signed)
+        except Exception as error:
+            if isinstance(error, Damaged) and str(error) == "MemoryError":
+                raise CTError(f"{s} is too large to be decompressed: export it uncompressed", "TOO_LARGE") from None
+            kind = str(error) if isinstance(error, Damaged) else type(error).__name__
+            raise CTError(
+                f"compressed PixelData of {s} is damaged ({kind}): copy or export it again", "TRUNCATED"
+            ) from None
 
 
 def _fits(s: Slice, have: int, need: int) -> None:

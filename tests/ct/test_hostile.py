@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from endorender.ct import CTError, load
+from endorender.ct.decoder import kept
 from tests.ct import corpus_files, made
 from tests.ct.corpus import cases
 
@@ -86,6 +87,7 @@ def seeds(folder: Path) -> dict[str, Path]:
     return {name: named[name].make(folder / str(n)) for n, name in enumerate(wanted)}
 
 
+@kept()
 def fuzz(folder: Path, count: int, seed: int) -> Counter:
     """Loads mutated scans; any exception but CTError is a fault. Counts refusals by code and volumes by what became of
     their grid: a wound that turns one valid number into another, as a NIfTI's origin, no reader can notice."""
