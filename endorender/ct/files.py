@@ -17,22 +17,23 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from endorender.ct.errors import CTError
+from endorender.ct.header import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, PIXELS, UNDEFINED, Short, Walked, walk
 from endorender.ct.limits import INFLATED_BYTES, INFLATION, MAX_FILES, inflation, on_disk
 
-IMPLICIT, EXPLICIT, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
-BIG_ENDIAN = "1.2.840.10008.1.2.2"
 IMAGE = "1.2.840.10008.5.1.4.1.1."  # what the classes of all stored images begin with
 MAX_READS = 700_000  # of a header; 4000 frames of an enhanced CT take half a million
 LARGE = 2**22  # bytes; a smaller file cannot hold a header that takes long to parse
-PIXELS = (0x7FE00010, 0x7FE00009, 0x7FE00008)
+BLOCK = 2**15  # bytes; most headers are shorter
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file. number: its place in the order of names, from 1; its name would be patient data."""
+    """One file. number: its place in the order of names, from 1; its name would be patient data. cheap: whether it can
+    be opened as often as one likes, from any thread."""
 
     number: int
     open: Callable[[], BinaryIO]
+    cheap: bool = True
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _members(path: Path) -> list[Entry]:
     inflation(sum(i.file_size for i in infos), on_disk(path), "a zip")
     for info in infos:
         inflation(info.file_size, info.compress_size, "a member of the zip")
-    return [Entry(n, partial(_unpacked, archive, info)) for n, info in enumerate(infos, 1)]
+    return [Entry(n, partial(_unpacked, archive, info), False) for n, info in enumerate(infos, 1)]
 
 
 def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
@@ -155,21 +156,28 @@ def parse(entry: Entry) -> Parsed | None:
 
     file = _open(entry)
     with file:
-        head = file.read(1024)
+        head = file.read(BLOCK)
         bare = _is_bare(head)
         if head[128:132] != b"DICM" and not bare:
             return None
+        size = file.seek(0, os.SEEK_END)
+        walked = _walked(file, head, size)
+        if walked is not None:
+            header, start, length = walked
+            plain = length != UNDEFINED and header.file_meta["TransferSyntaxUID"] in (IMPLICIT, EXPLICIT)
+            return Parsed(header, (start, max(0, min(length, size - start))) if plain else None, True)
+        head = head[:1024]
         if DEFLATED.encode() in head:
             _check_deflated(file)
-        size = file.seek(0, os.SEEK_END)
         file.seek(0)
         source: Any = _Patient(file) if size > LARGE else file
         length = -1
 
         def stop(tag: int, vr: str | None, count: int) -> bool:
             nonlocal length
-            length = count if tag in PIXELS else length
-            return tag in PIXELS
+            found = int(tag) in PIXELS  # as a tag it would be compared a hundred times slower
+            length = count if found else length
+            return found
 
         try:
             dataset = read_partial(source, stop, force=bare)
@@ -177,6 +185,8 @@ def parse(entry: Entry) -> Parsed | None:
                 dataset.file_meta.TransferSyntaxUID = _syntax(dataset)
             syntax = str(dataset.file_meta.TransferSyntaxUID)
         except CTError:
+            if _is_other(head):
+                return None
             raise
         except Exception as error:  # pydicom raises a dozen kinds for files cut or scrambled
             if bare or _is_other(head):
@@ -187,8 +197,20 @@ def parse(entry: Entry) -> Parsed | None:
                 "copy it again",
                 "TRUNCATED",
             ) from None
-        plain = syntax in (IMPLICIT, EXPLICIT, BIG_ENDIAN) and length not in (-1, 0xFFFFFFFF)
+        plain = syntax in (IMPLICIT, EXPLICIT, BIG_ENDIAN) and length not in (-1, UNDEFINED)
         return Parsed(dataset, _span(file, length, size, syntax != BIG_ENDIAN) if plain else None, length >= 0)
+
+
+def _walked(file: BinaryIO, head: bytes, size: int) -> Walked | None:
+    """What `walk` finds, with as much of the file as it needs, up to a few MiB; head: what was read of it so far."""
+    while True:
+        try:
+            return walk(head)
+        except Short:
+            if len(head) >= min(size, LARGE):
+                return None
+            file.seek(0)
+            head = file.read(8 * len(head))
 
 
 def _span(file: BinaryIO, length: int, size: int, little: bool) -> tuple[int, int] | None:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from endorender.ct.errors import CTError
-from endorender.ct.files import BIG_ENDIAN, Entry, Parsed
+from endorender.ct.files import Entry, Parsed
+from endorender.ct.header import BIG_ENDIAN
 
 CT_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.2",  # CT Image Storage
@@ -139,7 +140,7 @@ def _encoding(header: Any, span: tuple[int, int] | None, frames: int) -> Encodin
     padding = (value, limit if isinstance(limit, int) else value) if isinstance(value, int) else None
     return Encoding(
         span=span,
-        big=str(header.file_meta.TransferSyntaxUID) == BIG_ENDIAN,
+        big=str(header.file_meta.get("TransferSyntaxUID")) == BIG_ENDIAN,
         allocated=allocated,
         stored=stored,
         high=int(header.get("HighBit", stored - 1)),

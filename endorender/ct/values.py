@@ -21,10 +21,12 @@ def compact(hu: np.ndarray) -> np.ndarray:
     return hu.astype(np.int16 if whole else np.float32)
 
 
-def checked_hu(hu: np.ndarray, assume_hu: bool) -> tuple[np.ndarray, list[str]]:
+def checked_hu(
+    hu: np.ndarray, assume_hu: bool, span: tuple[float, float] | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Refuse values that are no Hounsfield units; turn what lies below air into air.
 
-    hu: (I, J, K) any real type, padding already replaced where the header names it.
+    hu: (I, J, K) any real type, padding already replaced where the header names it. span: their range, if it is known.
     Returns (I, J, K) int16 or float32, and warnings. Raises CTError NON_FINITE, NOT_HU.
     """
     if hu.dtype.kind == "f":
@@ -32,7 +34,7 @@ def checked_hu(hu: np.ndarray, assume_hu: bool) -> tuple[np.ndarray, list[str]]:
         if count:
             raise CTError(f"{count} voxels are NaN or infinite: export the scan again", "NON_FINITE")
     hu = compact(hu)
-    lo, hi = float(hu.min()), float(hu.max())
+    lo, hi = span if span is not None and hu.dtype.kind == "i" else (float(hu.min()), float(hu.max()))
     if not assume_hu:
         _plausible(hu, lo, hi)
     if lo >= AIR_HU:
