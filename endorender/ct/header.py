@@ -207,6 +207,26 @@ def _after(data: bytes, at: int, explicit: bool) -> int | None:
     raise _crowded()
 
 
+def ends_well(tail: bytes, explicit: bool) -> bool:
+    """Whether what follows the pixels is nothing, zeros that fill a block, or more tags (a signature, padding).
+
+    Anything else is a sign that bytes were put into the file further up.
+    """
+    at, before = 0, max(PIXELS)
+    try:
+        while at < len(tail) and tail[at:].strip(b"\0"):
+            tag, vr, start, length = _element(tail, at, explicit)
+            if tag <= before or vr is None:
+                return False
+            end = _after(tail, start, explicit) if length == UNDEFINED else start + length
+            if end is None or end > len(tail):
+                return False
+            at, before = end, tag
+    except (Short, CTError):
+        return False
+    return True
+
+
 def _converted(tag: int, vr: bytes, value: bytes) -> Any:
     """As pydicom reads it."""
     from pydicom.dataelem import RawDataElement, convert_raw_data_element

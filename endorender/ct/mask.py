@@ -41,7 +41,7 @@ def _nifti(path: Path, volume: Volume) -> np.ndarray:
     image, shape, affine = nifti.opened(path, [])
     if sorted(shape) != sorted(volume.shape):
         raise _elsewhere(shape, volume)
-    return _labels(_onto(nifti.values(image, shape), affine, volume))
+    return _labels(_onto(nifti.values(image, shape, []), affine, volume))
 
 
 def _labels(values: np.ndarray) -> np.ndarray:
@@ -79,7 +79,8 @@ def _onto(values: np.ndarray, affine: np.ndarray, volume: Volume) -> np.ndarray:
 
 def _seg(path: Path, volume: Volume) -> np.ndarray:
     """Frames of a segmentation object, each laid where its position says."""
-    from endorender.ct.files import files, parse, quiet, whole
+    from endorender.ct.files import files, quiet
+    from endorender.ct.parsing import parse, whole
 
     found = []
     with quiet():

@@ -52,6 +52,11 @@ def hounsfield(
         notes.append(f"{padded} padding voxels were taken for air")
     if len(set(rescales)) > 1:
         notes.append("RescaleSlope or RescaleIntercept changes from slice to slice")
+    odd = len({s.entry.number for s in stack if s.encoding.odd})
+    if odd:
+        notes.append(
+            f"in {odd} files bytes that are no DICOM follow the pixels, which may be displaced if a copy went wrong"
+        )
     if any(s.lossy for s in stack):
         notes.append("the pixels were once compressed with loss: HU are approximate")
 

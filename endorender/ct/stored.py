@@ -14,8 +14,9 @@ import numpy as np
 
 from endorender.ct.decoder import Damaged, decode, kept
 from endorender.ct.errors import CTError
-from endorender.ct.files import quiet, whole
+from endorender.ct.files import quiet
 from endorender.ct.limits import inflation
+from endorender.ct.parsing import whole
 
 if TYPE_CHECKING:
     from endorender.ct.slices import Slice
@@ -136,7 +137,6 @@ class _Reader:
             return self._decompressed(s, syntax)
 
     def _decompressed(self, s: Slice, syntax: Any) -> np.ndarray:
-        from pydicom.encaps import generate_frames
         from pydicom.pixels import get_decoder
 
         try:
@@ -148,14 +148,7 @@ class _Reader:
         e = s.encoding
         try:
             if self._frames is None:
-                names = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
-                tables = tuple(self._dataset[n].value for n in names if n in self._dataset)
-                found = generate_frames(
-                    self._dataset.PixelData,
-                    number_of_frames=e.frames,
-                    extended_offsets=tables if len(tables) == 2 else None,
-                )
-                self._frames = list(islice(found, e.frames))
+                self._frames = _frames(self._dataset, e.frames)
             return decode(self._frames[s.frame], str(syntax), s.rows, s.cols, e.allocated, e.stored, e.signed)
         except Exception as error:
             if isinstance(error, Damaged) and str(error) == "MemoryError":
@@ -164,6 +157,25 @@ class _Reader:
             raise CTError(
                 f"compressed PixelData of {s} is damaged ({kind}): copy or export it again", "TRUNCATED"
             ) from None
+
+
+def _frames(dataset: Any, count: int) -> list[bytes]:
+    """The encoded frames. Raises ValueError if the items (PS3.5, section A.4) do not fill PixelData to its end, which
+    pydicom passes over."""
+    from pydicom.encaps import generate_frames
+
+    data, at = dataset.PixelData, 0
+    while at < len(data):
+        if data[at : at + 4] == b"\xfe\xff\xdd\xe0":
+            break
+        if data[at : at + 4] != b"\xfe\xff\x00\xe0":
+            raise ValueError
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+    if at > len(data):
+        raise ValueError
+    tables = tuple(dataset[n].value for n in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths") if n in dataset)
+    extended = tables if len(tables) == 2 else None
+    return list(islice(generate_frames(data, number_of_frames=count, extended_offsets=extended), count))
 
 
 def _fits(s: Slice, have: int, need: int) -> None:

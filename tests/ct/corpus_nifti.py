@@ -85,6 +85,13 @@ def _(folder):
     return patched(folder, image(), slice(112, 120), np.array([0, 77], "<f4").tobytes())
 
 
+for name in ("a.nii", "a.nii.gz"):
+
+    @case(f"NIfTI, bytes put in, {name}", field=False)  # a warning tells it
+    def _(folder, name=name):
+        return patched(folder, image(), slice(3000, 3000), b"\1" * 10, name)
+
+
 for unit, factor in (("meter", 1e-3), ("micron", 1e3), ("unknown", 1)):
 
     @case(f"NIfTI, lengths in {unit}")

@@ -12,8 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from endorender.ct.errors import CTError
-from endorender.ct.files import BLOCK, Entry, parse, quiet
+from endorender.ct.files import Entry, quiet
 from endorender.ct.header import CT, MAX_ELEMENTS, NAMES, Header, Short, walk
+from endorender.ct.parsing import BLOCK, parse
 from tests.ct import made
 from tests.ct.test_hostile import mutated
 
