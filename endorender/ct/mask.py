@@ -104,6 +104,7 @@ def _seg(path: Path, volume: Volume) -> np.ndarray:
 
 
 def _frames(seg: Any, volume: Volume) -> np.ndarray:
+    from endorender.ct.stored import all_planes
     from endorender.ct.values import MAX_VOXELS
 
     rows, cols, count = int(seg.Rows), int(seg.Columns), int(seg.get("NumberOfFrames") or 1)
@@ -113,7 +114,7 @@ def _frames(seg: Any, volume: Volume) -> np.ndarray:
     shared = seg.SharedFunctionalGroupsSequence[0]
     fractional = str(seg.get("SegmentationType", "BINARY")) == "FRACTIONAL"
     half = int(seg.get("MaximumFractionalValue", 255)) / 2
-    pixels = np.asarray(seg.pixel_array).reshape(count, rows, cols)
+    pixels = all_planes(seg, count).reshape(count, rows, cols)
     labels = np.zeros(volume.shape, np.uint8)
     for frame, plane in zip(described, pixels):
         where = _place(frame, shared)

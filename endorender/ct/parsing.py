@@ -53,7 +53,7 @@ def parse(entry: Entry) -> Parsed | None:
         head = file.read(BLOCK)
         bare = _is_bare(head)
         if head[128:132] != b"DICM" and not bare:
-            if b"DICM" in head[:1024]:
+            if b"DICM\2\0" in head[:1024]:  # and the first tag
                 raise _damaged(entry, "its mark is not in its place")
             return None
         size = file.seek(0, os.SEEK_END)

@@ -88,6 +88,20 @@ def _plain(file: Any, s: Slice, room: np.ndarray | None) -> np.ndarray:
     return room if s.encoding.signed else room.view(np.uint16)
 
 
+def all_planes(dataset: Any, count: int) -> np.ndarray:
+    """Values of all frames of any dataset, compressed ones decoded apart. Raises CTError, or whatever pydicom chokes
+    with."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    need = int(dataset.Rows) * int(dataset.Columns) * count * int(dataset.BitsAllocated) // 8
+    inflation(need, len(dataset.PixelData), "compressed PixelData")
+    if not syntax.is_encapsulated:
+        return np.asarray(dataset.pixel_array)
+    shape = int(dataset.Rows), int(dataset.Columns)
+    bits, signed = (int(dataset.BitsAllocated), int(dataset.BitsStored)), bool(dataset.PixelRepresentation)
+    with kept():
+        return np.stack([decode(frame, str(syntax), *shape, *bits, signed) for frame in _frames(dataset, count)])
+
+
 class _Reader:
     """Each file opened, or parsed, once as long as its frames follow one another."""
 

@@ -193,6 +193,7 @@ for name, values in {
     "0 to 1": field(STRAIGHT) / 2000 + 0.5,
     "windowed": np.clip(field(STRAIGHT), -160, 240),
     "offset forgotten": field(STRAIGHT) + 1024,
+    "as an MR image": field(STRAIGHT) * 9 + 5000,
     "thousandths": field(STRAIGHT) / 1000,
 }.items():
     case(f"NIfTI, {name}", "NOT_HU")(lambda f, values=values: save(f, image(hu=values, dtype=np.float32)))

@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 
 from endorender.ct import CODES, CTError, load
+from endorender.ct.decoder import kept
 from tests.ct import oracles
 from tests.ct.corpus import LOADS, cases
 from tests.ct.made import CANARY, truth
 
 SLOW = ("a header of a million elements",)  # 6 s: as long as a hostile file may take
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_decoder():
+    """Compressed cases share the process that decodes them."""
+    with kept():
+        yield
 
 
 def by_name(some):

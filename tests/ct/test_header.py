@@ -77,8 +77,8 @@ def test_wounds(tmp_path, implicit):
     assert walk(good).header.get("RescaleSlope") == 1  # not the nested one
     assert walk(good).header.get("PixelPaddingValue") == 63536
     rng = np.random.default_rng(int(implicit))
-    read = [agrees(mutated(good[:1800], rng) + good[1800:]) for _ in range(2000)]
-    assert 300 < sum(read) < 1900
+    read = [agrees(mutated(good[:1800], rng) + good[1800:]) for _ in range(1000)]
+    assert 150 < sum(read) < 950
 
 
 def test_short_blocks_are_read_on(tmp_path):
