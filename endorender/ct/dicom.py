@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from endorender.ct.errors import CTError
-from endorender.ct.files import files, parse, quiet
+from endorender.ct.files import files, quiet
+from endorender.ct.parsing import parse
 from endorender.ct.slices import Slice, slices_of
 from endorender.ct.stack import assemble
 from endorender.ct.volume import Volume

@@ -220,8 +220,16 @@ def centreline(volume: Volume, lumen: Lumen, step_mm: float = 1.0) -> Path:
 def _trimmed(volume: Volume, lumen: Lumen, points: np.ndarray) -> np.ndarray:
     """Without the last stretch into the corner of a blind end: ends at half the usual clearance."""
     clearance = sample(volume, lumen.clearance, points)
-    wide = np.flatnonzero(clearance >= 0.5 * float(np.median(clearance)))
-    return points[wide[0] : wide[-1] + 1]
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    return points[_corner(clearance, along) : len(points) - _corner(clearance[::-1], along[-1] - along[::-1])]
+
+
+def _corner(clearance: np.ndarray, along: np.ndarray) -> int:
+    """How many points from an end lie in its corner. What is longer than the lumen is wide is no corner but a narrow
+    part of the way, as the duodenum behind a stomach, and has a corner of its own."""
+    usual = float(np.median(clearance))
+    count = int(np.argmax(clearance >= 0.5 * usual))
+    return count if along[count] <= usual else _corner(clearance[:count], along[:count])
 
 
 def _evenly(points: np.ndarray, step: float) -> np.ndarray:

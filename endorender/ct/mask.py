@@ -41,7 +41,7 @@ def _nifti(path: Path, volume: Volume) -> np.ndarray:
     image, shape, affine = nifti.opened(path, [])
     if sorted(shape) != sorted(volume.shape):
         raise _elsewhere(shape, volume)
-    return _labels(_onto(nifti.values(image, shape), affine, volume))
+    return _labels(_onto(nifti.values(image, shape, []), affine, volume))
 
 
 def _labels(values: np.ndarray) -> np.ndarray:
@@ -79,7 +79,8 @@ def _onto(values: np.ndarray, affine: np.ndarray, volume: Volume) -> np.ndarray:
 
 def _seg(path: Path, volume: Volume) -> np.ndarray:
     """Frames of a segmentation object, each laid where its position says."""
-    from endorender.ct.files import files, parse, quiet, whole
+    from endorender.ct.files import files, quiet
+    from endorender.ct.parsing import parse, whole
 
     found = []
     with quiet():
@@ -103,6 +104,7 @@ def _seg(path: Path, volume: Volume) -> np.ndarray:
 
 
 def _frames(seg: Any, volume: Volume) -> np.ndarray:
+    from endorender.ct.stored import all_planes
     from endorender.ct.values import MAX_VOXELS
 
     rows, cols, count = int(seg.Rows), int(seg.Columns), int(seg.get("NumberOfFrames") or 1)
@@ -112,7 +114,7 @@ def _frames(seg: Any, volume: Volume) -> np.ndarray:
     shared = seg.SharedFunctionalGroupsSequence[0]
     fractional = str(seg.get("SegmentationType", "BINARY")) == "FRACTIONAL"
     half = int(seg.get("MaximumFractionalValue", 255)) / 2
-    pixels = np.asarray(seg.pixel_array).reshape(count, rows, cols)
+    pixels = all_planes(seg, count).reshape(count, rows, cols)
     labels = np.zeros(volume.shape, np.uint8)
     for frame, plane in zip(described, pixels):
         where = _place(frame, shared)

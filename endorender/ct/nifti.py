@@ -32,7 +32,7 @@ def read(path: Path, resample: bool = False, assume_hu: bool = False) -> Volume:
     notes: list[str] = []
     image, shape, affine = opened(path, notes)
     check_grid(shape, np.linalg.norm(affine[:3, :3], axis=0))
-    hu, found = checked_hu(values(image, shape), assume_hu)
+    hu, found = checked_hu(values(image, shape, notes), assume_hu)
     return straighten(Volume(hu, affine, (*notes, *found)), resample, SHEAR_DEG)
 
 
@@ -123,18 +123,23 @@ def _image(path: Path, packed: Any) -> Any:
     return kind.from_file_map({"image": nib.FileHolder(fileobj=stream)})
 
 
-def values(image: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Stored values times scl_slope plus scl_inter, without a detour over float64 where it can be avoided."""
+def values(image: Any, shape: tuple[int, ...], notes: list[str]) -> np.ndarray:
+    """Stored values times scl_slope plus scl_inter, without a detour over float64 where it can be avoided.
+
+    notes: what was noticed is added. Raises CTError TRUNCATED, NO_RESCALE.
+    """
     proxy = image.dataobj
     slope, inter = float(proxy.slope), float(proxy.inter)
     try:
         raw = np.asanyarray(proxy.get_unscaled())
-        if hasattr(proxy.file_like, "read"):
-            with proxy.file_like as stream:
-                # The checksum comes last: without it a damaged stream may pass.
-                for _ in range(MAX_EXTENSION // 2**20):
-                    if not stream.read(2**20):
-                        break
+        packed = hasattr(proxy.file_like, "read")
+        with proxy.file_like if packed else open(proxy.file_like, "rb") as stream:
+            if not packed:
+                stream.seek(proxy.offset + raw.nbytes)
+            # To the end: the checksum comes last, and without it a damaged stream may pass.
+            rest = [bool(stream.read(2**20).strip(b"\0")) for _ in range(MAX_EXTENSION // 2**20 if packed else 1)]
+        if any(rest):
+            notes.append("bytes follow the voxels, which may be displaced if a copy went wrong")
     except (EOFError, OSError, ValueError, zlib.error):  # short read, damaged deflate stream or checksum
         raise CTError("the file ends before its voxels do: copy or export it again", "TRUNCATED") from None
     raw = raw.astype(raw.dtype.newbyteorder("="), copy=False).reshape(shape)
@@ -184,6 +189,8 @@ def _agree(sform: np.ndarray, qform: np.ndarray | None, pixdim: np.ndarray, note
     if not np.allclose(ours, theirs, rtol=0.01):
         other = "pixdim" if qform is None else "qform"
         raise CTError(f"sform and {other} disagree about the voxel size: mend or delete the wrong one", "BAD_AFFINE")
+    if not np.allclose(ours, theirs, rtol=0.001):
+        notes.append("sform and pixdim or qform differ about the voxel size by up to a hundredth; sform was used")
     if qform is None:
         return
     if np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from endorender.ct.errors import CTError
-from endorender.ct.files import quiet, whole
-from endorender.ct.limits import inflation
+from endorender.ct.stored import planes
 from endorender.ct.values import compact
 from endorender.ct.volume import AIR_HU
 
@@ -20,48 +20,55 @@ if TYPE_CHECKING:
 HU_TYPES = ("", "HU", "US", "HU_MOD")  # US: unspecified, which exporters write for HU as well
 
 
-def hounsfield(stack: list[Slice], assume_hu: bool, notes: list[str]) -> Iterator[np.ndarray]:
-    """(rows, cols) HU for every slice in turn, int16 where that loses nothing; padding is air.
+def hounsfield(
+    stack: list[Slice], assume_hu: bool, notes: list[str], room: Callable[[int], np.ndarray | None]
+) -> Generator[tuple[np.ndarray, float, float], None, None]:
+    """(rows, cols) HU for every slice in turn, int16 where that loses nothing, with their range; padding is air.
 
-    Memory is that of one slice, or of one file where an enhanced one is compressed. notes is added to at the end.
-    Raises CTError NO_RESCALE, NOT_HU, TRUNCATED, PIXELS_MISMATCH, TOO_LARGE, MISSING_DECODER.
+    room: as for `planes`; where it gives memory, an int16 result lies there. Memory beside it is that of a few slices,
+    or of one file where an enhanced one is compressed. notes is added to at the end.
+    Raises CTError NO_RESCALE, NOT_HU, and those of `planes`.
     """
-    reader = _Reader()
     padded = 0
-    rescales = set()
-    try:
-        for s in stack:
-            slope, intercept = _rescale(s, assume_hu)
-            rescales.add((slope, intercept))
-            raw = reader.stored(s)
-            padding = _padding(s, raw)
-            if 0 < s.encoding.stored < 8 * raw.dtype.itemsize:
-                raw = _without_high_bits(s, raw)
-                padding = None if padding is None else padding | _padding(s, raw)
-            hu = _scaled(raw, slope, intercept)
+    rescales = [_rescale(s, assume_hu) for s in stack]
+    with closing(planes(stack, room)) as stored:
+        for s, (slope, intercept), raw in zip(stack, rescales, stored):
+            low, high = raw.min().item(), raw.max().item()
+            padding = _padding(s, raw, low, high)
+            kept_bits = _without_high_bits(s, raw, low, high)
+            if kept_bits is not raw:
+                raw, low, high = kept_bits, kept_bits.min().item(), kept_bits.max().item()
+                more = _padding(s, raw, low, high)
+                padding = more if padding is None else padding if more is None else padding | more
+            hu = _scaled(raw, slope, intercept, low, high)
+            low, high = sorted((low * slope + intercept, high * slope + intercept))
             if padding is not None and padding.any():
                 padding &= _from_border(padding, hu)
                 padded += int(padding.sum())
                 hu[padding] = AIR_HU
-            yield hu if hu.dtype == np.int16 else compact(hu)
-    finally:
-        reader.close()
+                low, high = hu.min().item(), hu.max().item()
+            yield (hu if hu.dtype == np.int16 else compact(hu)), low, high
     if padded:
         notes.append(f"{padded} padding voxels were taken for air")
-    if len(rescales) > 1:
+    if len(set(rescales)) > 1:
         notes.append("RescaleSlope or RescaleIntercept changes from slice to slice")
+    odd = len({s.entry.number for s in stack if s.encoding.odd})
+    if odd:
+        notes.append(
+            f"in {odd} files bytes that are no DICOM follow the pixels, which may be displaced if a copy went wrong"
+        )
     if any(s.lossy for s in stack):
         notes.append("the pixels were once compressed with loss: HU are approximate")
 
 
-def _scaled(raw: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """raw * slope + intercept, as int16 wherever that is exact."""
+def _scaled(raw: np.ndarray, slope: float, intercept: float, low: int, high: int) -> np.ndarray:
+    """raw * slope + intercept, as int16 and in the same memory wherever that is exact. low, high: range of raw."""
     if slope == 1 and intercept % 1 == 0 and abs(intercept) < 2**20:
         shift = int(intercept)
-        if raw.dtype.itemsize <= 2 and int(raw.min()) + shift >= -32768 and int(raw.max()) + shift <= 32767:
+        if raw.dtype.itemsize <= 2 and low + shift >= -32768 and high + shift <= 32767:
             bits = raw.view(np.uint16) if raw.dtype.itemsize == 2 else raw.astype(np.uint16)
             # Two's complement wraps: the sum fits, whatever the way to it.
-            return np.add(bits, np.uint16(shift % 65536)).view(np.int16)
+            return np.add(bits, np.uint16(shift % 65536), out=bits).view(np.int16)
         return raw.astype(np.int64) + shift
     return raw * slope + intercept
 
@@ -89,106 +96,15 @@ def _rescale(s: Slice, assume_hu: bool) -> tuple[float, float]:
     return s.rescale
 
 
-class _Reader:
-    """Stored values of slices, each file opened once as long as its frames follow one another."""
-
-    def __init__(self) -> None:
-        self._entry: Any = None
-        self._file: Any = None
-        self._dataset: Any = None
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._entry = self._file = self._dataset = None
-
-    def stored(self, s: Slice) -> np.ndarray:
-        """(rows, cols) integers as they are stored. Raises CTError."""
-        if s.entry is not self._entry:
-            self.close()
-            self._entry = s.entry
-        try:
-            plain = s.encoding.span is not None and s.encoding.allocated == 16
-            raw = self._plain(s) if plain else self._decoded(s)
-        except CTError:
-            raise
-        except Exception as error:  # a header that contradicts its pixels; a stream that breaks off
-            kind = type(error).__name__
-            raise CTError(f"PixelData of {s} cannot be decoded ({kind}): export it again", "PIXELS_MISMATCH") from None
-        if raw.shape != (s.rows, s.cols):
-            size = " x ".join(map(str, raw.shape))
-            raise CTError(f"pixels of {s} are {size}, the header says {s.rows} x {s.cols}", "PIXELS_MISMATCH")
-        if raw.dtype.kind not in "iu":
-            raise CTError(f"pixels of {s} are no whole numbers: export the original CT", "PIXELS_MISMATCH")
-        return raw
-
-    def _plain(self, s: Slice) -> np.ndarray:
-        """Straight from the file: pydicom would parse it a second time."""
-        offset, have = s.encoding.span or (0, 0)
-        size = 2 * s.rows * s.cols
-        _fits(s, have, size * s.encoding.frames)
-        if self._file is None:
-            self._file = s.entry.open()
-        self._file.seek(offset + s.frame * size)
-        data = self._file.read(size)
-        if len(data) != size:
-            raise CTError(f"PixelData of {s} has {len(data)} of {size} bytes: copy it again", "TRUNCATED")
-        stored = np.frombuffer(data, (">" if s.encoding.big else "<") + ("i2" if s.encoding.signed else "u2"))
-        return stored.astype(stored.dtype.newbyteorder("=")).reshape(s.rows, s.cols)
-
-    def _decoded(self, s: Slice) -> np.ndarray:
-        """By pydicom, which knows every encoding or who does."""
-        from pydicom.pixels import pixel_array
-        from pydicom.uid import AllTransferSyntaxes
-
-        with quiet():
-            if self._dataset is None:
-                self._dataset = whole(s.entry)
-            dataset = self._dataset
-            if "PixelData" not in dataset:
-                raise CTError(
-                    f"{s} ends before its PixelData, or holds none of whole numbers: copy it again", "TRUNCATED"
-                )
-            syntax = dataset.file_meta.TransferSyntaxUID
-            if syntax not in AllTransferSyntaxes:  # its name would be text out of the header
-                raise CTError("an unknown transfer syntax: export the series uncompressed", "MISSING_DECODER")
-            size = s.encoding.allocated // 8 * s.rows * s.cols * s.encoding.frames
-            if not syntax.is_encapsulated:
-                _fits(s, len(dataset.PixelData), size)
-            inflation(size, len(dataset.PixelData), "compressed PixelData")
-            try:
-                return np.asarray(pixel_array(dataset, index=s.frame, raw=True))
-            except (NotImplementedError, RuntimeError) as error:
-                if "plugin" in str(error) or "missing" in str(error).lower():
-                    raise _no_decoder(syntax) from None
-                raise
-
-
-def _no_decoder(syntax: Any) -> CTError:
-    from pydicom.pixels.decoders.base import _PIXEL_DATA_DECODERS
-
-    known = _PIXEL_DATA_DECODERS.get(syntax)
-    if known is not None and known[0].is_available:
-        return CTError("compressed PixelData is damaged: copy or export it again", "TRUNCATED")
-    return CTError(f"{syntax.name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER")
-
-
-def _fits(s: Slice, have: int, need: int) -> None:
-    """As many bytes as the header promises; a row more would mean that the rows are not where it says."""
-    if have < need:
-        raise CTError(f"PixelData of {s} has {have} of {need} bytes: copy it again", "TRUNCATED")
-    if have - need >= max(2, min(s.rows, s.cols) * s.encoding.allocated // 8):
-        raise CTError(
-            f"PixelData of {s} has {have} bytes where the header says {need}: export it again", "PIXELS_MISMATCH"
-        )
-
-
-def _padding(s: Slice, raw: np.ndarray) -> np.ndarray | None:
-    """(rows, cols) bool: pixels that PixelPaddingValue (to PixelPaddingRangeLimit) names, whatever its sign."""
+def _padding(s: Slice, raw: np.ndarray, low: int, high: int) -> np.ndarray | None:
+    """(rows, cols) bool: pixels that PixelPaddingValue (to PixelPaddingRangeLimit) names, whatever its sign; None if
+    there are none. low, high: range of raw."""
     if s.encoding.padding is None:
         return None
     bits = 8 * raw.dtype.itemsize
     ends = [_as_stored(v, raw.dtype, bits) for v in s.encoding.padding]
+    if max(ends) < low or min(ends) > high:
+        return None
     return (raw >= min(ends)) & (raw <= max(ends))
 
 
@@ -198,12 +114,17 @@ def _as_stored(value: int, dtype: np.dtype, bits: int) -> int:
     return value - (1 << bits) if dtype.kind == "i" and value >= 1 << (bits - 1) else value
 
 
-def _without_high_bits(s: Slice, raw: np.ndarray) -> np.ndarray:
-    """Bits above BitsStored are overlays or rubbish, not the value."""
+def _without_high_bits(s: Slice, raw: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Bits above BitsStored are overlays or rubbish, not the value; raw itself if there are none."""
     bits, stored = 8 * raw.dtype.itemsize, s.encoding.stored
-    shift = bits - stored - (s.encoding.high - (stored - 1))
     spare = bits - stored
-    return (raw << shift) >> spare if 0 <= shift <= spare else raw
+    shift = spare - (s.encoding.high - (stored - 1))
+    if not 0 < stored < bits or not 0 <= shift <= spare:
+        return raw
+    least, most = (-(1 << (stored - 1)), (1 << (stored - 1)) - 1) if raw.dtype.kind == "i" else (0, (1 << stored) - 1)
+    if shift == spare and least <= low and high <= most:
+        return raw
+    return (raw << shift) >> spare
 
 
 def _from_border(padding: np.ndarray, hu: np.ndarray) -> np.ndarray:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from endorender.ct.errors import CTError
-from endorender.ct.files import BIG_ENDIAN, Entry, Parsed
+from endorender.ct.files import Entry
+from endorender.ct.header import BIG_ENDIAN
+from endorender.ct.parsing import Parsed
 
 CT_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.2",  # CT Image Storage
@@ -36,7 +38,8 @@ ALIKE_AXIS, ALIKE_PITCH = 5e-4, 5e-4  # a quarter of a pixel over 512
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the pixels of a file are stored. span: offset and bytes where they lie plain in the file, else None."""
+    """How the pixels of a file are stored. span: offset and bytes where they lie plain in the file, else None. odd:
+    whether bytes that are no DICOM follow them."""
 
     span: tuple[int, int] | None
     big: bool
@@ -46,6 +49,7 @@ class Encoding:
     signed: bool
     padding: tuple[int, int] | None  # PixelPaddingValue and its range limit
     frames: int
+    odd: bool
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def slices_of(parsed: Parsed, entry: Entry) -> list[Slice]:
     if int(header.get("SamplesPerPixel") or 1) != 1 or _is_scout(header):
         return []
     frames = int(header.get("NumberOfFrames") or 1)
-    encoding = _encoding(header, parsed.span, frames)
+    encoding = _encoding(header, parsed, frames)
     if "PerFrameFunctionalGroupsSequence" not in header:
         if frames > 1:
             raise CTError(f"{named} holds {frames} frames and no place for each: export it again", "MISSING_TAG")
@@ -132,20 +136,21 @@ def _is_scout(header: Any, name: str = "ImageType") -> bool:
     return any(str(k).strip().upper() in NO_VOLUMES for k in ([kinds] if isinstance(kinds, str) else kinds))
 
 
-def _encoding(header: Any, span: tuple[int, int] | None, frames: int) -> Encoding:
+def _encoding(header: Any, parsed: Parsed, frames: int) -> Encoding:
     allocated = int(header.get("BitsAllocated") or 16)
     stored = int(header.get("BitsStored") or allocated)
     value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
     padding = (value, limit if isinstance(limit, int) else value) if isinstance(value, int) else None
     return Encoding(
-        span=span,
-        big=str(header.file_meta.TransferSyntaxUID) == BIG_ENDIAN,
+        span=parsed.span,
+        big=str(header.file_meta.get("TransferSyntaxUID")) == BIG_ENDIAN,
         allocated=allocated,
         stored=stored,
         high=int(header.get("HighBit", stored - 1)),
         signed=bool(int(header.get("PixelRepresentation") or 0)),
         padding=padding,
         frames=frames,
+        odd=parsed.odd,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,12 +48,12 @@ def assemble(
     even = _even_heights(heights, resample, notes)
     if len(even) * first.rows * first.cols > MAX_VOXELS:
         raise CTError(f"{len(even)} resampled slices are too many: crop the scan first", "TOO_LARGE")
-    planes = _filled(stack, layer, heights, assume_hu, notes, progress)
+    planes, span = _filled(stack, layer, heights, assume_hu, notes, progress)
     _remark(stack, heights, notes)
     if even is not heights:
         planes = _between(planes, heights, even)
     # Slices lie one after the other in memory, as they came: a transposed copy would cost as much as reading.
-    hu, found = checked_hu(planes.transpose(2, 1, 0), assume_hu)
+    hu, found = checked_hu(planes.transpose(2, 1, 0), assume_hu, span)
     pitch = (even[-1] - even[0]) / (len(even) - 1)
     step = normal * pitch
     if tilt > SHEAR_DEG:
@@ -83,26 +84,37 @@ def _filled(
     assume_hu: bool,
     notes: list[str],
     progress: Progress | None,
-) -> np.ndarray:
-    """(K, rows, cols) HU, int16 or float32. Identical slices at one place count once; different ones are refused."""
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """(K, rows, cols) HU, int16 or float32, and their range. Identical slices at one place count once; different ones
+    are refused."""
     planes = np.empty((len(heights), stack[0].rows, stack[0].cols), np.int16)
-    before = -1
-    for done, (hu, at) in enumerate(zip(hounsfield(stack, assume_hu, notes), layer)):
-        if progress is not None:
-            progress(done, len(stack), "reading slices")
-        if hu.dtype != planes.dtype and planes.dtype == np.int16:
-            planes = planes.astype(np.float32)
-        if at != before:
-            planes[at] = hu
-        elif not np.array_equal(planes[at], hu.astype(planes.dtype, copy=False)):
-            raise CTError(
-                f"two different slices lie at {heights[at]:.2f} mm: separate the acquisitions (phases) into folders",
-                "DUPLICATE_SLICE",
-            )
-        before = at
+    fresh = np.diff(layer, prepend=-1) > 0
+    low, high = np.inf, -np.inf
+
+    def room(n: int) -> np.ndarray | None:
+        return planes[layer[n]] if fresh[n] and planes.dtype == np.int16 else None
+
+    # While the series is read: a generator that an error leaves behind would keep what it opened.
+    with closing(hounsfield(stack, assume_hu, notes, room)) as slices:
+        for n, (hu, least, most) in enumerate(slices):
+            if progress is not None:
+                progress(n, len(stack), "reading slices")
+            if hu.dtype != planes.dtype and planes.dtype == np.int16:
+                planes = planes.astype(np.float32)
+            at = layer[n]
+            if not fresh[n]:
+                if not np.array_equal(planes[at], hu.astype(planes.dtype, copy=False)):
+                    raise CTError(
+                        f"two different slices lie at {heights[at]:.2f} mm: separate the acquisitions (phases) into "
+                        "folders",
+                        "DUPLICATE_SLICE",
+                    )
+            elif not np.may_share_memory(planes[at], hu):
+                planes[at] = hu
+            low, high = min(low, least), max(high, most)
     if len(heights) < len(stack):
         notes.append(f"{len(stack) - len(heights)} duplicate slices were dropped")
-    return planes
+    return planes, (float(low), float(high))
 
 
 def _remark(stack: list[Slice], heights: np.ndarray, notes: list[str]) -> None:

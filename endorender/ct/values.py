@@ -8,6 +8,7 @@ from endorender.ct.errors import CTError
 from endorender.ct.volume import AIR_HU
 
 MAX_VOXELS = 2**30  # 4096 slices of 512 x 512: 2 GiB as int16
+BRIGHT_HU = 2000  # the densest bone
 DEEP_HU = -1100  # less than vacuum, by more than noise
 PITCH_MM = (0.02, 20.0)  # micro-CT to the thickest slices in use; outside it the unit is wrong
 
@@ -21,10 +22,12 @@ def compact(hu: np.ndarray) -> np.ndarray:
     return hu.astype(np.int16 if whole else np.float32)
 
 
-def checked_hu(hu: np.ndarray, assume_hu: bool) -> tuple[np.ndarray, list[str]]:
+def checked_hu(
+    hu: np.ndarray, assume_hu: bool, span: tuple[float, float] | None = None
+) -> tuple[np.ndarray, list[str]]:
     """Refuse values that are no Hounsfield units; turn what lies below air into air.
 
-    hu: (I, J, K) any real type, padding already replaced where the header names it.
+    hu: (I, J, K) any real type, padding already replaced where the header names it. span: their range, if it is known.
     Returns (I, J, K) int16 or float32, and warnings. Raises CTError NON_FINITE, NOT_HU.
     """
     if hu.dtype.kind == "f":
@@ -32,7 +35,7 @@ def checked_hu(hu: np.ndarray, assume_hu: bool) -> tuple[np.ndarray, list[str]]:
         if count:
             raise CTError(f"{count} voxels are NaN or infinite: export the scan again", "NON_FINITE")
     hu = compact(hu)
-    lo, hi = float(hu.min()), float(hu.max())
+    lo, hi = span if span is not None and hu.dtype.kind == "i" else (float(hu.min()), float(hu.max()))
     if not assume_hu:
         _plausible(hu, lo, hi)
     if lo >= AIR_HU:
@@ -63,6 +66,12 @@ def _plausible(hu: np.ndarray, lo: float, hi: float) -> None:
         raise CTError(f"values reach from {lo:g} to {hi:g}, no tissue near 0: {way_out}", "NOT_HU")
     if hi > 32767:
         raise CTError(f"values reach from {lo:g} to {hi:g}, more than metal: {way_out}", "NOT_HU")
+    # Bone and metal are little of any body; a third of the voxels in each direction tells as much as all.
+    bright = float((hu[::3, ::3, ::3] > BRIGHT_HU).mean()) if hi > BRIGHT_HU else 0.0
+    if bright > 0.25:
+        raise CTError(
+            f"{100 * bright:.0f} % of the values are above {BRIGHT_HU}, denser than bone: {way_out}", "NOT_HU"
+        )
     # Padding is one value or a few; a spread of values below vacuum is an offset applied twice.
     # (50 HU of noise below -1024 occur in scanners that do not clip.)
     if lo >= DEEP_HU:

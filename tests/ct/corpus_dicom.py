@@ -201,6 +201,46 @@ def _(folder):
     made.series(folder, shape=(20, 24), change=lambda ds, n: setattr(ds, "PixelData", ds.PixelData + b"\0\0"))
 
 
+# --- bytes put in or lost further up, where no length betrays it
+def spoilt(folder, change):
+    """One file whose bytes are changed after it was written."""
+    file = max(folder.iterdir())
+    file.write_bytes(change(bytearray(file.read_bytes())))
+
+
+@case("pixels displaced by bytes put in", field=False)  # a warning tells it
+def _(folder):
+    made.series(folder)
+    spoilt(folder, lambda data: data[:-500] + b"\1\2" * 9 + data[-500:])
+
+
+@case("mark displaced", "TRUNCATED")
+def _(folder):
+    made.series(folder)
+    spoilt(folder, lambda data: data[:40] + data[50:])
+
+
+for name, change in (
+    ("bytes lost", lambda data: data[:-300] + data[-280:]),
+    ("bytes put in", lambda data: data[:-300] + b"\3" * 20 + data[-300:]),
+):
+
+    @case(f"run lengths, {name}", "TRUNCATED")
+    def _(folder, change=change):
+        made.series(folder, change=lambda ds, n: ds.compress(RLELossless))
+        spoilt(folder, change)
+
+
+@case("tags and padding behind the pixels")
+def _(folder):
+    def change(ds, n):
+        ds.add_new(0xFFFCFFFC, "OB", bytes(100))
+        ds.private_block(0x7FE1, "SOME VENDOR", create=True).add_new(1, "LO", "as scanners write")
+
+    made.series(folder, change=change)
+    spoilt(folder, lambda data: data + bytes(512))
+
+
 # --- company, all good
 @case("identical duplicates")
 def _(folder):

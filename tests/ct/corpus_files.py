@@ -108,6 +108,12 @@ def _(folder):
     made.series(folder, count=3, change=change)
 
 
+@case("beside a text about DICM")
+def _(folder):
+    made.series(folder)
+    (folder / "dump.txt").write_bytes(b"preamble, and then b'DICM' follows".ljust(600))
+
+
 @case("pipe in the folder")
 def _(folder):
     made.series(folder)

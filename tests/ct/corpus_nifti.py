@@ -85,6 +85,13 @@ def _(folder):
     return patched(folder, image(), slice(112, 120), np.array([0, 77], "<f4").tobytes())
 
 
+for name in ("a.nii", "a.nii.gz"):
+
+    @case(f"NIfTI, bytes put in, {name}", field=False)  # a warning tells it
+    def _(folder, name=name):
+        return patched(folder, image(), slice(3000, 3000), b"\1" * 10, name)
+
+
 for unit, factor in (("meter", 1e-3), ("micron", 1e3), ("unknown", 1)):
 
     @case(f"NIfTI, lengths in {unit}")
@@ -186,6 +193,7 @@ for name, values in {
     "0 to 1": field(STRAIGHT) / 2000 + 0.5,
     "windowed": np.clip(field(STRAIGHT), -160, 240),
     "offset forgotten": field(STRAIGHT) + 1024,
+    "as an MR image": field(STRAIGHT) * 9 + 5000,
     "thousandths": field(STRAIGHT) / 1000,
 }.items():
     case(f"NIfTI, {name}", "NOT_HU")(lambda f, values=values: save(f, image(hu=values, dtype=np.float32)))

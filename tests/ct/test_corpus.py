@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 
 from endorender.ct import CODES, CTError, load
+from endorender.ct.decoder import kept
 from tests.ct import oracles
 from tests.ct.corpus import LOADS, cases
 from tests.ct.made import CANARY, truth
 
 SLOW = ("a header of a million elements",)  # 6 s: as long as a hostile file may take
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_decoder():
+    """Compressed cases share the process that decodes them."""
+    with kept():
+        yield
 
 
 def by_name(some):
@@ -46,6 +54,28 @@ def test_outcome(case, tmp_path, capfd, caplog):
     assert "CANARY" not in told
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pixels displaced by bytes put in", "in 1 files bytes that are no DICOM follow the pixels"),
+        ("NIfTI, bytes put in, a.nii", "bytes follow the voxels"),
+        ("NIfTI, bytes put in, a.nii.gz", "bytes follow the voxels"),
+        ("tags and padding behind the pixels", None),
+        ("pixels one byte too long", None),
+        ("identical duplicates", "3 duplicate slices were dropped"),
+        ("once lossy", "compressed with loss"),
+        ("NIfTI, no form", "side of the body are unknown"),
+        ("NIfTI, sform moved by a registration", "place the scan differently"),
+        ("beside a scout that does not say so", "1 single images of other series were passed over"),
+        ("rescale differs by slice", "changes from slice to slice"),
+        ("links that go round", "were not entered"),
+    ],
+)
+def test_what_loads_with_a_warning(name, words, tmp_path):
+    volume = load(next(c for c in cases() if c.name == name).make(tmp_path / "in"))
+    assert any(words in w for w in volume.warnings) if words else not volume.warnings
+
+
 # Where another reader makes something else of a good scan, and why it is wrong to.
 ITK, NIIX, NIB = oracles.TOOLS
 DIFFERS = {
@@ -56,6 +86,7 @@ DIFFERS = {
     },
     "inverted display": {ITK: "inverts stored values before the rescale; MONOCHROME1 is about display alone"},
     "deflated": {NIIX: "does not read it"},
+    "pixels displaced by bytes put in": {ITK: "refuses the file; we warn"},
     "identical duplicates": {ITK: "stacks copies as slices of their own"},
     "enhanced, run lengths": {NIIX: "decodes one fragment of six"},
     "enhanced, frames in any order": {

@@ -5,10 +5,11 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pack_bits
 from pydicom.sequence import Sequence
-from pydicom.uid import SegmentationStorage, generate_uid
+from pydicom.uid import RLELossless, SegmentationStorage, generate_uid
 
 from endorender.ct import CTError, load, load_mask
 from tests.ct import made
@@ -114,6 +115,21 @@ def seg(path, scan, drawn, backwards=False, twice=False, shift=0.0):
 @pytest.mark.parametrize("backwards", [False, True])
 def test_dicom_seg(tmp_path, scan, drawn, backwards):
     assert np.array_equal(load_mask(seg(tmp_path / "seg.dcm", scan, drawn, backwards), scan), drawn)
+
+
+def test_compressed_seg(tmp_path, scan, drawn):
+    path = seg(tmp_path / "seg.dcm", scan, drawn)
+    ds = dcmread(path)
+    plain = ds.pixel_array
+    ds.SegmentationType, ds.MaximumFractionalValue = "FRACTIONAL", 200
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit = 7
+    ds.PixelData = (plain * 150).astype(np.uint8).tobytes()
+    ds.compress(RLELossless)
+    ds.save_as(path)
+    assert np.array_equal(load_mask(path, scan), drawn)
+    path.write_bytes(path.read_bytes()[:-40])
+    refused("TRUNCATED", path, scan)
 
 
 def test_dicom_seg_that_does_not_fit(tmp_path, scan, drawn):

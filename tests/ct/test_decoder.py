@@ -1,0 +1,95 @@
+"""Compressed pixels are decoded by a process that may die; what it does and does not take with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from endorender.ct import CTError, decoder, load
+from tests.ct import made
+
+
+@pytest.fixture
+def packed(tmp_path):
+    folder = tmp_path / "in"
+    made.series(folder)
+    truth = load(folder).hu
+    made.squeeze(folder, "JPEGLosslessProcess14_1")
+    return folder, truth
+
+
+def child_that(tmp_path, does: str):
+    """A decoder that does something else once it has been asked."""
+    script = tmp_path / "child.py"
+    script.write_text(f"import os, sys, time\nsys.stdin.buffer.read1(9000)\n{does}\n")
+    return script
+
+
+@pytest.mark.parametrize("does", ["os.abort()", "os._exit(0)", "os.write(1, b'\\5\\0\\0\\0[]')", "1 / 0"])
+def test_a_child_that_dies_is_a_damaged_slice(packed, tmp_path, monkeypatch, does, capfd):
+    folder, truth = packed
+    monkeypatch.setattr(decoder, "CHILD", child_that(tmp_path, does))
+    with pytest.raises(CTError, match=r"a slice \(file \d+ in the order of names\) is damaged") as caught:
+        load(folder)
+    assert caught.value.code == "TRUNCATED"
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.undo()
+    assert np.array_equal(load(folder).hu, truth)  # and the next series gets a child of its own
+
+
+def test_one_child_serves_all_who_keep_it(packed):
+    folder, truth = packed
+    with decoder.kept():
+        assert np.array_equal(load(folder).hu, truth)
+        child = decoder._child
+        assert np.array_equal(load(folder).hu, truth)
+        assert decoder._child is child
+    assert decoder._child is None
+    assert child._process.poll() == 0
+
+
+def test_without_main_guard_in_a_folder_of_foreign_names(packed, tmp_path):
+    """As `python -c` and a prompt run it; what lies in the current folder is not imported by the child."""
+    folder, _ = packed
+    for name in ("numpy", "pydicom", "json", "gdcm"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('foreign')")
+    code = """
+import os, sys
+from endorender.ct import load
+print(load(sys.argv[1]).shape)
+print(sorted({"taichi", "torch"} & set(sys.modules)))
+"""
+    safe = "import sys; sys.path = [p for p in sys.path if p]\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", safe + code, folder], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("(24, 20, 8)\n[]\n", "")
+
+
+@pytest.mark.parametrize(
+    ("does", "limit", "code"),
+    [
+        ("any(iter(int, 1))", ("= 6.0,", "= 0.1,"), "TRUNCATED"),
+        ("time.sleep(99)", ("WALL = 30.0", "WALL = 1.0"), "TRUNCATED"),
+        ("bytes(2**30)", ("", ""), "TOO_LARGE"),
+    ],
+)
+def test_the_child_has_little_time_and_memory(packed, tmp_path, monkeypatch, does, limit, code):
+    """What a codec could do on a hostile stream, put in the codec's place."""
+    folder, _ = packed
+    source = decoder.CHILD.read_text()
+    script = tmp_path / "tight.py"
+    for before, after in (limit, ("array, _ = get_decoder", f"import time; {does}; array, _ = get_decoder")):
+        assert before in source
+        source = source.replace(before, after, 1) if before else source
+    script.write_text(source)
+    monkeypatch.setattr(decoder, "CHILD", script)
+    start = time.monotonic()
+    with pytest.raises(CTError) as caught:
+        load(folder)
+    assert caught.value.code == code
+    assert time.monotonic() - start < 10
