@@ -45,9 +45,14 @@ def device(channels: int) -> SimpleNamespace:
         return shine
 
     @ti.func
+    def dark():
+        """No light."""
+        return Light(direction=vec3(0.0, 0.0, 1.0), distance=FAR, radiance=Spectrum(0.0), density=-1.0)
+
+    @ti.func
     def sample_emitter(emitters: ti.template(), x, rng: ti.template()):
         """A point on one emitter, all equally likely. radiance: over the density, so times the BSDF it is light."""
-        light = Light(direction=vec3(0.0, 0.0, 1.0), distance=FAR, radiance=Spectrum(0.0), density=-1.0)
+        light = dark()
         n = emitters.shape[0]
         e = ti.min(ti.cast(rand(rng) * n, ti.i32), n - 1)
         kind = ti.cast(emitters[e, E.KIND], ti.i32)
@@ -147,12 +152,14 @@ def device(channels: int) -> SimpleNamespace:
         f = ti.math.clamp(ti.atan2(s, z) * (rows / PI) - row, 0.0, 1.0)
         share = (col + 0.5 + g) / columns
         turn = sampling.turned(share - ti.floor(share))  # phi = pi - 2 pi share
-        light = Light(direction=vec3(0.0), distance=FAR, radiance=Spectrum(0.0), density=env[row, col, C])
+        light = dark()
+        light.density = env[row, col, C]
         light.direction = to_map.transpose() @ vec3(-s * turn[0], s * turn[1], z)
         light.radiance = between(env, row, col, f, g) / ti.max(light.density, 1e-30)
         return light
 
     return SimpleNamespace(
+        dark=dark,
         sample_emitter=sample_emitter,
         met_emitters=met_emitters,
         environment=environment,
