@@ -1,32 +1,29 @@
 """The adjoint of path tracing: how a picture's gradient becomes that of everything the picture depends on.
 
-Path replay (Vicini, Speierer, Jakob 2021) by hand: a parameter at a vertex gets R · ∂ log f, with R the radiance the path
-still brings from there on. R is the path's whole radiance less what it has brought so far. A path keeps its deposits on
-a tape of fixed length until its radiance is known; one too long for the tape is walked again, from the same random
-numbers. So memory does not depend on the number of samples, and most paths are walked once.
+Path replay (Vicini, Speierer, Jakob 2021) by hand: a parameter at a vertex gets R · ∂ log f, with R the radiance that
+the path still brings from there on: all that it brings less what it has brought so far. A path keeps its deposits on a
+tape of fixed length until that is known; one too long for the tape is walked again, from the same random numbers. So
+memory does not depend on the number of samples, and most paths are walked once.
 
-Sampling is detached: densities do not follow the parameters, what they sample does. Extinction follows docs/gradients.md:
-attenuation at a uniform point of each flight and shadow ray, in-scattering at real collisions by σ/(σ + c), and the
-rest, c/(σ + c), at one further vertex per path, so that it is right where σ = 0. Vertices stay where they are in the
-world while the camera and the lights move.
+Sampling is detached: densities do not follow the parameters, what they sample does. Extinction as in docs/gradients.md:
+attenuation at a uniform point of each flight and shadow ray, in-scattering at real collisions by σ / (σ + c), and the
+rest, c / (σ + c), at one further vertex per path, so that it is right where σ = 0.
 """
 
 from typing import Any
 
 from endorender.engine import ti
-from endorender.render import illumination, primary, shading, slopes, tracking
+from endorender.render import air, illumination, moving, primary, shading, slopes, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
-from endorender.render.slopes import DIRECTIONAL, POINT, ROUND, G
+from endorender.render.slopes import POINT, G
+from endorender.render.tape import MARGIN, OWN, RED, TAPE, TOTAL, put, put3, settle
 from endorender.render.tracking import COLLISION, FAR, NOTHING, SURFACE
 from endorender.render.view import E, Traits
 
-vec3, vec4 = ti.math.vec3, ti.math.vec4
-TAPE = 512  # entries of a path's tape
-MARGIN = 96  # what one vertex may add to it
-WALK, AGAIN, TAIL, DONE = range(4)  # a path, the same once more if it did not fit the tape, the path of its further vertex
-TOTAL, OWN = 0, 4  # tags of entries: weight × radiance to come; 1 to 3, of that channel; the weight itself
+vec2, vec3, vec4 = ti.math.vec2, ti.math.vec3, ti.math.vec4
+WALK, AGAIN, TAIL, DONE = range(4)  # a path; once more if it did not fit the tape; the path from its further vertex
 
 
 @kernels
@@ -43,47 +40,25 @@ def tracer(
 ):
     """The kernel for one choice of everything whose type it depends on.
 
-    groups: as in `volpath`. wanted: of "sigma_t", "air" (sigma_t also where it is 0), "albedo", "phase", "lights" (their
-    colour and fall-off), "places" (of lights), "pose" (and focal length), "coat", "sky"; none: the picture alone.
-    smooth_pixels: a quadratic B-spline over three pixels instead of the box, whose edges a moving camera would need.
+    groups: as in `volpath`. wanted: of `gradient.WANTED`; none: the picture alone. smooth_pixels: a quadratic B-spline
+    over three pixels instead of the box, at whose edges the light that a moving camera sees would jump.
     """
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, 3, traits)
     lighting = illumination.device(3)
     slope = slopes.device(kind, surface, phase, traits)
+    move = moving.device(kind, surface, phase, traits)
     eye = primary.device(camera)
     camera_ray = camera.device()
-    phase_pdf = phase.device()[1]
     COAT, PHASE = shading.COAT, shading.PHASE
     WALL, GRID = surface == "interface", kind != "tissue"
     EMITTERS, ENVIRONMENT, EVEN = "emitters" in groups, "environment" in groups, "even sky" in groups
-    SIGMA, AIR, ALBEDO, COATED = "sigma_t" in wanted, "air" in wanted, "albedo" in wanted, "coat" in wanted
+    SIGMA, AIR, ALBEDO, FORWARD = "sigma_t" in wanted, "air" in wanted, "albedo" in wanted, "phase" in wanted
     LIGHTS, PLACES, POSE, SKY = "lights" in wanted, "places" in wanted, "pose" in wanted, "sky" in wanted
-    VARYING = len(phase.PARAMETERS) and phase.FLOATS * ("phase" in wanted)
-    P = phase.FLOATS
-    BACKWARD = len(wanted) > 0
-    Scattered = ti.types.struct(at=vec3, d=vec3, phase=ti.types.vector(P, float), is_phase=int)
+    COATED, BACKWARD = "coat" in wanted, len(wanted) > 0
+    extra = air.device(kind, surface, phase, EMITTERS, traits)
+    Scattered = ti.types.struct(at=vec3, d=vec3, phase=ti.types.vector(phase.FLOATS, float), any=int)
     Lit = ti.types.struct(seen=float, length=float, point=vec3, coat=float)
-
-    @ti.func
-    def put(book: ti.template(), tape: ti.template(), line, n: ti.template(), slot, tag, weight, base):
-        if n < TAPE:
-            book[line, n] = slot * 8 + tag
-            tape[line, n, 0] = weight
-            tape[line, n, 1] = base
-        n += 1
-
-    @ti.func
-    def settle(book: ti.template(), tape: ti.template(), line, n: ti.template(), total, grads: ti.template()):
-        """Deposit what is on the tape. total: radiance of the path times the picture's gradient, and by channel."""
-        for i in range(ti.min(n, TAPE)):
-            code = book[line, i]
-            tag = code & 7
-            value = tape[line, i, 0]
-            if tag != OWN:
-                value *= total[tag] - tape[line, i, 1]
-            ti.atomic_add(grads[code >> 3], ti.cast(value, ti.f64))
-        n = 0
 
     @ti.func
     def visibility(
@@ -122,69 +97,14 @@ def tracer(
                 here = shade.coating(labels, table, o, 0.0, q)
                 mirror = shade.mirrored(here, n, w)
                 lit.seen *= 1.0 - mirror
-                lit.coat -= mirror / ti.max(here[1] * (1.0 - mirror), 1e-6)
+                lit.coat -= passing(mirror, here)
                 within = t.value(field, o, q.inv) >= q.threshold
         return lit
 
     @ti.func
-    def put_place(
-        emitters: ti.template(),
-        field: ti.template(),
-        labels: ti.template(),
-        table: ti.template(),
-        data: ti.template(),
-        book: ti.template(),
-        tape: ti.template(),
-        line,
-        n: ti.template(),
-        rest,
-        e,
-        frm,
-        w,
-        distance,
-        length,
-        point,
-        gain,
-        q,
-    ):
-        """A light that moves: phase, fall-off, 1 / r² and transmittance from the vertex `frm` along w.
-
-        length, point: mm of the medium on that way and a uniform point of those. gain: what the light brought, times the
-        picture's gradient.
-        """
-        kind_of = ti.cast(emitters[e, E.KIND], ti.i32)
-        if kind_of != DIRECTIONAL:
-            first = rest + e * (E.COLOUR + 3)
-            cos_theta = frm.d.dot(w)
-            axis = lighting.vector(emitters, e, E.AXIS)
-            g = -2.0 * w / distance + slope.cosine_slope(cos_theta, frm.phase, data) * (frm.d - cos_theta * w) / distance
-            if kind_of != POINT:
-                facing = -w.dot(axis)
-                b = slope.beam_slope(lighting, emitters, e, facing)
-                g -= b * (axis + facing * w) / distance
-                for a in ti.static(range(3)):
-                    put(book, tape, line, n, first + E.AXIS + a, OWN, -b * w[a] * gain, 0.0)
-            s = (point - frm.at).dot(w) / distance
-            y = point * q.inv
-            g -= length * s * slope.sigma_gradient(field, table, point, q)
-            g -= length / distance * t.sigma(field, labels, table, y, t.interpolated(field, y), q.wall_hu, q.inv) * w
-            for a in ti.static(range(3)):
-                put(book, tape, line, n, first + E.POSITION + a, OWN, g[a] * gain, 0.0)
-            if kind_of >= ROUND:
-                # The point of the light stays the same share of its half axes.
-                r = frm.at + distance * w - lighting.vector(emitters, e, E.POSITION)
-                u, v = lighting.vector(emitters, e, E.U), lighting.vector(emitters, e, E.V)
-                for a in ti.static(range(3)):
-                    put(book, tape, line, n, first + E.U + a, OWN, r.dot(u) / u.norm_sqr() * g[a] * gain, 0.0)
-                    put(book, tape, line, n, first + E.V + a, OWN, r.dot(v) / v.norm_sqr() * g[a] * gain, 0.0)
-
-    @ti.func
-    def spline_slope(x):
-        """d log of the quadratic B-spline at x."""
-        out = -2.0 * x / (0.75 - x * x)
-        if ti.abs(x) > 0.5:
-            out = -2.0 * ti.math.sign(x) / ti.max(1.5 - ti.abs(x), 1e-6)
-        return out
+    def passing(mirror, here):
+        """-d log (1 - mirror) / d specular. here: of the coat: roughness, weight, IOR."""
+        return mirror / ti.max(here[1] * (1.0 - mirror), 1e-6)
 
     @ti.kernel
     def trace(
@@ -194,7 +114,7 @@ def tracer(
         table: ti.types.ndarray(),
         labels: ti.types.ndarray(),
         grid: ti.types.ndarray(),
-        phase_data: ti.types.ndarray(),
+        data: ti.types.ndarray(),
         capsules: ti.types.ndarray(),
         buckets: ti.types.ndarray(),
         view: ti.types.ndarray(),
@@ -224,21 +144,18 @@ def tracer(
         """
         for pixel in range(first, last):
             q = shade.unpack(view)
-            line = pixel - first
             once = rest + emitters.shape[0] * (E.COLOUR + 3)  # slot of what a view has once
             for sample in range(sample0, eye.samples(pixel, q, sample0, sample1)):
                 key = random.start(frame_key, pixel, sample)
                 side = random.mix(key ^ ti.u64(0x5851F42D4C957F2D))  # for what the derivatives alone draw
                 rng = key
-                lens, ahead, share = vec3(0.0), vec3(0.0), 1.0
-                at_pixel = ti.math.vec2(0.0)  # from the pixel's centre
-                in_camera = vec3(0.0)
+                lens, ahead, share = q.lens, vec3(0.0), 1.0
+                at_pixel, in_camera = vec2(0.0), vec3(0.0)
                 if ti.static(smooth_pixels):
-                    at_pixel = ti.math.vec2(
-                        rand(rng) + rand(rng) + rand(rng) - 1.5, rand(rng) + rand(rng) + rand(rng) - 1.5
-                    )
+                    for a in ti.static(range(2)):
+                        at_pixel[a] = rand(rng) + rand(rng) + rand(rng) - 1.5
                     in_camera = camera_ray(pixel % q.width + at_pixel[0], pixel // q.width + at_pixel[1], q.optics)
-                    lens, ahead = q.lens, (q.turn @ in_camera).normalized()
+                    ahead = (q.turn @ in_camera).normalized()
                     if q.film[0] > 0.0:
                         share = ti.pow(ti.max(in_camera.z, 0.0), q.film[0])
                 else:
@@ -247,36 +164,37 @@ def tracer(
                 if ti.static(BACKWARD):
                     dl = share * vec3(weights[pixel, 0], weights[pixel, 1], weights[pixel, 2])
                 total = vec4(0.0)
-                # The further vertex: kept of all candidates with a chance in proportion to its weight.
-                sum_w, kept_w, kept_om, kept_hu, kept_k, kept_inside = 0.0, 0.0, vec3(0.0), 0.0, 0, False
-                kept_x, kept_d = vec3(0.0), vec3(0.0)
+                # The further vertex: one of all candidates, kept with a chance in proportion to its weight.
+                all_weights, kept = 0.0, extra.Candidate(x=vec3(0.0), hu=0.0, weight=1.0, om=vec3(0.0))
+                kept_d, kept_scatterings, kept_inside = vec3(0.0), 0, False
 
                 leg = WALK
                 while leg < DONE:
-                    o, d = lens, ahead
+                    o, d, vertex, density = lens, ahead, lens, -1.0
                     radiance, beta = vec3(0.0), vec3(1.0)
-                    vertex, density = o, -1.0
-                    scatterings, step, n = 0, 0, 0
+                    scatterings, step = 0, 0
                     inside, entered = False, False
-                    legs_key = key
-                    frm = Scattered(at=o, d=d, phase=0.0, is_phase=0)
+                    leg_key = key
+                    end = ti.math.ivec2(pixel - first, 0)  # of the tape
+                    frm = Scattered(at=o, d=d, phase=0.0, any=0)
                     if leg == TAIL:
-                        o, d, scatterings, inside, entered = kept_x, kept_d, kept_k, kept_inside, True
-                        legs_key = random.mix(key ^ ti.u64(0x14057B7EF767814F))
+                        o, d, scatterings, inside, entered = kept.x, kept_d, kept_scatterings, kept_inside, True
+                        leg_key = random.mix(key ^ ti.u64(0x14057B7EF767814F))
                     else:
-                        sum_w = 0.0
-                    deposits = BACKWARD and leg != TAIL
+                        # The same once more, should the path be walked again.
+                        all_weights, side = 0.0, random.mix(key ^ ti.u64(0x5851F42D4C957F2D))
+                    keeps = BACKWARD and leg != TAIL  # whether what this leg meets gets deposits
                     while True:
                         # Every vertex has random numbers of its own: a decision that falls otherwise spoils no others.
                         step += 1
-                        rng = random.mix(legs_key + ti.cast(step, ti.u64) * ti.u64(0xD1342543DE82EF95))
+                        rng = random.mix(leg_key + ti.cast(step, ti.u64) * ti.u64(0xD1342543DE82EF95))
                         starts = leg == TAIL and step == 1
                         if ti.static(BACKWARD):
-                            if leg == AGAIN and n > ti.static(TAPE - MARGIN):
-                                settle(book, tape, line, n, total, grads)
+                            if leg == AGAIN and end[1] > ti.static(TAPE - MARGIN):
+                                settle(book, tape, end, total, grads)
 
                         # 1. Fly, unless the path begins at a collision.
-                        event, hit, hu, length, start = COLLISION, 0.0, kept_hu, 0.0, 0.0
+                        event, hit, hu, length, start = COLLISION, 0.0, kept.hu, 0.0, 0.0
                         if not starts:
                             event, hit, hu = NOTHING, FAR, 0.0
                             outside = False
@@ -297,114 +215,65 @@ def tracer(
 
                         # 2. Light met on the way. It has come through the medium as far as the light only.
                         if ti.static(EMITTERS):
-                            if not starts:
-                                for e in range(emitters.shape[0]):
-                                    met = lighting.met_emitter(emitters, e, o, d, hit, vertex, density)
-                                    if met.shine > 0.0:
-                                        plain = beta * met.shine
-                                        got = plain * lighting.vector(emitters, e, E.COLOUR)
-                                        radiance += got
-                                        if deposits:
-                                            reach = ti.math.clamp(met.distance - start, 0.0, length)
-                                            point = o + d * (start + rand(side) * reach)
-                                            at = rest + e * (E.COLOUR + 3)
-                                            if ti.static(LIGHTS):
-                                                for c in ti.static(range(3)):
-                                                    put(book, tape, line, n, at + E.COLOUR + c, OWN, dl[c] * plain[c], 0.0)
-                                                fall = -1.0 - d.dot(lighting.vector(emitters, e, E.AXIS))
-                                                put(book, tape, line, n, at + E.MU, OWN, fall * dl.dot(got), 0.0)
-                                            if ti.static(SIGMA):
-                                                if reach > 0.0:
-                                                    slot = slope.sigma_slot(slope.place(field, point, q, side))
-                                                    put(book, tape, line, n, slot, OWN, -reach * dl.dot(got), 0.0)
-                                            if ti.static(PLACES):
-                                                if frm.is_phase == 1:
-                                                    put_place(
-                                                        emitters, field, labels, table, phase_data, book, tape, line, n, rest,
-                                                        e, frm, d, met.distance, reach, point, dl.dot(got), q
-                                                    )  # fmt: skip
+                            for e in range(0 if starts else emitters.shape[0]):
+                                met = lighting.met_emitter(emitters, e, o, d, hit, vertex, density)
+                                if met.shine > 0.0:
+                                    plain = beta * met.shine
+                                    got = plain * lighting.vector(emitters, e, E.COLOUR)
+                                    radiance += got
+                                    gain = dl.dot(got)
+                                    slot = rest + e * (E.COLOUR + 3)
+                                    reach = ti.math.clamp(met.distance - start, 0.0, length)
+                                    point = o + d * (start + rand(side) * reach)
+                                    if ti.static(LIGHTS):
+                                        if keeps:
+                                            put3(book, tape, end, slot + E.COLOUR, OWN, dl * plain, 0.0)
+                                            fall = -1.0 - d.dot(lighting.vector(emitters, e, E.AXIS))
+                                            put(book, tape, end, slot + E.MU, OWN, fall * gain, 0.0)
+                                    if ti.static(SIGMA):
+                                        if keeps and reach > 0.0:
+                                            there = slope.sigma_slot(slope.place(field, point, q, side))
+                                            put(book, tape, end, there, OWN, -reach * gain, 0.0)
+                                    if ti.static(PLACES):
+                                        if keeps and frm.any == 1:
+                                            move.put_light(
+                                                field, table, labels, emitters, data, book, tape, end, slot, e, frm, d,
+                                                met.distance, reach, point, gain, q
+                                            )  # fmt: skip
 
                         # 3. Attenuation on the way, and a candidate for the further vertex.
                         if ti.static(SIGMA):
-                            if deposits and length > 0.0:
-                                slot = slope.sigma_slot(slope.place(field, o + d * (start + rand(side) * length), q, side))
-                                put(book, tape, line, n, slot, TOTAL, -length, dl.dot(radiance))
+                            if keeps and length > 0.0:
+                                there = slope.place(field, o + d * (start + rand(side) * length), q, side)
+                                put(book, tape, end, slope.sigma_slot(there), TOTAL, -length, dl.dot(radiance))
                         if ti.static(AIR):
-                            if deposits and length > 1e-6 and scatterings < max_scatterings:
-                                fro = o + start * d
-                                soft = 0.0625 / q.inv.norm_sqr()
-                                s, p_s = rand(side) * length, 1.0 / length
-                                if ti.static(EMITTERS):
-                                    count = emitters.shape[0]
-                                    e = ti.min(ti.cast(rand(side) * count, ti.i32), count - 1)
-                                    if rand(side) < 0.5 and ti.cast(emitters[e, E.KIND], ti.i32) != DIRECTIONAL:
-                                        s = slope.equiangular(
-                                            lighting.vector(emitters, e, E.POSITION), fro, d, length,
-                                            soft + slope.extent(emitters, e), rand(side)
-                                        )[0]  # fmt: skip
-                                    p_s = 0.5 / length
-                                    for i in range(count):
-                                        p_i = 1.0 / length
-                                        if ti.cast(emitters[i, E.KIND], ti.i32) != DIRECTIONAL:
-                                            p_i = slope.equiangular_pdf(
-                                                lighting.vector(emitters, i, E.POSITION), fro, d, length,
-                                                soft + slope.extent(emitters, i), s
-                                            )  # fmt: skip
-                                        p_s += 0.5 * p_i / count
-                                y = fro + s * d
-                                v = t.value(field, y, q.inv)
-                                sigma = t.sigma(field, labels, table, y * q.inv, v, q.wall_hu, q.inv)
-                                om = beta * (most_air / ((sigma + most_air) * p_s))
-                                ph = ti.Vector([0.0] * P)
-                                if ti.static(GRID):
-                                    e8 = slope.place(field, y, q, side)
-                                    k8 = e8 % field.shape[2]
-                                    j8 = e8 // field.shape[2] % field.shape[1]
-                                    i8 = e8 // (field.shape[2] * field.shape[1])
-                                    om *= vec3(grid[i8, j8, k8, 0], grid[i8, j8, k8, 1], grid[i8, j8, k8, 2])
-                                    for c in ti.static(range(P)):
-                                        ph[c] = q.phase[c]
-                                else:
-                                    for c in ti.static(range(3)):
-                                        om[c] *= t.tabulated(table, 1 + P + c, v, q.wall_hu, 0)
-                                    for c in ti.static(range(P)):
-                                        ph[c] = t.tabulated(table, 1 + c, v, q.wall_hu, 0)
-                                expected = ambient
-                                if ti.static(EMITTERS):
-                                    for i in range(emitters.shape[0]):
-                                        away = lighting.vector(emitters, i, E.POSITION) - y
-                                        d2 = away.norm_sqr() + soft + slope.extent(emitters, i)
-                                        cos_theta = d.dot(away) / ti.sqrt(d2)
-                                        if ti.cast(emitters[i, E.KIND], ti.i32) == DIRECTIONAL:
-                                            d2 = 1.0
-                                            cos_theta = -d.dot(lighting.vector(emitters, i, E.AXIS))
-                                        strength = lighting.vector(emitters, i, E.COLOUR).sum() / 3.0
-                                        expected += phase_pdf(cos_theta, ph, phase_data) * strength / d2
-                                w = ti.abs(dl).dot(om) * expected
-                                if w > 0.0:
-                                    sum_w += w
-                                    if rand(side) * sum_w < w:
-                                        kept_x, kept_d, kept_hu, kept_om, kept_w = y, d, v, om, w
-                                        kept_k, kept_inside = scatterings, inside
+                            if keeps and length > 1e-6 and scatterings < max_scatterings:
+                                new = extra.candidate(
+                                    field, table, labels, grid, emitters, data, o + start * d, d, length, beta, dl,
+                                    most_air, ambient, q, side
+                                )  # fmt: skip
+                                all_weights += new.weight
+                                if rand(side) * all_weights < new.weight:
+                                    kept, kept_d, kept_scatterings, kept_inside = new, d, scatterings, inside
                         if event == NOTHING:
                             if ti.static(ENVIRONMENT or EVEN):
-                                got = vec3(0.0)
+                                got = beta
                                 if ti.static(ENVIRONMENT):
                                     sky = lighting.environment(env, q.to_map @ d)
-                                    got = beta * sky.radiance
+                                    got *= sky.radiance
                                     if density >= 0.0:
                                         got *= density / (density + sky.density)
                                 else:
-                                    got = beta * vec3(env[0, 0, 0], env[0, 0, 1], env[0, 0, 2])
+                                    got *= vec3(env[0, 0, 0], env[0, 0, 1], env[0, 0, 2])
                                 radiance += got
                                 if ti.static(SKY):
-                                    if deposits:
-                                        for c in ti.static(range(3)):
-                                            put(book, tape, line, n, once + G.SKY + c, OWN, dl[c] * got[c], 0.0)
+                                    if keeps:
+                                        put3(book, tape, end, once + G.SKY, OWN, dl * got, 0.0)
                             break
 
                         # 4. What it is that the path has met.
                         x = o + hit * d
+                        base = dl.dot(radiance)
                         ev = shade.event(
                             field, smooth, table, labels, grid, capsules, buckets, t, x, d, hu, event == COLLISION,
                             False, q, rng
@@ -412,9 +281,9 @@ def tracer(
                         if ti.static(WALL):
                             if event == SURFACE and inside:
                                 if ti.static(COATED):
-                                    if deposits:
-                                        lost = -ev.reflect / ti.max(ev.coat[1] * (1.0 - ev.reflect), 1e-6)
-                                        put(book, tape, line, n, once + G.SPECULAR, TOTAL, lost, dl.dot(radiance))
+                                    if keeps:
+                                        lost = -passing(ev.reflect, ev.coat)
+                                        put(book, tape, end, once + G.SPECULAR, TOTAL, lost, base)
                                 beta *= 1.0 - ev.reflect
                                 o = x + q.nudge * d
                                 inside = t.value(field, o, q.inv) >= q.threshold
@@ -427,53 +296,28 @@ def tracer(
                             if ti.static(GRID):
                                 # The node whose albedo colours the path is the one that gets the derivative.
                                 at = slope.place(field, x, q, rng)
-                                k8 = at % field.shape[2]
-                                j8 = at // field.shape[2] % field.shape[1]
-                                i8 = at // (field.shape[2] * field.shape[1])
-                                ev.albedo = vec3(grid[i8, j8, k8, 0], grid[i8, j8, k8, 1], grid[i8, j8, k8, 2])
-                            elif ti.static(SIGMA or ALBEDO or VARYING):
+                                ev.albedo = extra.albedo_of(field, grid, at)
+                            elif ti.static(SIGMA or ALBEDO or FORWARD):
                                 at = slope.row(hu, q.wall_hu, side)
                             if ti.static(SIGMA):
-                                if deposits:
-                                    sigma = t.sigma(field, labels, table, x * q.inv, hu, q.wall_hu, q.inv)
-                                    if ti.static(GRID):
-                                        sigma = t.value(field, x, q.inv)
+                                if keeps:
+                                    v = t.value(field, x, q.inv) if ti.static(GRID) else hu
+                                    sigma = t.sigma(field, labels, table, x * q.inv, v, q.wall_hu, q.inv)
+                                    there = slope.place(field, x, q, side) if ti.static(GRID) else at
                                     near = 1.0 / ti.max(sigma + most_air, 1e-9)
-                                    slot = slope.sigma_slot(slope.place(field, x, q, side) if ti.static(GRID) else at)
-                                    put(book, tape, line, n, slot, TOTAL, near, dl.dot(radiance))
+                                    put(book, tape, end, slope.sigma_slot(there), TOTAL, near, base)
                             if ti.static(ALBEDO):
-                                if deposits:
+                                if keeps:
                                     for c in ti.static(range(3)):
                                         if ev.albedo[c] > 0.0:
-                                            slot = slope.albedo_slot(field, at, c)
-                                            put(book, tape, line, n, slot, 1 + c, 1.0 / ev.albedo[c], dl[c] * radiance[c])
+                                            slot, inverse = slope.albedo_slot(field, at, c), 1.0 / ev.albedo[c]
+                                            put(book, tape, end, slot, RED + c, inverse, dl[c] * radiance[c])
                             if ti.static(POSE):
-                                if deposits and scatterings == 1:
-                                    far = hit
-                                    slope_u, slope_v = spline_slope(at_pixel[0]), spline_slope(at_pixel[1])
-                                    z = in_camera.z * far
-                                    xu, xv = in_camera.x / in_camera.z, in_camera.y / in_camera.z
-                                    fx, fy = q.optics[0], q.optics[1]
-                                    # Of the weight h(u) h(v) fx fy t / z³ · cosⁿ of a fixed x, by x in the camera's frame.
-                                    by = vec3(
-                                        slope_u * fx / z,
-                                        slope_v * fy / z,
-                                        -(slope_u * fx * xu + slope_v * fy * xv) / z - 3.0 / z + q.film[0] / z,
-                                    )
-                                    by = q.turn @ by + (1.0 - q.film[0]) / far * d
-                                    turn_by = -d.cross(by) * far  # the distance does not turn
-                                    s = rand(side)
-                                    y = o + s * far * d
-                                    sigma = t.sigma(
-                                        field, labels, table, y * q.inv, t.value(field, y, q.inv), q.wall_hu, q.inv
-                                    )
-                                    shift = -by - far * (1.0 - s) * slope.sigma_gradient(field, table, y, q) + sigma * d
-                                    base = dl.dot(radiance)
-                                    for a in ti.static(range(3)):
-                                        put(book, tape, line, n, once + G.SHIFT + a, TOTAL, shift[a], base)
-                                        put(book, tape, line, n, once + G.TURN + a, TOTAL, turn_by[a], base)
-                                    focal = slope_u * fx * xu + slope_v * fy * xv + 2.0
-                                    put(book, tape, line, n, once + G.FOCAL, TOTAL, focal, base)
+                                if keeps and scatterings == 1:
+                                    move.put_camera(
+                                        field, table, labels, book, tape, end, once, base, o, d, hit, in_camera,
+                                        at_pixel, rand(side), q
+                                    )  # fmt: skip
                             if not starts:
                                 if ev.kind == PHASE:
                                     beta *= ev.albedo
@@ -482,7 +326,7 @@ def tracer(
                                     if rand(rng) * q.roulette >= top:
                                         break
                                     beta *= q.roulette / top
-                        frm.at, frm.d, frm.phase, frm.is_phase = x, d, ev.phase, ti.cast(ev.kind == PHASE, ti.i32)
+                        frm = Scattered(at=x, d=d, phase=ev.phase, any=ti.cast(ev.kind == PHASE, ti.i32))
 
                         # 5. Next-event estimation: one shadow ray to each group of lights.
                         for group in ti.static(range(2)):
@@ -492,94 +336,84 @@ def tracer(
                                     if ti.static(group == 0)
                                     else lighting.sample_environment(env, alias, q.to_map, rng)
                                 )
-                                f = shade.bounce(ev, d, light.direction, q, phase_data)
+                                w = light.direction
+                                f = shade.bounce(ev, d, w, q, data)
                                 plain = beta * (f.shiny + f.diffuse)
                                 if light.density > 0.0:
                                     plain *= light.density / (light.density + f.density)
-                                if plain.max() > 0.0 and (light.radiance.max() > 0.0 or light.shine > 0.0):
+                                if plain.max() > 0.0 and (light.shine > 0.0 or light.radiance.max() > 0.0):
                                     so, within = x, inside
                                     if ti.static(WALL):
                                         if ev.kind == COAT:
                                             so = x + q.nudge * ev.n
                                             within = t.value(field, so, q.inv) >= q.threshold
                                     lit = visibility(
-                                        field, smooth, cells, table, labels, so, light.direction, light.distance,
-                                        within, q, rng, side
-                                    )  # fmt: skip
-                                    got = plain * light.radiance * lit.seen
+                                        field, smooth, cells, table, labels, so, w, light.distance, within, q, rng, side
+                                    )
+                                    plain *= lit.seen
+                                    got = plain * light.radiance
                                     radiance += got
                                     gain = dl.dot(got)
-                                    if deposits and lit.seen > 0.0:
-                                        e = light.index
+                                    if keeps and lit.seen > 0.0:
+                                        slot = rest + light.index * (E.COLOUR + 3)
                                         if ti.static(LIGHTS and group == 0):
-                                            to = rest + e * (E.COLOUR + 3)
-                                            shone = dl * plain * (light.shine * lit.seen)
-                                            for c in ti.static(range(3)):
-                                                put(book, tape, line, n, to + E.COLOUR + c, OWN, shone[c], 0.0)
-                                            if ti.cast(emitters[e, E.KIND], ti.i32) != POINT:
-                                                fall = -1.0 - light.direction.dot(lighting.vector(emitters, e, E.AXIS))
-                                                put(book, tape, line, n, to + E.MU, OWN, fall * gain, 0.0)
+                                            put3(book, tape, end, slot + E.COLOUR, OWN, dl * plain * light.shine, 0.0)
+                                            if ti.cast(emitters[light.index, E.KIND], ti.i32) != POINT:
+                                                fall = -1.0 - w.dot(lighting.vector(emitters, light.index, E.AXIS))
+                                                put(book, tape, end, slot + E.MU, OWN, fall * gain, 0.0)
                                         if ti.static(SKY and group == 1):
-                                            for c in ti.static(range(3)):
-                                                put(book, tape, line, n, once + G.SKY + c, OWN, dl[c] * got[c], 0.0)
+                                            put3(book, tape, end, once + G.SKY, OWN, dl * got, 0.0)
                                         if ti.static(SIGMA):
                                             if lit.length > 0.0:
-                                                slot = slope.sigma_slot(slope.place(field, lit.point, q, side))
-                                                put(book, tape, line, n, slot, OWN, -lit.length * gain, 0.0)
+                                                there = slope.sigma_slot(slope.place(field, lit.point, q, side))
+                                                put(book, tape, end, there, OWN, -lit.length * gain, 0.0)
                                         if ti.static(PLACES and group == 0):
-                                            put_place(
-                                                emitters, field, labels, table, phase_data, book, tape, line, n, rest, e, frm,
-                                                light.direction, light.distance, lit.length, lit.point, gain, q
+                                            move.put_light(
+                                                field, table, labels, emitters, data, book, tape, end, slot,
+                                                light.index, frm, w, light.distance, lit.length, lit.point, gain, q
                                             )  # fmt: skip
-                                        if ev.kind == PHASE:
-                                            cos_theta = d.dot(light.direction)
-                                            for j in ti.static(range(VARYING)):
-                                                by_p = slope.phase_slope(cos_theta, ev.phase, j, phase_data)
-                                                slot = slope.phase_slot(field, at, j)
-                                                put(book, tape, line, n, slot, OWN, by_p * gain, 0.0)
-                                            if ti.static(POSE):
-                                                if scatterings == 1:
-                                                    bend = slope.cosine_slope(cos_theta, ev.phase, phase_data) / hit
-                                                    by_o = -bend * (light.direction - cos_theta * d)
-                                                    for a in ti.static(range(3)):
-                                                        put(book, tape, line, n, once + G.SHIFT + a, OWN, by_o[a] * gain, 0.0)
+                                        if ti.static(FORWARD):
+                                            if ev.kind == PHASE:
+                                                slope.put_phase(
+                                                    field, data, book, tape, end, at, d.dot(w), ev.phase, OWN, gain, 0.0
+                                                )
+                                        if ti.static(POSE):
+                                            if scatterings == 1:
+                                                move.put_bend(
+                                                    data, book, tape, end, once, OWN, gain, 0.0, d, w, hit, ev.phase
+                                                )
                                         if ti.static(COATED):
-                                            by_spec = lit.coat
+                                            lost = lit.coat
                                             if ev.kind == COAT:
-                                                by_spec += 1.0 / ev.coat[1]
-                                                rough = slope.roughness_slope(d, light.direction, ev.film, ev.coat)
-                                                put(book, tape, line, n, once + G.ROUGHNESS, OWN, rough * gain, 0.0)
-                                            put(book, tape, line, n, once + G.SPECULAR, OWN, by_spec * gain, 0.0)
+                                                lost += 1.0 / ev.coat[1]
+                                                rough = slope.roughness_slope(d, w, ev.film, ev.coat)
+                                                put(book, tape, end, once + G.ROUGHNESS, OWN, rough * gain, 0.0)
+                                            put(book, tape, end, once + G.SPECULAR, OWN, lost * gain, 0.0)
 
                         # 6. Onwards.
-                        turn = shade.sample(ev, d, q, phase_data, rng)
+                        turn = shade.sample(ev, d, q, data, rng)
                         if turn.stop == 1:
                             break
-                        if deposits:
-                            base = dl.dot(radiance)
-                            if ev.kind == PHASE:
-                                cos_theta = d.dot(turn.direction)
-                                for j in ti.static(range(VARYING)):
-                                    by_p = slope.phase_slope(cos_theta, ev.phase, j, phase_data)
-                                    put(book, tape, line, n, slope.phase_slot(field, at, j), TOTAL, by_p, base)
-                                if ti.static(POSE):
-                                    if scatterings == 1:
-                                        bend = slope.cosine_slope(cos_theta, ev.phase, phase_data) / hit
-                                        by_o = -bend * (turn.direction - cos_theta * d)
-                                        for a in ti.static(range(3)):
-                                            put(book, tape, line, n, once + G.SHIFT + a, TOTAL, by_o[a], base)
-                            elif ti.static(COATED):
+                        w = turn.direction
+                        base = dl.dot(radiance)
+                        if ti.static(FORWARD):
+                            if keeps and ev.kind == PHASE:
+                                slope.put_phase(field, data, book, tape, end, at, d.dot(w), ev.phase, TOTAL, 1.0, base)
+                        if ti.static(POSE):
+                            if keeps and scatterings == 1:
+                                move.put_bend(data, book, tape, end, once, TOTAL, 1.0, base, d, w, hit, ev.phase)
+                        if ti.static(COATED):
+                            if keeps and ev.kind == COAT:
+                                by_specular = -passing(ev.reflect, ev.coat)
                                 if turn.reflected == 1:
-                                    rough = slope.roughness_slope(d, turn.direction, ev.film, ev.coat)
-                                    put(book, tape, line, n, once + G.ROUGHNESS, TOTAL, rough, base)
-                                    put(book, tape, line, n, once + G.SPECULAR, TOTAL, 1.0 / ev.coat[1], base)
-                                else:
-                                    lost = -ev.reflect / ti.max(ev.coat[1] * (1.0 - ev.reflect), 1e-6)
-                                    put(book, tape, line, n, once + G.SPECULAR, TOTAL, lost, base)
+                                    by_specular = 1.0 / ev.coat[1]
+                                    rough = slope.roughness_slope(d, w, ev.film, ev.coat)
+                                    put(book, tape, end, once + G.ROUGHNESS, TOTAL, rough, base)
+                                put(book, tape, end, once + G.SPECULAR, TOTAL, by_specular, base)
                         o = x
                         if turn.reflected == 1:
                             beta *= turn.weight
-                            d = turn.direction
+                            d = w
                             density = turn.density
                             vertex = x
                         if ti.static(WALL):
@@ -589,29 +423,26 @@ def tracer(
 
                     # What the walk was for.
                     if leg == WALK:
-                        radiance *= share
                         for c in ti.static(range(3)):
-                            delta = radiance[c] - mean[pixel, c]
+                            value = radiance[c] * share
+                            delta = value - mean[pixel, c]
                             mean[pixel, c] += delta / (sample + 1)
-                            squares[pixel, c] += delta * (radiance[c] - mean[pixel, c])
-                        radiance /= ti.max(share, 1e-30)
+                            squares[pixel, c] += delta * (value - mean[pixel, c])
+                    next_leg = DONE
                     if ti.static(BACKWARD):
                         if leg == TAIL:
-                            value = dl.dot(kept_om * radiance) * sum_w / kept_w
-                            slot = slope.sigma_slot(slope.place(field, kept_x, q, side))
+                            value = dl.dot(kept.om * radiance) * all_weights / kept.weight
+                            slot = slope.sigma_slot(slope.place(field, kept.x, q, side))
                             ti.atomic_add(grads[slot], ti.cast(value, ti.f64))
-                            leg = DONE
                         else:
-                            total = vec4(dl.dot(radiance), dl[0] * radiance[0], dl[1] * radiance[1], dl[2] * radiance[2])
-                            if leg == WALK and n > TAPE:
-                                leg = AGAIN
+                            each = dl * radiance
+                            total = vec4(each.sum(), each)
+                            if leg == WALK and end[1] > TAPE:
+                                next_leg = AGAIN
                             else:
-                                settle(book, tape, line, n, total, grads)
-                                leg = DONE
-                                if ti.static(AIR):
-                                    if sum_w > 0.0:
-                                        leg = TAIL
-                    else:
-                        leg = DONE
+                                settle(book, tape, end, total, grads)
+                                if all_weights > 0.0:
+                                    next_leg = TAIL
+                    leg = next_leg
 
     return trace

@@ -34,10 +34,11 @@ class Picture:
 class Gradient:
     """Of one number that depends on a picture, by what the kernels are given; float64.
 
-    table: (ROWS of HU, 1 + P + 3) sigma_t, floats of the phase, albedo; of a tissue. sigma_t: (I, J, K), albedo:
-    (I, J, K, 3), phase: (P,) of a GridMedium. emitters: laid out like `pack_emitters`, grid frame. roughness, specular,
-    focal (of its logarithm): numbers. sky: (3,) of a factor on the environment. shift, turn: (3,) of the camera along and
-    about the world's axes, about its lens. picture: the adjoint's own samples of the picture.
+    Of a tissue, table: (1025, 1 + P + 3) sigma_t, floats of the phase, albedo. Of a GridMedium, sigma_t: (I, J, K),
+    albedo: (I, J, K, 3), phase: (P,). emitters: laid out like `pack_emitters`, grid frame. roughness, specular, focal
+    (of its logarithm): numbers. sky: (3,) of a factor on the environment. shift, turn: (3,) of the camera along the
+    world's axes and about those through its lens, with the lights that it carries if "places" are wanted. picture: the
+    adjoint's own samples of the picture.
     """
 
     table: np.ndarray | None
@@ -140,8 +141,8 @@ def _run(
     ambient: float,
 ) -> tuple[Picture, np.ndarray, Prepared]:
     """The picture and the flat array of gradients; see `slopes` for its layout."""
-    from endorender.render.adjoint import TAPE
     from endorender.render.slopes import G
+    from endorender.render.tape import TAPE
 
     if spp < 1:
         raise UserError(f"spp must be at least 1, got {spp}", "INVALID_VALUE")
@@ -163,7 +164,9 @@ def _run(
     image_gradient = np.zeros((1, 3)) if weights is None else weights.reshape(n, 3) / spp
     grads = backend.resident(np.zeros(slots if wanted else 1, np.float64))
     length = TAPE if wanted else 1
-    book, tape = (backend.resident(np.zeros(s, d)) for s, d in (((lines, length), np.int32), ((lines, length, 2), "f4")))
+    book, tape = (
+        backend.resident(np.zeros(s, d)) for s, d in (((lines, length), np.int32), ((lines, length, 2), "f4"))
+    )
     most_air = C_PER_VOXEL / float(prepared.spacing.mean()) if "air" in wanted else 0.0
     work = [mean, squares, backend.resident(image_gradient.astype(np.float32)), grads, book, tape]
 
@@ -232,7 +235,8 @@ def _unpacked(scene: Scene, flat: np.ndarray, prepared: Prepared, found: Picture
         table = take(1025, columns)
     once = flat[len(flat) - G.SIZE :]
     emitters = flat[at : len(flat) - G.SIZE].reshape(-1, E.COLOUR + 3)
-    shift, turn = (once[g : g + 3] @ prepared.rotation.T for g in (G.SHIFT, G.TURN))
+    carried = _carried(scene, prepared, emitters)
+    shift, turn = ((once[g : g + 3] + c) @ prepared.rotation.T for g, c in zip((G.SHIFT, G.TURN), carried))
     return Gradient(
         table,
         sigma_t,
@@ -247,6 +251,25 @@ def _unpacked(scene: Scene, flat: np.ndarray, prepared: Prepared, found: Picture
         float(once[G.FOCAL]),
         found,
     )
+
+
+def _carried(scene: Scene, prepared: Prepared, by: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a shift and a turn of the camera get through the lights that move with it. by: gradient of the emitters."""
+    shift, turn = np.zeros(3), np.zeros(3)
+    emitters = pack_emitters([scene], prepared).astype(float)
+    lens = prepared.to_grid(np.asarray(scene.world_from_camera, float)[:3, 3])
+    at = 0
+    for light in scene.lights:
+        if not hasattr(light, "emitters"):
+            continue
+        n = len(light.emitters(scene.world_from_camera).position)
+        if getattr(light, "attached", "camera") == "camera":
+            for row, g in zip(emitters[at : at + n], by[at : at + n]):
+                shift += g[E.POSITION : E.POSITION + 3]
+                turn += np.cross(row[E.POSITION : E.POSITION + 3] - lens, g[E.POSITION : E.POSITION + 3])
+                turn += sum(np.cross(row[c : c + 3], g[c : c + 3]) for c in (E.AXIS, E.U, E.V))
+        at += n
+    return shift, turn
 
 
 def _unpadded(a: np.ndarray) -> np.ndarray:

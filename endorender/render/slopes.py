@@ -1,8 +1,8 @@
 """Derivatives at a point that the adjoint integrator needs, and where each is filed.
 
 All gradients live in one flat float64 array, and a *slot* is an index into it: first what describes the medium, then
-the packed emitters, then what a view has once (`G`). A derivative with respect to something that is interpolated goes to
-one of the values between which it is, drawn by its weight: right on average, and one atomic addition.
+the packed emitters, then what a view has once (`G`). A derivative by something that is interpolated goes to one of the
+values between which it is, drawn by its weight: right on average, and one atomic addition.
 """
 
 from enum import IntEnum
@@ -14,6 +14,7 @@ from endorender.render import field as fields
 from endorender.render import sampling
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
+from endorender.render.tape import put
 from endorender.render.view import PLAIN, E, Traits
 from endorender.scene import surface as coat_model
 from endorender.scene.light import Kind
@@ -30,8 +31,8 @@ class G(IntEnum):
     SKY = 2  # factor on the environment's red, green, blue
     SHIFT = 5  # of the camera, grid frame, mm
     TURN = 8  # of the camera about its lens, rotation vector in the grid frame
-    FOCAL = 11  # logarithm of the focal length
-    SIZE = 12
+    FOCAL = 11  # logarithm of the focal length; then two that stay 0
+    SIZE = 14
 
 
 @kernels
@@ -40,8 +41,9 @@ def device(kind: str, surface: str, phase: Any, traits: Traits = PLAIN) -> Simpl
     WALL, TISSUE = surface == "interface", kind == "tissue"
     P = phase.FLOATS
     COLUMNS = 1 + P + 3  # of the table: sigma_t, phase, albedo
+    VARYING = P if phase.PARAMETERS else 0
     look = fields.device(kind, surface, traits)
-    interpolated, tabulated = look.interpolated, look.tabulated
+    interpolated = look.interpolated
     _, phase_pdf = phase.device()
     coat = coat_model.device()
 
@@ -95,6 +97,25 @@ def device(kind: str, surface: str, phase: Any, traits: Traits = PLAIN) -> Simpl
         return (ti.log(phase_pdf(cos_theta, up, data)) - ti.log(phase_pdf(cos_theta, down, data))) / (up[j] - down[j])
 
     @ti.func
+    def put_phase(
+        field: ti.template(),
+        data: ti.template(),
+        book: ti.template(),
+        tape: ti.template(),
+        end: ti.template(),
+        at,
+        cos_theta,
+        p,
+        tag,
+        weight,
+        base,
+    ):
+        """Deposit what the phase function's floats p get from a turn by cos θ. at: row of the table."""
+        for j in ti.static(range(VARYING)):
+            by = phase_slope(cos_theta, p, j, data)
+            put(book, tape, end, phase_slot(field, at, j), tag, weight * by, base)
+
+    @ti.func
     def cosine_slope(cos_theta, p, data: ti.template()):
         """d log pdf / d cos θ."""
         a, b = ti.max(cos_theta - 3e-4, -1.0), ti.min(cos_theta + 3e-4, 1.0)
@@ -141,15 +162,14 @@ def device(kind: str, surface: str, phase: Any, traits: Traits = PLAIN) -> Simpl
 
     @ti.func
     def equiangular(centre, o, d, length, softening, u):
-        """(t, density) on the segment o + t d: evenly in angle about a point (Kulla, Fajardo 2012).
+        """t on the segment o + t d: evenly in angle about a point (Kulla, Fajardo 2012).
 
         softening: squared distance added, so that a point on the segment draws no singularity.
         """
         t0 = (centre - o).dot(d)
         h = ti.sqrt(ti.max((centre - o).norm_sqr() - t0 * t0, 0.0) + softening)
-        a, b = ti.atan2(-t0, h), ti.atan2(length - t0, h)
-        t = ti.math.clamp(t0 + h * ti.tan(ti.math.mix(a, b, u)), 0.0, length)
-        return ti.math.vec2(t, equiangular_pdf(centre, o, d, length, softening, t))
+        angle = ti.math.mix(ti.atan2(-t0, h), ti.atan2(length - t0, h), u)
+        return ti.math.clamp(t0 + h * ti.tan(angle), 0.0, length)
 
     @ti.func
     def equiangular_pdf(centre, o, d, length, softening, t):
@@ -158,14 +178,11 @@ def device(kind: str, surface: str, phase: Any, traits: Traits = PLAIN) -> Simpl
         return h / (ti.max(ti.atan2(length - t0, h) - ti.atan2(-t0, h), 1e-9) * (h * h + (t - t0) * (t - t0)))
 
     return SimpleNamespace(
-        COLUMNS=COLUMNS,
-        tabulated=tabulated,
         row=row,
         place=place,
         sigma_slot=sigma_slot,
-        phase_slot=phase_slot,
         albedo_slot=albedo_slot,
-        phase_slope=phase_slope,
+        put_phase=put_phase,
         cosine_slope=cosine_slope,
         roughness_slope=roughness_slope,
         sigma_gradient=sigma_gradient,
