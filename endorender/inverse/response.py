@@ -47,9 +47,9 @@ class Response(nn.Module):
     def resolved(self, like: Fixed) -> Fixed:
         """The response with the parameters as they are now; all else as in `like`."""
         update = {
-            "exposure": float(self.log_exposure.exp()),
-            "white_balance": tuple(self.log_white_balance.exp().tolist()),
+            "exposure": float(self.log_exposure.detach().exp()),
+            "white_balance": tuple(self.log_white_balance.detach().exp().tolist()),
         }
         if self.log_gamma is not None:
-            update["gamma"] = float(self.log_gamma.exp())
+            update["gamma"] = float(self.log_gamma.detach().exp())
         return like.model_copy(update=update)
