@@ -8,7 +8,9 @@ from unittest import mock
 
 import numpy as np
 
-from endorender.render import backend, gradient
+from endorender.engine import ti
+from endorender.render import adjoint as integrator
+from endorender.render import backend, cache, gradient, tape
 from endorender.render.medium import bounds, prepare
 from tests.render.reference import SCENES, Reference
 
@@ -84,3 +86,26 @@ def adjoint(scene, weighted, wanted, spp, rounds, take, smooth_pixels=False):
     return Estimate.of(
         [take(gradient.gradient(scene, weighted, wanted, spp, 1 + n, 1, smooth_pixels)) for n in range(rounds)]
     )
+
+
+@ti.func
+def settle_magnitudes(book: ti.template(), pages: ti.template(), end: ti.template(), total, grads: ti.template()):
+    """`tape.settle` of absolute values."""
+    for i in range(ti.min(end[1], tape.TAPE)):
+        code = book[end[0], i]
+        value = pages[end[0], i, 0]
+        if code & 7 != tape.OWN:
+            value *= total[code & 7] - pages[end[0], i, 1]
+        ti.atomic_add(grads[code >> 3], ti.cast(ti.abs(value), ti.f64))
+    end[1] = 0
+
+
+@contextlib.contextmanager
+def magnitudes():
+    """Within, gradients are sums of absolute terms. What the further vertex adds counts as it is."""
+    with mock.patch.object(integrator, "settle", settle_magnitudes):
+        cache.forget()
+        try:
+            yield
+        finally:
+            cache.forget()

@@ -9,17 +9,15 @@ import sys
 import time
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from endorender.engine import ti
 from endorender.inverse import parameters
-from endorender.render import adjoint, cache, gradient, tape
+from endorender.render import gradient
 from endorender.scene import Disk, Endoscope, EnvironmentMap, GridMedium, HenyeyGreenstein, Pinhole, Scene
-from tests.render.gradients import Estimate, differences, weights
+from tests.render.gradients import Estimate, differences, magnitudes, weights
 from tests.render.scenes import affine, tube_scene
 
 HU = (-1000, -500, 0, 40)  # air, the foot and the head of the wall's ramp, tissue
@@ -155,26 +153,10 @@ def beside(case):
     return differences(make, case.step, weights(8), case.spp, ROUNDS, smooth, case.one_sided)
 
 
-@ti.func
-def settle_magnitudes(book: ti.template(), pages: ti.template(), end: ti.template(), total, grads: ti.template()):
-    """`tape.settle` of absolute values."""
-    for i in range(ti.min(end[1], tape.TAPE)):
-        code = book[end[0], i]
-        value = pages[end[0], i, 0]
-        if code & 7 != tape.OWN:
-            value *= total[code & 7] - pages[end[0], i, 1]
-        ti.atomic_add(grads[code >> 3], ti.cast(ti.abs(value), ti.f64))
-    end[1] = 0
-
-
 def magnitude(case):
-    """Sum of the absolute terms that make up the gradient; that of the further vertex counts as it is."""
-    with mock.patch.object(adjoint, "settle", settle_magnitudes):
-        cache.forget()
-        try:
-            return along(case, 64, 2, np.abs).value
-        finally:
-            cache.forget()
+    """Sum of the absolute terms that make up the gradient."""
+    with magnitudes():
+        return along(case, 64, 2, np.abs).value
 
 
 CHEAP = ("albedo, tissue", "g, tissue", "mu")
