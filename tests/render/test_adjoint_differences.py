@@ -37,8 +37,8 @@ def coated():
 
 
 def turned():
-    """The tube from a camera askew, under light that has no edge at 90°."""
-    scene = tube(sigma_t=(0.01, 0.05, 0.25, 0.3), mu=6.0)
+    """The tube from a camera askew, its air clear at the lens, under light that has no edge at 90°."""
+    scene = tube(sigma_t=(0.0, 0.05, 0.25, 0.3), mu=6.0)
     pose = scene.world_from_camera.copy()
     pose[:3, :3] = Rotation.from_rotvec([0.2, 0.3, 0.5]).as_matrix()
     return scene.with_(world_from_camera=pose)
@@ -119,11 +119,11 @@ CASES = {
     "guide along the axis": Case(turned, "lights.0.guides", component(5), 0.1),
     "roughness": Case(coated, "tissue.roughness", EACH, 0.03),
     "specular": Case(coated, "tissue.specular", EACH, 0.1),
-    "pose, x": Case(turned, "camera.pose", component(0), 0.05, 8192),
-    "pose, z": Case(turned, "camera.pose", component(2), 0.05, 8192),
-    "pose, about x": Case(turned, "camera.pose", component(3), 0.02, 8192),
-    "pose, about z": Case(turned, "camera.pose", component(5), 0.02, 8192),
-    "focal length": Case(turned, "camera.focal", EACH, 0.1, 8192),
+    "pose, x": Case(turned, "camera.pose", component(0), 0.05),
+    "pose, z": Case(turned, "camera.pose", component(2), 0.05),
+    "pose, about x": Case(turned, "camera.pose", component(3), 0.02),
+    "pose, about z": Case(turned, "camera.pose", component(5), 0.02),
+    "focal length": Case(turned, "camera.focal", EACH, 0.1),
 }
 ROUNDS = 8
 
