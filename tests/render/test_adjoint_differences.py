@@ -159,7 +159,7 @@ def magnitude(case):
         return along(case, 64, 2, np.abs).value
 
 
-CHEAP = ("albedo, tissue", "g, tissue", "mu")
+CHEAP = ("albedo, tissue", "mu")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in CHEAP else pytest.mark.slow) for n in CASES])
