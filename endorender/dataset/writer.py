@@ -18,6 +18,7 @@ from endorender.errors import UserError
 
 TEMPORARY = ".tmp-"
 LOCK = ".lock"
+FAILED = "failed.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,13 @@ class Writer:
 
     root: the folder. info: what dataset.json must hold. ids: every frame's id, in the manifest's order.
     rows: the frames that are finished, by id; after a resume those whose files still match their hashes.
+    failed: what failed.jsonl says of those that could not be rendered, by id.
     """
 
     def __init__(self, root: Path, info: dict[str, Any], ids: list[str]):
         self.root, self.info, self.ids = root, info, ids
         self.rows: dict[str, Row] = {}
+        self.failed: dict[str, dict[str, Any]] = {}
         self._begun = False
 
     @contextlib.contextmanager
@@ -88,6 +91,7 @@ class Writer:
         wanted = set(self.ids)
         intact = [f for f in kept if f.id in wanted and all(self._intact(v, seen) for v in f.files.values())]
         self.rows = {f.id: Row.of(f) for f in intact}
+        self.failed = {row["id"]: row for row in read_failed(self.root) if row["id"] in wanted - set(self.rows)}
         self._write_manifest({f.id: row(f) for f in intact})
 
     def _intact(self, file: File, seen: dict[str, bool]) -> bool:
@@ -122,6 +126,20 @@ class Writer:
             file.flush()
             os.fsync(file.fileno())
         self.rows[frame.id] = Row.of(frame)
+        self.failed.pop(frame.id, None)
+
+    def fail(self, name: str, seed: int, code: str, error: str) -> None:
+        """Record a frame that could not be rendered. Nothing is written before something has succeeded."""
+        self.failed[name] = {"id": name, "seed": seed, "status": "failed", "code": code, "error": error}
+        if self._begun:
+            self._write_failed()
+
+    def _write_failed(self) -> None:
+        if self.failed:
+            lines = [json.dumps(self.failed[i], ensure_ascii=False) + "\n" for i in self.ids if i in self.failed]
+            self.add(FAILED, lambda p: p.write_text("".join(lines), encoding="utf-8"))
+        else:
+            (self.root / FAILED).unlink(missing_ok=True)
 
     def geometry_of(self, patient: str, view: int) -> File | None:
         """The geometry file that finished frames of a view refer to."""
@@ -134,6 +152,7 @@ class Writer:
     def finish(self) -> None:
         """Sort the manifest: how often the work was interrupted can no longer be told from it."""
         self._write_manifest({f.id: row(f) for f in read_manifest(self.root) if f.id in self.rows})
+        self._write_failed()
 
     def missing(self) -> list[str]:
         """Ids of the frames that are still to be rendered, in order."""
@@ -195,6 +214,20 @@ def disk_errors(root: Path) -> Iterator[None]:
             reason = os.strerror(error.errno)
             raise UserError(f"{root} cannot be written: {reason}; choose another --out", "NOT_WRITABLE") from None
         raise
+
+
+def read_failed(root: Path) -> list[dict[str, Any]]:
+    """Rows of failed.jsonl: id, seed, status, code, error."""
+    try:
+        lines = (root / FAILED).read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        if all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
+            return rows
+    except FileNotFoundError:
+        return []
+    except ValueError:
+        pass
+    raise UserError(f"{FAILED} cannot be read: remove it, and --resume tries those frames again", "DATASET_DAMAGED")
 
 
 def row(frame: Frame) -> str:
