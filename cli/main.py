@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-COMMANDS = ("demo", "inspect", "render", "export", "train", "evaluate", "report", "gallery", "list", "doctor")
+COMMANDS = ("demo", "inspect", "render", "verify", "export", "train", "evaluate", "report", "gallery", "list", "doctor")
 INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 CONTINUES = "interrupted; what was finished is kept: the same command with --resume continues"
 

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from endorender.dataset.frame import SPLITS, Dataset, Frame
 from endorender.dataset.sheet import colour_depth, contact_sheet, depth_range, views_of
+from endorender.dataset.writer import sha256
 
 if TYPE_CHECKING:
     from endorender.dataset.writer import Writer
 
 DEPTH_WIDTH = 160  # px of a depth picture inside index.html
+PAGES = ("README.md", "contact_sheet.png", "index.html", *(f"splits/{name}.txt" for name in SPLITS))
+SUMS = "SHA256SUMS"
 MOST_VIEWS = 1000  # shown in index.html
 
 
@@ -27,6 +30,9 @@ def write_pages(writer: Writer, dataset: Dataset) -> None:
     writer.add("contact_sheet.png", lambda p: sheet.save(p, format="PNG"))
     writer.add("index.html", lambda p: p.write_text(index_html(dataset), encoding="utf-8"))
     writer.add("README.md", lambda p: p.write_text(card(dataset), encoding="utf-8"))
+    # The manifest holds the hashes of frames; these are of the rest, as `sha256sum -c` takes them.
+    sums = [f"{sha256(dataset.root / name)}  {name}\n" for name in sorted((*PAGES, "dataset.json", "manifest.jsonl"))]
+    writer.add(SUMS, lambda p: p.write_text("".join(sums), encoding="utf-8"))
 
 
 def index_html(dataset: Dataset) -> str:

@@ -86,6 +86,7 @@ class Writer:
             )
         for stray in self.root.rglob(f"{TEMPORARY}*"):
             stray.unlink()
+        (self.root / "SHA256SUMS").unlink(missing_ok=True)  # written when all is there: until then it would be wrong
         kept = read_manifest(self.root)
         seen: dict[str, bool] = {}
         wanted = set(self.ids)

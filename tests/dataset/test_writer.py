@@ -38,7 +38,7 @@ def refusal(code, *args, **kwargs):
 def test_layout(whole):
     names = set(contents(whole))
     frames = {f"p{p:03d}/{v:04d}/{n}" for p in (1, 2, 3) for v in range(4) for n in ("synthetic.exr", "deep_red.png")}
-    tops = {"dataset.json", "manifest.jsonl", "README.md", "contact_sheet.png", "index.html"}
+    tops = {"dataset.json", "manifest.jsonl", "README.md", "contact_sheet.png", "index.html", "SHA256SUMS"}
     splits = {f"splits/{s}.txt" for s in ("train", "val", "test")}
     assert frames | tops | splits | {"p003/0003/geometry.exr"} <= names
     assert len(names) == 3 * 4 * (1 + 2 * 5) + len(tops) + 3
