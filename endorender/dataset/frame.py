@@ -102,6 +102,21 @@ class Frame(Model):
             "tissue": c.get("tissue.V", np.zeros_like(c["Z"])).astype(np.uint8),  # datasets of 0.1.0 have none
         }
 
+    def flow(self) -> dict[str, np.ndarray]:
+        """To the next view of the patient. flow: (H, W, 2) float32 px, (u, v); occlusion: (H, W) bool, not seen there.
+
+        The flow is NaN where nothing is seen and in the last view; the occlusion is True there.
+        """
+        from endorender.dataset import exr
+
+        c, _ = exr.read(self.path("geometry"))
+        if "flow.U" not in c:
+            raise UserError(f"{self.id} holds no flow: it was rendered before there was any", "NO_FLOW")
+        return {
+            "flow": np.stack([c["flow.U"], c["flow.V"]], axis=-1),
+            "occlusion": ~(c["occlusion.V"] < 0.5),
+        }
+
     def depth(self, name: str = "surface") -> dict[str, np.ndarray]:
         """z_depth and distance, (H, W) float32 mm, of one definition; NaN where undefined.
 

@@ -150,12 +150,23 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
         mucosa=_mucosa(config, patient),
         labels=onto(labels[0], raw, volume) if labels else None,
     )
+
+    def scene_at(n: int) -> Scene:
+        # Of a camera that does not vary there is one for all views.
+        return scene.with_(world_from_camera=cameras[n], camera=optics.build(own[n % len(own)]["camera"]))
+
     for n in range(config.views):
         names = [v.name for v in config.columns if frame_id(patient.alias, n, v.name) in missing]
         if names:
-            drawn = own[n] if config.flies_freely else own[0]
-            here = scene.with_(world_from_camera=cameras[n], camera=optics.build(drawn["camera"]))
-            view = View(config, patient.alias, n, facts, here, drawn["trajectory"] if config.trajectory else None)
+            view = View(
+                config,
+                patient.alias,
+                n,
+                facts,
+                scene_at(n),
+                own[n % len(own)]["trajectory"] if config.trajectory else None,
+                scene_at(n + 1) if n + 1 < config.views else None,
+            )
             try:
                 render_view(view, writer, names, partial(report, text=f"view {n}"))
             except Exception as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from endorender import __version__
-from endorender.dataset import exr
+from endorender.dataset import exr, flow
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.frame import File, Frame, frame_id
 from endorender.dataset.variation import Variation, draw, seed_of
@@ -46,7 +46,8 @@ DEPTH = {
 class View:
     """A pose in a patient. facts: what the manifest says of the volume. scene: without a variation's tissue.
 
-    trajectory: what was drawn for the flight, where the configuration says something of it.
+    trajectory: what was drawn for the flight, where the configuration says something of it. following: the scene from
+    the next pose, to which optical flow leads.
     """
 
     config: RenderConfig
@@ -55,6 +56,7 @@ class View:
     facts: dict[str, Any]
     scene: Scene
     trajectory: dict[str, Any] | None = None
+    following: Scene | None = None
 
     @property
     def folder(self) -> str:
@@ -216,8 +218,15 @@ def _write_geometry(view: View, writer: Writer, seen: Geometry) -> File:
         **exr.split_rgb("normal", seen.normal, "XYZ"),
         "mask.V": seen.mask.astype(np.float32),
         "tissue.V": seen.tissue.astype(np.float32),
+        **flow.channels(view.scene, view.following, seen),
     }
-    header = {**_header(view), "units": "mm", "normalFrame": "camera", "depthDefinition": DEPTH["surface"]}
+    header = {
+        **_header(view),
+        "units": "mm",
+        "normalFrame": "camera",
+        "flowUnits": "px",
+        "depthDefinition": DEPTH["surface"],
+    }
     return writer.add(f"{view.folder}/geometry.exr", lambda p: exr.write(p, channels, header))
 
 

