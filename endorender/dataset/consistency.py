@@ -14,17 +14,19 @@ from endorender.dataset.sheet import views_of
 from endorender.errors import UserError
 
 TOLERANCE = 0.25  # mm of median residual that a dataset may have
+FEWEST = 50  # pixels seen twice, below which nothing is said
 BESIDE = 2.0  # mm from the neighbour's plane at which a point counts as one that something hides
 
 
 def check_geometry(dataset: Dataset, patients: Sequence[str] | None = None) -> dict[str, Any]:
     """Reproject every view into the next one of its patient.
 
-    Per patient: `pairs`; `overlap`, the share of pixels that land in the next picture; `depth_mm`, median and 95th
-    percentile of how far a point lies from the plane that depth and normal of the nearest pixel there span (of those
-    within 2 mm: others are taken for hidden); `hidden`, the share of the overlap that is not;
+    Per patient: `pairs`; `overlap`, the share of pixels that land in the next picture; `hidden`, the share of those
+    that something hides there, by the dataset's occlusion (without one, those 2 mm beside the surface); of the others
+    `depth_mm`, median and 95th percentile of how far a point lies from the plane of the nearest pixel there;
     `photometric`, by variation the median difference of display images in 8-bit levels along the flow, and `still`, the
     same without any: light moves with the camera, so the first is not zero, but it should be the smaller one.
+    `depth_mm` is None where fewer than 50 pixels are seen twice: views may be too far apart to say anything.
     `ok`: all medians of depth are below 0.25 mm.
     """
     found: dict[str, Any] = {}
@@ -35,7 +37,10 @@ def check_geometry(dataset: Dataset, patients: Sequence[str] | None = None) -> d
             found[patient] = _patient(pairs)
     if not found:
         raise UserError("no patient has two views in a row: render at least two", "NO_PAIRS")
-    return {"ok": all(p["depth_mm"]["median"] < TOLERANCE for p in found.values()), "patients": found}
+    medians = [p["depth_mm"]["median"] for p in found.values() if p["depth_mm"]]
+    if not medians:
+        raise UserError("no two views in a row see the same wall: render more views of a patient", "NO_OVERLAP")
+    return {"ok": all(m < TOLERANCE for m in medians), "patients": found}
 
 
 def _first(row: dict[str, Frame]) -> Frame:
@@ -49,23 +54,32 @@ def _patient(pairs: list[tuple[dict[str, Frame], dict[str, Frame]]]) -> dict[str
     for row, after in pairs:
         residual, landed, uv = reproject(_first(row), _first(after))
         overlap.append(landed.mean())
-        seen = landed & (np.abs(residual) < BESIDE)
+        seen = landed & (np.abs(residual) < BESIDE if (hidden := _hidden(_first(row))) is None else ~hidden)
         visible.append(seen.sum() / max(1, landed.sum()))
         residuals.append(np.abs(residual[seen]))
-        for name in set(row) & set(after):
+        for name in (n for n in row if n in after):
             one, two = (r[name].image().astype(float) for r in (row, after))
             along.setdefault(name, []).append(np.abs(one[seen] - sample(two, uv[seen])).ravel())
             still.setdefault(name, []).append(np.abs(one[seen] - two[seen]).ravel())
     depth = np.concatenate(residuals)
-    median, most = np.percentile(depth, [50, 95]) if len(depth) else (np.inf, np.inf)
+    median, most = np.percentile(depth, [50, 95]) if len(depth) else (0.0, 0.0)
+    told = {"median": round(float(median), 5), "p95": round(float(most), 5)}
     return {
         "pairs": len(pairs),
         "overlap": round(float(np.mean(overlap)), 4),
         "hidden": round(1 - float(np.mean(visible)), 4),
-        "depth_mm": {"median": round(float(median), 5), "p95": round(float(most), 5)},
+        "depth_mm": told if len(depth) >= FEWEST else None,
         "photometric": {k: _median(v) for k, v in along.items()},
         "still": {k: _median(v) for k, v in still.items()},
     }
+
+
+def _hidden(frame: Frame) -> np.ndarray | None:
+    """(H, W) bool: what the dataset itself says of occlusion; None where it was rendered before there was any."""
+    try:
+        return frame.flow()["occlusion"]
+    except UserError:
+        return None
 
 
 def _median(parts: list[np.ndarray]) -> float | None:

@@ -13,11 +13,10 @@ import numpy as np
 from endorender.dataset import exr
 from endorender.dataset.config import fingerprint
 from endorender.dataset.frame import SPLITS, Dataset, Frame, frame_id, read_info, read_manifest
-from endorender.dataset.pages import PAGES, SUMS
+from endorender.dataset.pages import SUMS, guarded, pages
 from endorender.dataset.writer import FAILED, LOCK, TEMPORARY, read_failed, sha256
 from endorender.errors import UserError
 
-SHEETS = "/contact_sheet.png"  # a patient's own
 FARTHEST = 1000.0  # mm: no lumen of a patient is longer in sight
 
 Progress = Callable[[float, int, str], None]
@@ -140,8 +139,7 @@ def _files(dataset: Dataset, progress: Progress) -> Iterator[Finding]:
                 yield Finding("CHANGED", file.path, "its bytes are not those that the manifest hashed")
             else:
                 yield from _values(frame, kind, file.path)
-    known = {*seen, *PAGES, SUMS, "dataset.json", "manifest.jsonl", LOCK, FAILED}
-    known |= {f"{patient}{SHEETS}" for patient in dataset.info["patients"]}
+    known = {*seen, *guarded(dataset.info), SUMS, LOCK, FAILED}
     for path in sorted(p for p in dataset.root.rglob("*") if p.is_symlink() or not p.is_dir()):
         name = path.relative_to(dataset.root).as_posix()
         if path.name.startswith(TEMPORARY):
@@ -219,27 +217,25 @@ def _geometry(frame: Frame, name: str) -> Iterator[Finding]:
 
 def _pages(dataset: Dataset) -> Iterator[Finding]:
     """A finished dataset has its pages; SHA256SUMS guards what the manifest does not; lists say what the rows say."""
-    for name in (*PAGES, SUMS) if dataset.complete or (dataset.root / SUMS).is_file() else ():
+    for name in (*pages(dataset.info), SUMS) if dataset.complete or (dataset.root / SUMS).is_file() else ():
         if not (dataset.root / name).is_file():
             yield Finding("MISSING", name, "every finished dataset has it; --resume writes it again")
     if (dataset.root / SUMS).is_file():
-        yield from _sums(dataset.root)
+        yield from _sums(dataset.root, guarded(dataset.info))
     for name in SPLITS:
         path = dataset.root / f"splits/{name}.txt"
         if path.is_file() and path.read_text(encoding="utf-8", errors="replace").split() != dataset.split(name):
             yield Finding("CHANGED", f"splits/{name}.txt", "lists other patients than dataset.json")
 
 
-def _sums(root: Path) -> Iterator[Finding]:
+def _sums(root: Path, names: list[str]) -> Iterator[Finding]:
     lines = (root / SUMS).read_bytes().decode("utf-8", "replace").split("\n")
     listed = dict(line.split("  ", 1)[::-1] for line in lines if "  " in line)
-    if lines[-1] or set(listed) != {*PAGES, "dataset.json", "manifest.jsonl"} or len(lines) != len(listed) + 1:
+    if lines[-1] or set(listed) != set(names) or len(lines) != len(listed) + 1:
         yield Finding("CHANGED", SUMS, "does not list what it should")
-    for name, digest in listed.items():
-        if name in PAGES or name in ("dataset.json", "manifest.jsonl"):
-            path = root / name
-            if path.is_file() and sha256(path) != digest:
-                yield Finding("CHANGED", name, f"its bytes are not those of {SUMS}")
+    for name in names:
+        if (root / name).is_file() and name in listed and sha256(root / name) != listed[name]:
+            yield Finding("CHANGED", name, f"its bytes are not those of {SUMS}")
 
 
 def as_json(findings: list[Finding]) -> str:

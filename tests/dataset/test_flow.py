@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -161,6 +162,16 @@ def test_check_geometry_follows_colours_that_belong_to_places(tmp_path):
     assert found["still"]["red"] > 2 * found["photometric"]["red"]
 
 
+def test_check_geometry_sees_a_rendered_pose_that_was_moved(rendered, tmp_path):
+    shutil.copytree(rendered, tmp_path / "data")
+    frames = open_dataset(rendered).frames
+    frames[2] = frames[2].model_copy(update=shifted(frames[2]))
+    (tmp_path / "data" / "manifest.jsonl").write_text("".join(map(row, frames)))
+    found = check_geometry(open_dataset(tmp_path / "data"))["patients"]["p001"]["depth_mm"]
+    sound = check_geometry(open_dataset(rendered))["patients"]["p001"]["depth_mm"]
+    assert found["p95"] > 10 * sound["p95"]
+
+
 def shifted(frame):
     pose = np.array(frame.world_from_camera)
     pose[:3, 3] += pose[:3, 0] * 2.0
@@ -195,3 +206,11 @@ def test_check_geometry_sees_poses_and_cameras_that_do_not_fit(tmp_path, fault):
 def test_a_single_view_has_no_neighbour(tmp_path):
     with pytest.raises(UserError, match="two views in a row"):
         check_geometry(open_dataset(make(tmp_path / "data", patients=1, views=1)))
+
+
+def test_views_that_see_nothing_of_each_other_are_no_fault(tmp_path):
+    config = configure(ct=str(tube(tmp_path / "ct.nii.gz")), views=2, size="12x9", spp=1, preset="synthetic")
+    root = generate(config, tmp_path / "data")
+    with pytest.raises(UserError) as error:
+        check_geometry(open_dataset(root))
+    assert error.value.code == "NO_OVERLAP"
