@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -214,18 +214,24 @@ def read_info(root: Path) -> dict[str, Any]:
 
 def read_manifest(root: Path) -> list[Frame]:
     """Rows of manifest.jsonl. A row that was cut off by a crash (no newline at its end) does not count."""
+    return list({frame.id: frame for _, frame in stream_manifest(root)}.values())
+
+
+def stream_manifest(root: Path) -> Iterator[tuple[int, Frame]]:
+    """(where its line begins in the file, row) one by one, in the file's order: a later row of an id replaces it."""
     try:
-        text = (root / "manifest.jsonl").read_text(encoding="utf-8", errors="replace")
+        file = (root / "manifest.jsonl").open("rb")
     except FileNotFoundError:
-        return []
-    rows: dict[str, Frame] = {}
-    for number, line in enumerate(text.split("\n")[:-1], 1):
-        try:
-            frame = Frame.model_validate_json(line)
-        except ValidationError as error:
-            raise _damaged(f"manifest.jsonl, line {number}", one_line(error)) from None
-        rows[frame.id] = frame
-    return list(rows.values())
+        return
+    with file:
+        offset = 0
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n"):
+                try:
+                    yield offset, Frame.model_validate_json(line.decode("utf-8", "replace"))
+                except ValidationError as error:
+                    raise _damaged(f"manifest.jsonl, line {number}", one_line(error)) from None
+            offset += len(line)
 
 
 def _damaged(what: str, error: object) -> UserError:

@@ -150,6 +150,8 @@ def _files(dataset: Dataset, progress: Progress) -> Iterator[Finding]:
 
 def _values(frame: Frame, kind: str, name: str) -> Iterator[Finding]:
     """What a file holds, where it can be wrong although its bytes are as they were written."""
+    if "height" not in frame.camera or "width" not in frame.camera:
+        return  # a camera that is none: said of the row, and no file can be measured by it
     try:
         if kind == "image":
             picture = frame.image()
