@@ -32,6 +32,7 @@ def _load() -> None:
     """Import the packages whose modules register something; none of them loads Taichi, training's needs torch."""
     import importlib
 
+    import endorender.dataset.layouts
     import endorender.scene  # noqa: F401
 
     try:

@@ -31,19 +31,24 @@ import click
 @click.option("--resample", is_flag=True, default=None, help="Accept missing slices and gantry tilt; interpolate.")
 @click.option("--assume-hu", is_flag=True, default=None, help="Accept values that do not look like HU.")
 @click.option("--resume", is_flag=True, help="Continue an interrupted dataset; the options need not be repeated.")
+@click.option("--retry-failed", is_flag=True, help="Continue, and try again what failed.")
+@click.option("--dry-run", is_flag=True, help="Print counts, ranges of what is drawn, time and disk; write nothing.")
+@click.option("--preview", is_flag=True, help="Write OUT.preview.png, a small noisy contact sheet, and nothing else.")
 @click.option("--only", metavar="ID", help="Render this one frame (PATIENT/VIEW/VARIATION), again if need be.")
-def command(ct: tuple[str, ...], out: str, config: str | None, resume: bool, only: str | None, **flags: Any) -> None:
+def command(ct: tuple[str, ...], out: str, config: str | None, only: str | None, **flags: Any) -> None:
     """Fly an endoscope through CTs and write pictures with exact depth.
 
     Example: endorender render --ct sample --views 4 --size 160x120 --spp 16 --out frames
     """
-    from cli.progress import bar
-    from endorender.dataset import configure, generate
+    from cli._render import estimated, glimpsed, rendered
+    from endorender.dataset import configure
 
-    begun = out if resume or only else None
+    resume, retry, dry_run, preview = (flags.pop(k) for k in ("resume", "retry_failed", "dry_run", "preview"))
+    begun = out if resume or retry or only else None
     configuration = configure(config, begun, ct=ct or None, **flags)
-    # A dataset may be cut off anywhere: what it lists is whole.
-    with bar("rendering", patience=0.6) as progress:
-        root = generate(configuration, out, resume, only, progress)
-    click.echo(f"dataset: {root}\npictures: {root / 'contact_sheet.png'}, {root / 'index.html'}")
-    click.echo(f"device: {configuration.device}")
+    if dry_run:
+        click.echo(estimated(configuration))
+    elif preview:
+        click.echo(glimpsed(configuration, out))
+    else:
+        click.echo(rendered(configuration, out, resume, only, retry))

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from pydantic import Field, field_serializer, field_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
+from endorender.dataset import viewpoint
+from endorender.dataset.distributions import probes
 from endorender.dataset.frame import SPLITS, read_info
 from endorender.dataset.safe_yaml import parse_yaml, read_yaml
-from endorender.dataset.variation import PRESETS, Variation, draw
+from endorender.dataset.variation import PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
 from endorender.errors import UserError
 from endorender.registry import Model, validated
 
@@ -56,6 +57,8 @@ class RenderConfig(Model):
     denoise: filter the radiance before the camera response, with the exact geometry as guide.
     series, region: which series of a folder and which lumen, for patients that name none themselves.
     variations: conditions of one's own, instead of a preset's.
+    trajectory: how the camera flies (`endorender.dataset.viewpoint.Trajectory`). In it and in `camera`, values may be
+    distributions, drawn for every view. constraints: conditions on camera and trajectory, as `camera.fov > 80`.
     labels: a mask for each CT, in their order: whole numbers on the CT's own grid, NIfTI.
     label_tissue: {label: tissue}, each a registered name, "name:key=value,key=value" or a mapping: the optics of what
     carries the label, under every look. Of the mask a dataset keeps the hash, not the path.
@@ -81,10 +84,20 @@ class RenderConfig(Model):
     assume_hu: bool = False
     series: str | None = None
     region: int | None = Field(None, ge=1)
-    variations: tuple[Variation, ...] = ()
+    trajectory: dict[str, Any] = Field({}, validate_default=True)
+    constraints: tuple[str, ...] = Field((), validate_default=True)
+    variations: tuple[Variation, ...] = Field((), validate_default=True)
     labels: tuple[str, ...] = Field(())
     label_tissue: dict[int, dict[str, Any]] = Field({}, validate_default=True)
     splits: dict[Literal["train", "val", "test"], tuple[str, ...]] = Field({}, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or values.get("variations"):
+            return values
+        preset = values.get("preset", "paper4")
+        return {**SETTINGS.get(preset, {}), **values} if isinstance(preset, str) else values
 
     @field_validator("ct", mode="before")
     @classmethod
@@ -130,6 +143,9 @@ class RenderConfig(Model):
         spec = {"width": width, "height": height, **as_mapping(parse_spec(value))}
         if (spec["width"], spec["height"]) != (width, height):
             raise ValueError("the camera's size is set by size, not here")
+        if viewpoint.varies(spec):
+            viewpoint.refuse_impossible(spec, {}, ())
+            return {k: v for k, v in spec.items() if k not in ("width", "height")}
         return {k: v for k, v in cameras.dump(cameras.build(spec)).items() if k not in ("width", "height")}
 
     @field_validator("light", mode="before")
@@ -154,7 +170,7 @@ class RenderConfig(Model):
     def _response(cls, value: Any) -> Any:
         values = _pairs(value, "response") if isinstance(value, str) else value
         if isinstance(values, Mapping):
-            draw(Variation(name="response", response=dict(values)), {"type": "endoscope"}, np.random.default_rng(0))
+            refuse_impossible(Variation(name="response", response=dict(values)), {"type": "endoscope"})
         return values
 
     @field_validator("mucosa", mode="before")
@@ -176,10 +192,21 @@ class RenderConfig(Model):
         names = [v.name for v in variations]
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"{', '.join(twice)} is the name of two variations")
-        for v in variations:
-            light, response = info.data.get("light", {"type": "endoscope"}), info.data.get("response", {})
-            draw(v, light, np.random.default_rng(0), response)
+        layer = info.data.get("mucosa")
+        for v in variations or PRESETS[info.data.get("preset", "paper4")]:
+            refuse_impossible(v, info.data.get("light", {"type": "endoscope"}), info.data.get("response", {}), layer)
+            if v.mucosa and layer is None and v in variations:
+                raise ValueError(f"{v.name} changes the mucosa layer, and there is none: it needs surface interface")
         return variations
+
+    @field_validator("constraints")
+    @classmethod
+    def _constraints(cls, constraints: tuple[str, ...], info: Any) -> tuple[str, ...]:
+        if {"camera", "size", "trajectory"} <= set(info.data):
+            width, height = pixels(info.data["size"])
+            camera = {**info.data["camera"], "width": width, "height": height}
+            viewpoint.refuse_impossible(camera, info.data["trajectory"], constraints)
+        return constraints
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -206,10 +233,11 @@ class RenderConfig(Model):
             raise ValueError("labels and label_tissue need each other: give a mask, and a tissue for each label")
         data = info.data
         for v in (data.get("variations") or PRESETS[data.get("preset", "paper4")]) if built else ():
-            drawn = draw(v, data.get("light", {"type": "endoscope"}), np.random.default_rng(0))
-            for label, tissue in built.items():
-                if "tissue" in drawn and (reason := tissue.clash(tissues.build(drawn["tissue"]))):
-                    raise ValueError(f"label {label}, under {v.name}: {reason}")
+            for source in probes([v.look, v.tissue]):
+                drawn = drawn_by(v, data.get("light", {"type": "endoscope"}), source)
+                for label, tissue in built.items():
+                    if "tissue" in drawn and (reason := tissue.clash(tissues.build(drawn["tissue"]))):
+                        raise ValueError(f"label {label}, under {v.name}: {reason}")
         return {label: tissues.dump(tissue) for label, tissue in built.items()}
 
     @field_validator("splits")
@@ -244,11 +272,21 @@ class RenderConfig(Model):
         """The variations of every view."""
         return self.variations or PRESETS[self.preset]
 
+    def draw_view(self, patient: str, view: int) -> dict[str, dict[str, Any]]:
+        """{camera, trajectory} of a view, drawn; both as mappings. Depends on seed, patient and view alone."""
+        camera = {**self.camera, "width": self.width, "height": self.height}
+        return viewpoint.draw_view(camera, self.trajectory, self.constraints, (self.seed, patient), view)
+
     def build_camera(self) -> Any:
-        """The camera model at this size."""
+        """The camera model at this size; where it varies, the first view's."""
         from endorender.scene.camera import cameras
 
-        return cameras.build({**self.camera, "width": self.width, "height": self.height})
+        return cameras.build(self.draw_view(self.ct[0].alias, 0)["camera"])
+
+    @property
+    def flies_freely(self) -> bool:
+        """Whether camera or trajectory differ from view to view."""
+        return viewpoint.varies([self.camera, self.trajectory])
 
     def public(self) -> dict[str, Any]:
         """The effective configuration as it is stored: JSON types, without paths and series."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -100,6 +100,21 @@ class Frame(Model):
             "normal": np.stack([c[f"normal.{axis}"] for axis in "XYZ"], axis=-1),
             "mask": c["mask.V"] > 0.5,
             "tissue": c.get("tissue.V", np.zeros_like(c["Z"])).astype(np.uint8),  # datasets of 0.1.0 have none
+        }
+
+    def flow(self) -> dict[str, np.ndarray]:
+        """To the next view of the patient. flow: (H, W, 2) float32 px, (u, v); occlusion: (H, W) bool, not seen there.
+
+        The flow is NaN where nothing is seen and in the last view; the occlusion is True there.
+        """
+        from endorender.dataset import exr
+
+        c, _ = exr.read(self.path("geometry"))
+        if "flow.U" not in c:
+            raise UserError(f"{self.id} holds no flow: it was rendered before there was any", "NO_FLOW")
+        return {
+            "flow": np.stack([c["flow.U"], c["flow.V"]], axis=-1),
+            "occlusion": ~(c["occlusion.V"] < 0.5),
         }
 
     def depth(self, name: str = "surface") -> dict[str, np.ndarray]:
@@ -199,18 +214,24 @@ def read_info(root: Path) -> dict[str, Any]:
 
 def read_manifest(root: Path) -> list[Frame]:
     """Rows of manifest.jsonl. A row that was cut off by a crash (no newline at its end) does not count."""
+    return list({frame.id: frame for _, frame in stream_manifest(root)}.values())
+
+
+def stream_manifest(root: Path) -> Iterator[tuple[int, Frame]]:
+    """(where its line begins in the file, row) one by one, in the file's order: a later row of an id replaces it."""
     try:
-        text = (root / "manifest.jsonl").read_text(encoding="utf-8", errors="replace")
+        file = (root / "manifest.jsonl").open("rb")
     except FileNotFoundError:
-        return []
-    rows: dict[str, Frame] = {}
-    for number, line in enumerate(text.split("\n")[:-1], 1):
-        try:
-            frame = Frame.model_validate_json(line)
-        except ValidationError as error:
-            raise _damaged(f"manifest.jsonl, line {number}", one_line(error)) from None
-        rows[frame.id] = frame
-    return list(rows.values())
+        return
+    with file:
+        offset = 0
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n"):
+                try:
+                    yield offset, Frame.model_validate_json(line.decode("utf-8", "replace"))
+                except ValidationError as error:
+                    raise _damaged(f"manifest.jsonl, line {number}", one_line(error)) from None
+            offset += len(line)
 
 
 def _damaged(what: str, error: object) -> UserError:

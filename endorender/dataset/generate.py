@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from endorender.dataset.view import AXES, DEPTH, View, render_view
 from endorender.dataset.writer import Writer
 from endorender.errors import Notice, UserError
 
+HOPELESS = 8  # views that fail before any frame is there: then it is no matter of single frames
+
 # Called with: frames done (a fraction counts), frames in all, what is going on.
 Progress = Callable[[float, int, str], None]
 
@@ -32,19 +34,22 @@ def generate(
     config: RenderConfig,
     out: str | Path,
     resume: bool = False,
-    only: str | None = None,
+    only: str | Collection[str] | None = None,
     progress: Progress | None = None,
+    retry_failed: bool = False,
 ) -> Path:
     """Render a dataset into the folder `out` and return that folder.
 
-    resume: continue what was begun there; the configuration must be the same. only: render this one
-    frame ("PATIENT/VIEW/VARIATION"), again if need be. Errors: UserError, nothing in `out` is lost.
+    resume: continue what was begun there; the configuration must be the same. only: render this frame
+    ("PATIENT/VIEW/VARIATION") or these, again if need be. Errors: UserError, nothing in `out` is lost.
+    A view that fails is recorded in failed.jsonl and the run goes on; retry_failed: continue, and try those again.
     """
     from endorender.dataset.pages import write_pages
 
     ids = [frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views) for v in config.columns]
-    if only is not None and only not in ids:
-        raise UserError(f"no frame is called {only!r}; they run from {ids[0]} to {ids[-1]}", "UNKNOWN_FRAME")
+    chosen = None if only is None else {only} if isinstance(only, str) else set(only)
+    if chosen is not None and (unknown := sorted(chosen - set(ids))):
+        raise UserError(f"no frame is called {unknown[0]!r}; they run from {ids[0]} to {ids[-1]}", "UNKNOWN_FRAME")
     for patient in config.ct:
         # Said now, not in the middle of the night when this patient's turn comes.
         if patient.source == "file" and not Path(patient.ct).exists():
@@ -53,16 +58,25 @@ def generate(
         if not Path(mask).is_file():
             raise UserError(f"{mask}: no such file; a mask of labels is a NIfTI file", "NOT_FOUND")
     writer = Writer(Path(out), describe(config, len(ids)), ids)
-    with writer.open(resume or only is not None):
-        if only is not None:
-            writer.rows.pop(only, None)
-        missing = {i for i in writer.missing() if only in (None, i)}
+    with writer.open(resume or retry_failed or chosen is not None):
+        for name in chosen or ():
+            writer.rows.pop(name, None)
+        skipped = set() if retry_failed else set(writer.failed) - (chosen or set())
+        missing = {i for i in writer.missing() if (chosen is None or i in chosen) and i not in skipped}
         for patient in config.ct:
             if any(i.startswith(f"{patient.alias}/") for i in missing):
                 _patient(config, patient, writer, missing, progress or (lambda done, total, text: None))
         writer.finish()
         if not writer.missing():
             write_pages(writer, open_dataset(writer.root))
+        elif writer.failed:
+            name, row = next(iter(writer.failed.items()))
+            warnings.warn(
+                f"{len(writer.failed)} frames failed, {name} first ({row['error']}); failed.jsonl lists them, "
+                "--retry-failed tries them again",
+                Notice,
+                stacklevel=2,
+            )
     return writer.root
 
 
@@ -94,6 +108,7 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
     from endorender.ct import onto, open_ct, prepare
     from endorender.render import init
     from endorender.scene import Scene, lights
+    from endorender.scene import cameras as optics
     from endorender.scene.trajectory import poses
 
     init(config.device)
@@ -119,7 +134,10 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
     report(0, "finding the lumen")
     ready = prepare(raw, region=patient.region or config.region)
     volume = ready.volume
-    cameras = poses(volume, ready.lumen, ready.path, config.views, seed_of(config.seed, patient.alias, "poses"))
+    own = [config.draw_view(patient.alias, n) for n in range(config.views if config.flies_freely else 1)]
+    flown = {name: np.array([view["trajectory"][name] for view in own]) for name in own[0]["trajectory"]}
+    seed = seed_of(config.seed, patient.alias, "poses")
+    cameras = poses(volume, ready.lumen, ready.path, config.views, seed, **flown)
     facts = {
         "shape": list(volume.shape),
         "spacing_mm": [round(float(s), 6) for s in volume.spacing],
@@ -129,7 +147,7 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
     }
     scene = Scene(
         medium=volume,
-        camera=config.build_camera(),
+        camera=optics.build(own[0]["camera"]),
         world_from_camera=cameras[0],
         lights=(lights.build(config.light),),
         threshold=ready.lumen.threshold,
@@ -137,11 +155,43 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
         mucosa=_mucosa(config, patient),
         labels=onto(labels[0], raw, volume) if labels else None,
     )
+
+    def scene_at(n: int) -> Scene:
+        # Of a camera that does not vary there is one for all views.
+        return scene.with_(world_from_camera=cameras[n], camera=optics.build(own[n % len(own)]["camera"]))
+
     for n in range(config.views):
         names = [v.name for v in config.columns if frame_id(patient.alias, n, v.name) in missing]
         if names:
-            view = View(config, patient.alias, n, facts, scene.with_(world_from_camera=cameras[n]))
-            render_view(view, writer, names, partial(report, text=f"view {n}"))
+            view = View(
+                config,
+                patient.alias,
+                n,
+                facts,
+                scene_at(n),
+                own[n % len(own)]["trajectory"] if config.trajectory else None,
+                scene_at(n + 1) if n + 1 < config.views else None,
+            )
+            try:
+                render_view(view, writer, names, partial(report, text=f"view {n}"))
+            except Exception as error:
+                _fail(config, view, writer, names, error)
+
+
+def _fail(config: RenderConfig, view: View, writer: Writer, names: list[str], error: Exception) -> None:
+    """Record what a view could not do. Raises the error where going on is of no use."""
+    stopped = isinstance(error, UserError) and error.code == "STOPPED"
+    if isinstance(error, (OSError, MemoryError)) or stopped:
+        raise error
+    # Others' messages may hold anything, a path among them: their kind must do.
+    told = str(error) if isinstance(error, UserError) else type(error).__name__
+    for name in names:
+        frame = frame_id(view.patient, view.number, name)
+        if frame not in writer.rows:
+            seed = seed_of(config.seed, view.patient, view.number, name)
+            writer.fail(frame, seed, getattr(error, "code", "BUG"), told)
+    if not writer.rows and len({name.rsplit("/", 1)[0] for name in writer.failed}) >= min(HOPELESS, config.views):
+        raise error
 
 
 def _labels(config: RenderConfig, patient: Patient, raw: Any, writer: Writer) -> tuple[np.ndarray, str] | None:
@@ -166,10 +216,16 @@ def _mucosa(config: RenderConfig, patient: Patient) -> Any:
     """The configured layer with a seed of the patient's own, or None."""
     from endorender.scene import mucosas
 
+    layer = mucosa_of(config, patient)
+    return None if layer is None else mucosas.build(layer)
+
+
+def mucosa_of(config: RenderConfig, patient: Patient) -> dict[str, Any] | None:
+    """The same as a mapping."""
     if config.mucosa is None:
         return None
     seed = seed_of(config.seed, patient.alias, "mucosa", config.mucosa["seed"])
-    return mucosas.build({**config.mucosa, "seed": seed})
+    return {**config.mucosa, "seed": seed}
 
 
 def volume_hash(volume: Any) -> str:

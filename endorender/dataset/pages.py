@@ -8,13 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from endorender.dataset.frame import SPLITS, Dataset, Frame
 from endorender.dataset.sheet import colour_depth, contact_sheet, depth_range, views_of
+from endorender.dataset.writer import sha256
 
 if TYPE_CHECKING:
     from endorender.dataset.writer import Writer
 
 DEPTH_WIDTH = 160  # px of a depth picture inside index.html
+HOVERED = 64  # pixels along the longer side whose depth a pointer can read there
+SUMS = "SHA256SUMS"
 MOST_VIEWS = 1000  # shown in index.html
 
 
@@ -23,10 +28,30 @@ def write_pages(writer: Writer, dataset: Dataset) -> None:
     for name in SPLITS:
         lines = "".join(f"{alias}\n" for alias in dataset.split(name))
         writer.add(f"splits/{name}.txt", partial(Path.write_text, data=lines, encoding="utf-8"))
-    sheet = contact_sheet(dataset)
-    writer.add("contact_sheet.png", lambda p: sheet.save(p, format="PNG"))
+    writer.add("contact_sheet.png", partial(_save, sheet=contact_sheet(dataset)))
+    for alias in dataset.info["patients"]:
+        own = Dataset(dataset.root, dataset.info, dataset.select(patients=[alias]))
+        writer.add(f"{alias}/contact_sheet.png", partial(_save, sheet=contact_sheet(own)))
     writer.add("index.html", lambda p: p.write_text(index_html(dataset), encoding="utf-8"))
     writer.add("README.md", lambda p: p.write_text(card(dataset), encoding="utf-8"))
+    # The manifest holds the hashes of frames; these are of the rest, as `sha256sum -c` takes them.
+    sums = [f"{sha256(dataset.root / name)}  {name}\n" for name in guarded(dataset.info)]
+    writer.add(SUMS, lambda p: p.write_text("".join(sums), encoding="utf-8"))
+
+
+def _save(path: Path, sheet: Any) -> None:
+    sheet.save(path, format="PNG")
+
+
+def pages(info: dict[str, Any]) -> list[str]:
+    """Files that `write_pages` writes, but for SHA256SUMS itself."""
+    sheets = [f"{alias}/contact_sheet.png" for alias in info["patients"]]
+    return ["README.md", "contact_sheet.png", "index.html", *sheets, *(f"splits/{name}.txt" for name in SPLITS)]
+
+
+def guarded(info: dict[str, Any]) -> list[str]:
+    """Files whose hashes SHA256SUMS holds."""
+    return sorted([*pages(info), "dataset.json", "manifest.jsonl"])
 
 
 def index_html(dataset: Dataset) -> str:
@@ -39,7 +64,7 @@ def index_html(dataset: Dataset) -> str:
             "view": next(iter(row.values())).view,
             "frames": [row.get(c) for c in dataset.info["variations"]],
             "geometry": next(iter(row.values())).files["geometry"].path,
-            "depth": _depth_uri(next(iter(row.values())), top),
+            **_depth(next(iter(row.values())), top),
         }
         for row in rows
     ]
@@ -63,14 +88,27 @@ SIZES = (
 )
 
 
-def _depth_uri(frame: Frame, top: float) -> str:
+def _depth(frame: Frame, top: float) -> dict[str, Any]:
+    """The depth picture, and what it says under the pointer.
+
+    A page opened from disk may read no file, not even the pixels of its own pictures: values lie in the page. `values`
+    are z-depths of single pixels, `columns` of them in a row, 1/100 mm as little-endian uint16, 0 where invalid.
+    """
     from PIL import Image
 
-    picture = Image.fromarray(colour_depth(frame.geometry()["z_depth"], top))
+    z = frame.geometry()["z_depth"]
+    picture = Image.fromarray(colour_depth(z, top))
     picture.thumbnail((DEPTH_WIDTH, DEPTH_WIDTH), Image.Resampling.BOX)
     buffer = io.BytesIO()
     picture.quantize(64, Image.Quantize.FASTOCTREE).save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    step = -(-max(z.shape) // HOVERED)
+    some = z[step // 2 :: step, step // 2 :: step]
+    levels = np.clip(np.round(np.nan_to_num(some) * 100), np.where(np.isfinite(some), 1, 0), 65535).astype("<u2")
+    return {
+        "depth": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(),
+        "values": base64.b64encode(levels.tobytes()).decode(),
+        "columns": levels.shape[1],
+    }
 
 
 def _template(name: str) -> Any:

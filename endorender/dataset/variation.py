@@ -10,26 +10,33 @@ from typing import Any
 import numpy as np
 from pydantic import Field, field_validator
 
+from endorender.dataset.constraints import holds
+from endorender.dataset.distributions import Source, drawn, found_in, probes
 from endorender.errors import UserError
 from endorender.registry import Model, validated
 
 SYNTHETIC = "synthetic"
+TRIES = 1000  # draws that constraints may refuse in a row
 
 
 class Variation(Model):
     """One column of a dataset.
 
     look: name in `endorender.scene.LOOKS`, or None for the plain synthetic renderer.
-    tissue, response, light: parameters that replace the look's and the configuration's. A value written
-    `{uniform: [low, high]}` is drawn anew for every view. A light or tissue with a `type` of its own starts from its
-    defaults.
+    tissue, response, light, mucosa: parameters that replace the look's and the configuration's. In the place of any
+    value, at any depth, and of the look, there may be a distribution (`{uniform: [low, high]}`; see
+    `endorender.dataset.distributions`), drawn anew for every view. A light or tissue with a `type` of its own starts
+    from its defaults.
+    constraints: conditions on what was drawn, as `light.intensity < 900`; what breaks one is drawn again.
     """
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9_]{0,40}$")
-    look: str | None = None
+    look: str | dict[str, Any] | None = None
     tissue: dict[str, Any] = Field({})
     response: dict[str, Any] = Field({})
     light: dict[str, Any] = Field({})
+    mucosa: dict[str, Any] = Field({})
+    constraints: tuple[str, ...] = ()
 
     @field_validator("tissue")
     @classmethod
@@ -39,7 +46,7 @@ class Variation(Model):
             from endorender.scene.tissue import tissues
 
             return tissues.dump(tissues.build(tissue))
-        if "phase" not in tissue:
+        if "phase" not in tissue or any(True for _ in found_in(tissue["phase"])):
             return tissue
         from endorender.scene.phase import phase_functions
 
@@ -59,53 +66,150 @@ class Variation(Model):
 PLAIN = Variation(name=SYNTHETIC)
 FOUR = tuple(Variation(name=look, look=look) for look in ("yellow_tan", "pale_pink", "dark_red", "deep_red"))
 
+# Ranges are our choice. Clinical: scopes of one kind in other hands and bowels. Randomized: wider than life, so that
+# what a network will see lies inside.
+CLINICAL = Variation(
+    name="clinical",
+    look={"choice": ["yellow_tan", "pale_pink", "pale_pink", "dark_red", "deep_red"]},
+    tissue={"roughness": {"truncated": [0.08, 0.04, 0.03, 0.25]}, "specular": {"uniform": [0.5, 0.9]}},
+    light={"mu": {"sobol": [0.0, 2.8]}},
+    response={
+        "target": {"truncated": [125, 25, 70, 180]},
+        "contrast": {"sobol": [1.1, 2.0]},
+        "white_balance": [{"normal": [1.0, 0.03]}, 1.0, {"normal": [1.0, 0.03]}],
+        "full_well": {"loguniform": [2500, 20000]},
+        "read_noise": {"uniform": [2, 12]},
+    },
+    mucosa={
+        "redness": {"uniform": [0.1, 0.4]},
+        "mottling": {"uniform": [0.15, 0.45]},
+        "film": {"truncated": [0.07, 0.03, 0.01, 0.15]},
+    },
+)
+RANDOMIZED = Variation(
+    name="randomized",
+    look={"choice": ["yellow_tan", "pale_pink", "dark_red", "deep_red"]},
+    tissue={
+        "roughness": {"loguniform": [0.02, 0.6]},
+        "specular": {"sobol": [0.0, 1.0]},
+        "ior": {"uniform": [1.2, 1.6]},
+    },
+    light={
+        "mu": {"sobol": [0.0, 6.0]},
+        "guides": [
+            [{"uniform": [-6, 0]}, {"uniform": [-4, 4]}, 0.0],
+            [{"uniform": [0, 6]}, {"uniform": [-4, 4]}, 0.0],
+        ],
+    },
+    response={
+        "target": {"sobol": [40, 210]},
+        "contrast": {"sobol": [0.7, 2.8]},
+        "white_balance": [{"loguniform": [0.6, 1.6]}, 1.0, {"loguniform": [0.6, 1.6]}],
+        "full_well": {"loguniform": [500, 50000]},
+        "read_noise": {"loguniform": [0.5, 40]},
+        "jpeg_quality": {"choice": [None, 95, 80, 60, 40]},
+    },
+    mucosa={
+        "redness": {"uniform": [0, 0.9]},
+        "mottling": {"uniform": [0, 1]},
+        "vessel_strength": {"uniform": [0, 1]},
+        "film": {"uniform": [0, 0.25]},
+    },
+    constraints=("response.read_noise < 0.05 * response.full_well",),
+)
+
 # The paper's second step renders every view under four conditions; its first step made the synthetic image.
 PRESETS: dict[str, tuple[Variation, ...]] = {
     "paper4": (PLAIN, *FOUR),
     "synthetic": (PLAIN,),
+    "clinical": (CLINICAL,),
+    "randomized": (RANDOMIZED,),
+}
+# What a preset says of camera and trajectory, where the configuration says nothing.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "clinical": {"trajectory": {"jitter": {"sobol": [0.1, 0.8]}, "look_aside": {"uniform": [4, 20]}}},
+    "randomized": {
+        "camera": {"type": "pinhole", "fov": {"sobol": [70, 140]}, "vignetting": {"uniform": [0, 3]}},
+        "trajectory": {"jitter": {"sobol": [0.0, 0.98]}, "look_aside": {"uniform": [0, 35]}},
+    },
 }
 
 
 def draw(
-    variation: Variation, light: Mapping[str, Any], rng: np.random.Generator, response: Mapping[str, Any] | None = None
+    variation: Variation,
+    light: Mapping[str, Any],
+    rng: np.random.Generator,
+    response: Mapping[str, Any] | None = None,
+    mucosa: Mapping[str, Any] | None = None,
+    view: int = 0,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Parameters of one frame: {tissue, response, light} as registries build them, every range drawn.
+    """Parameters of one frame: {tissue, response, light} as registries build them, everything drawn.
 
     light: the configuration's light, as a mapping with `type`. response: the configuration's, which replaces parameters
-    of the look's and is replaced by the variation's. A synthetic frame has no tissue.
+    of the look's and is replaced by the variation's. mucosa: the patient's layer, or None. view, seed: see Source.
+    A synthetic frame has no tissue; `mucosa` and `look` are there where the variation has its own and draws one.
     Pure: depends on the arguments alone.
     """
+    for attempt in range(TRIES):
+        found = drawn_by(variation, light, Source(rng, view, seed, attempt), response, mucosa)
+        if all(holds(text, found) for text in variation.constraints):
+            return found
+    raise UserError(
+        f"{variation.name}: its constraints refused {TRIES} draws in a row: widen them or the ranges", "CONSTRAINTS"
+    )
+
+
+def refuse_impossible(
+    variation: Variation,
+    light: Mapping[str, Any],
+    response: Mapping[str, Any] | None = None,
+    mucosa: Mapping[str, Any] | None = None,
+) -> None:
+    """Raise UserError where an end of a range, or a choice, is nothing that the models take."""
+    for source in probes([variation.look, variation.light, variation.tissue, response or {}, variation.response,
+                          variation.mucosa]):  # fmt: skip
+        found = drawn_by(variation, light, source, response, mucosa)
+        for text in variation.constraints:
+            holds(text, found)
+
+
+def drawn_by(
+    variation: Variation,
+    light: Mapping[str, Any],
+    source: Source,
+    response: Mapping[str, Any] | None = None,
+    mucosa: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """One draw, whatever constraints say of it; see `draw`."""
     from endorender.scene.light import lights
     from endorender.scene.looks import LOOKS
+    from endorender.scene.mucosa import mucosas
     from endorender.scene.response import Response
     from endorender.scene.tissue import tissues
 
-    base = {**({} if "type" in variation.light else light), **_drawn(variation.light, rng)}
     own = {**(response or {}), **variation.response}
-    if variation.look is None:
-        plain = validated(Response, _drawn(own, rng), variation.name)
-        return {"light": lights.dump(lights.build(base)), "response": plain.model_dump(mode="json")}
-    if variation.look not in LOOKS:
-        raise UserError(f"no look is called {variation.look!r}; there are: {', '.join(LOOKS)}", "UNKNOWN_NAME")
-    look = LOOKS[variation.look]
-    tissue = {**({} if "type" in variation.tissue else tissues.dump(look.tissue)), **_drawn(variation.tissue, rng)}
-    developed = {**look.response.model_dump(mode="json"), **_drawn(own, rng)}
-    return {
-        "tissue": tissues.dump(tissues.build(tissue)),
-        "light": lights.dump(lights.build(base)),
-        "response": validated(Response, developed, variation.name).model_dump(mode="json"),
-    }
-
-
-def _drawn(values: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    return {k: _draw(v, rng) for k, v in values.items()}
-
-
-def _draw(value: Any, rng: np.random.Generator) -> Any:
-    if isinstance(value, Mapping) and set(value) == {"uniform"}:
-        low, high = value["uniform"]
-        return float(rng.uniform(low, high))
-    return value
+    # In this order they take their random numbers; every dataset's bytes depend on it.
+    parts = [variation.look, variation.light, variation.tissue, own, variation.mucosa]
+    source.prepare(parts)
+    name, lit, optics, developed, coat = (drawn(part, source) for part in parts)
+    base = {**({} if "type" in variation.light else light), **lit}
+    found: dict[str, Any] = {}
+    if name is not None:
+        if name not in LOOKS:
+            raise UserError(f"no look is called {name!r}; there are: {', '.join(LOOKS)}", "UNKNOWN_NAME")
+        look = LOOKS[name]
+        found["tissue"] = tissues.dump(
+            tissues.build({**({} if "type" in variation.tissue else tissues.dump(look.tissue)), **optics})
+        )
+        developed = {**look.response.model_dump(mode="json"), **developed}
+    found["light"] = lights.dump(lights.build(base))
+    found["response"] = validated(Response, developed, variation.name).model_dump(mode="json")
+    if coat and mucosa is not None:
+        found["mucosa"] = mucosas.dump(mucosas.build({**mucosa, **coat}))
+    if isinstance(variation.look, Mapping):
+        found["look"] = name
+    return found
 
 
 def seed_of(*names: Any) -> int:

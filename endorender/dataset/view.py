@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from endorender import __version__
-from endorender.dataset import exr
+from endorender.dataset import exr, flow
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.frame import File, Frame, frame_id
-from endorender.dataset.variation import draw, seed_of
+from endorender.dataset.variation import Variation, draw, seed_of
 from endorender.dataset.writer import Writer
 from endorender.errors import Notice, UserError
 
@@ -44,13 +44,19 @@ DEPTH = {
 
 @dataclass(frozen=True)
 class View:
-    """A pose in a patient. facts: what the manifest says of the volume. scene: without a variation's tissue."""
+    """A pose in a patient. facts: what the manifest says of the volume. scene: without a variation's tissue.
+
+    trajectory: what was drawn for the flight, where the configuration says something of it. following: the scene from
+    the next pose, to which optical flow leads.
+    """
 
     config: RenderConfig
     patient: str
     number: int
     facts: dict[str, Any]
     scene: Scene
+    trajectory: dict[str, Any] | None = None
+    following: Scene | None = None
 
     @property
     def folder(self) -> str:
@@ -84,9 +90,9 @@ def render_view(view: View, writer: Writer, names: Sequence[str], report: Callab
 
     report(0)
     scenes, parameters = {}, {}
+    layer = view.scene.to_dict()["mucosa"]
     for v in view.config.columns:
-        rng = np.random.default_rng(seed_of(view.config.seed, view.patient, view.number, v.name))
-        parameters[v.name] = draw(v, view.config.light, rng, view.config.response)
+        parameters[v.name] = parameters_of(view.config, view.patient, view.number, v, layer)
         scenes[v.name] = dressed(view.scene, parameters[v.name], view.config.label_tissue)
     seen = geometry(view.scene.with_(label_tissues=_built(view.config.label_tissue)))
     if not seen.mask.any():
@@ -97,6 +103,15 @@ def render_view(view: View, writer: Writer, names: Sequence[str], report: Callab
     for shot in _shots(view, scenes, parameters, seen, names, report):
         _write_shot(view, writer, shot, shared)
         report(0)
+
+
+def parameters_of(
+    config: RenderConfig, patient: str, view: int, variation: Variation, mucosa: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What is drawn for a frame. mucosa: the patient's layer. Depends on the names and the configuration alone."""
+    rng = np.random.default_rng(seed_of(config.seed, patient, view, variation.name))
+    spread = seed_of(config.seed, patient, variation.name, "spread")
+    return draw(variation, config.light, rng, config.response, mucosa, view, spread)
 
 
 def _shots(
@@ -175,9 +190,11 @@ def groups(scenes: dict[str, Scene]) -> list[tuple[str, ...]]:
 
 def dressed(scene: Scene, parameters: dict[str, Any], labelled: Mapping[int, Any] | None = None) -> Scene:
     """The scene under one variation's tissue and light. labelled: the tissues by label, the same for all."""
-    from endorender.scene import lights, tissues
+    from endorender.scene import lights, mucosas, tissues
 
     changes: dict[str, Any] = {"lights": (lights.build(parameters["light"]),)}
+    if "mucosa" in parameters:
+        changes["mucosa"] = mucosas.build(parameters["mucosa"])
     if "tissue" in parameters:
         changes["tissue"] = tissues.build(parameters["tissue"])
         changes["label_tissues"] = _built(labelled)
@@ -201,8 +218,15 @@ def _write_geometry(view: View, writer: Writer, seen: Geometry) -> File:
         **exr.split_rgb("normal", seen.normal, "XYZ"),
         "mask.V": seen.mask.astype(np.float32),
         "tissue.V": seen.tissue.astype(np.float32),
+        **flow.channels(view.scene, view.following, seen),
     }
-    header = {**_header(view), "units": "mm", "normalFrame": "camera", "depthDefinition": DEPTH["surface"]}
+    header = {
+        **_header(view),
+        "units": "mm",
+        "normalFrame": "camera",
+        "flowUnits": "px",
+        "depthDefinition": DEPTH["surface"],
+    }
     return writer.add(f"{view.folder}/geometry.exr", lambda p: exr.write(p, channels, header))
 
 
@@ -245,6 +269,7 @@ def _write_shot(view: View, writer: Writer, shot: Shot, shared: File) -> None:
                 "mucosa": told["mucosa"],
                 **({"label_tissues": told["label_tissues"]} if told["label_tissues"] else {}),
                 **({"surface_to_median_voxels": shot.gap} if shot.group else {}),
+                **({"trajectory": view.trajectory} if view.trajectory else {}),
             },
             view=view.number,
             variation=shot.name,

@@ -3,38 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
+import io
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from endorender.dataset.config import difference
-from endorender.dataset.frame import File, Frame, read_info, read_manifest
+from endorender.dataset.frame import File, Frame, read_info, stream_manifest
 from endorender.errors import UserError
 
 TEMPORARY = ".tmp-"
 LOCK = ".lock"
+FAILED = "failed.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is remembered of a finished frame. All of it stands in the manifest: there may be many frames."""
+    """What is remembered of a finished frame. All of it stands in the manifest: there may be many frames.
+
+    at: where its line begins there.
+    """
 
     patient: str
     view: int
     ct_sha256: str
     labels_sha256: str | None
-    geometry: File
+    at: int
 
     @classmethod
-    def of(cls, frame: Frame) -> Row:
+    def of(cls, frame: Frame, at: int) -> Row:
         """The row of a frame."""
-        hashes = frame.volume["ct_sha256"], frame.volume.get("labels_sha256")
-        return cls(frame.patient, frame.view, *hashes, frame.files["geometry"])
+        hashes = frame.volume["ct_sha256"], frame.volume.get("labels_sha256") or ""
+        # One string for all frames of a patient, not one each.
+        ct, labels = (sys.intern(h) for h in hashes)
+        return cls(sys.intern(frame.patient), frame.view, ct, labels or None, at)
 
 
 class Writer:
@@ -42,11 +51,14 @@ class Writer:
 
     root: the folder. info: what dataset.json must hold. ids: every frame's id, in the manifest's order.
     rows: the frames that are finished, by id; after a resume those whose files still match their hashes.
+    failed: what failed.jsonl says of those that could not be rendered, by id.
     """
 
     def __init__(self, root: Path, info: dict[str, Any], ids: list[str]):
         self.root, self.info, self.ids = root, info, ids
         self.rows: dict[str, Row] = {}
+        self.failed: dict[str, dict[str, Any]] = {}
+        self._geometry: dict[tuple[str, int], File] = {}
         self._begun = False
 
     @contextlib.contextmanager
@@ -83,12 +95,19 @@ class Writer:
             )
         for stray in self.root.rglob(f"{TEMPORARY}*"):
             stray.unlink()
-        kept = read_manifest(self.root)
+        (self.root / "SHA256SUMS").unlink(missing_ok=True)  # written when all is there: until then it would be wrong
         seen: dict[str, bool] = {}
         wanted = set(self.ids)
-        intact = [f for f in kept if f.id in wanted and all(self._intact(v, seen) for v in f.files.values())]
-        self.rows = {f.id: Row.of(f) for f in intact}
-        self._write_manifest({f.id: row(f) for f in intact})
+        for at, frame in stream_manifest(self.root):
+            self.rows.pop(frame.id, None)
+            if frame.id in wanted and all(self._intact(file, seen) for file in frame.files.values()):
+                self._remember(frame, at)
+        self.failed = {row["id"]: row for row in read_failed(self.root) if row["id"] in wanted - set(self.rows)}
+        self._sort_manifest()
+
+    def _remember(self, frame: Frame, at: int) -> None:
+        self.rows[frame.id] = Row.of(frame, at)
+        self._geometry.setdefault((frame.patient, frame.view), frame.files["geometry"])
 
     def _intact(self, file: File, seen: dict[str, bool]) -> bool:
         if file.path not in seen:
@@ -107,9 +126,14 @@ class Writer:
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(TEMPORARY + target.name)
-        write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+        try:
+            write(part)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
         digest = sha256(part)
         part.replace(target)
         sync_folder(target.parent)
@@ -117,23 +141,55 @@ class Writer:
 
     def append(self, frame: Frame) -> None:
         """Record a frame whose files are all in place."""
-        with (self.root / "manifest.jsonl").open("a", encoding="utf-8") as file:
-            file.write(row(frame))
-            file.flush()
-            os.fsync(file.fileno())
-        self.rows[frame.id] = Row.of(frame)
+        rest = row(frame).encode()
+        with (self.root / "manifest.jsonl").open("ab", buffering=0) as file:
+            at = file.seek(0, os.SEEK_END)
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                os.ftruncate(file.fileno(), at)  # no half row stays where the disk is full
+                raise
+        self._remember(frame, at)
+        self.failed.pop(frame.id, None)
+
+    def fail(self, name: str, seed: int, code: str, error: str) -> None:
+        """Record a frame that could not be rendered. Nothing is written before something has succeeded."""
+        self.failed[name] = {"id": name, "seed": seed, "status": "failed", "code": code, "error": error}
+        if self._begun:
+            self._write_failed()
+
+    def _write_failed(self) -> None:
+        if self.failed:
+            lines = [json.dumps(self.failed[i], ensure_ascii=False) + "\n" for i in self.ids if i in self.failed]
+            self.add(FAILED, lambda p: p.write_text("".join(lines), encoding="utf-8"))
+        else:
+            (self.root / FAILED).unlink(missing_ok=True)
 
     def geometry_of(self, patient: str, view: int) -> File | None:
         """The geometry file that finished frames of a view refer to."""
-        return next((r.geometry for r in self.rows.values() if (r.patient, r.view) == (patient, view)), None)
+        return self._geometry.get((patient, view))
 
-    def _write_manifest(self, lines: dict[str, str]) -> None:
-        rows = [lines[i] for i in self.ids if i in lines]
-        self.add("manifest.jsonl", lambda p: p.write_text("".join(rows), encoding="utf-8"))
+    def _sort_manifest(self) -> None:
+        """Write the rows that count again, in order, line by line: all of them at once may not fit into memory."""
+        old = self.root / "manifest.jsonl"
+
+        def copy(path: Path) -> None:
+            with path.open("wb") as new, old.open("rb") if old.exists() else io.BytesIO() as file:
+                for name in self.ids:
+                    if name in self.rows:
+                        file.seek(self.rows[name].at)
+                        at = new.tell()
+                        new.write(file.readline())
+                        self.rows[name] = dataclasses.replace(self.rows[name], at=at)
+
+        self.add("manifest.jsonl", copy)
 
     def finish(self) -> None:
         """Sort the manifest: how often the work was interrupted can no longer be told from it."""
-        self._write_manifest({f.id: row(f) for f in read_manifest(self.root) if f.id in self.rows})
+        self._sort_manifest()
+        self._write_failed()
 
     def missing(self) -> list[str]:
         """Ids of the frames that are still to be rendered, in order."""
@@ -195,6 +251,20 @@ def disk_errors(root: Path) -> Iterator[None]:
             reason = os.strerror(error.errno)
             raise UserError(f"{root} cannot be written: {reason}; choose another --out", "NOT_WRITABLE") from None
         raise
+
+
+def read_failed(root: Path) -> list[dict[str, Any]]:
+    """Rows of failed.jsonl: id, seed, status, code, error."""
+    try:
+        lines = (root / FAILED).read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        if all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
+            return rows
+    except FileNotFoundError:
+        return []
+    except ValueError:
+        pass
+    raise UserError(f"{FAILED} cannot be read: remove it, and --resume tries those frames again", "DATASET_DAMAGED")
 
 
 def row(frame: Frame) -> str:

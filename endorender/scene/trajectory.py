@@ -18,10 +18,10 @@ def poses(
     path: Path,
     views: int,
     seed: int,
-    min_clearance_mm: float = 2.5,
-    jitter: float = 0.5,
-    roll: float = 180.0,
-    look_aside: float = 12.0,
+    min_clearance_mm: float | np.ndarray = 2.5,
+    jitter: float | np.ndarray = 0.5,
+    roll: float | np.ndarray = 180.0,
+    look_aside: float | np.ndarray = 12.0,
 ) -> np.ndarray:
     """Camera poses in the order of the path, from its first point towards its last.
 
@@ -31,31 +31,34 @@ def poses(
 
     jitter: 0..1, the part of the free radius (clearance - min_clearance_mm) that the push may take.
     roll: degrees, uniform in +-roll about the view axis. look_aside: degrees, standard deviation, cut at twice it.
+    Each of the four is one number or one for every view.
     Returns (V, 4, 4) world_from_camera, OpenCV axes (x right, y down, z forward), RAS mm.
     Deterministic in its arguments. Raises CTError NO_PATH where the whole path is too narrow.
     """
     if views < 1:
         raise ValueError(f"views must be >= 1, got {views}")
-    if not 0 <= jitter <= 1:
+    each = [np.broadcast_to(np.asarray(x, float), views) for x in (min_clearance_mm, jitter, roll, look_aside)]
+    if not (each[1].min() >= 0 and each[1].max() <= 1):
         raise ValueError(f"jitter must be in [0, 1], got {jitter}")
     rng = np.random.default_rng([seed, 0x905E5])
     points = path.points
     step = path.length / (len(points) - 1)
     # Nothing to see from the far end, where the nose would touch: the last aim lies on the path.
-    usable = np.arange(len(points))[: max(2, len(points) - int(AHEAD_MM[0] / step))]
-    usable = usable[path.clearance[usable] >= min_clearance_mm]
-    if len(usable) == 0:
+    inner = np.arange(len(points))[: max(2, len(points) - int(AHEAD_MM[0] / step))]
+    usable_at = {limit: inner[path.clearance[inner] >= limit] for limit in np.unique(each[0])}
+    if narrow := [limit for limit, found in usable_at.items() if not len(found)]:
         raise CTError(
             f"the way through the lumen is {2 * float(path.clearance.max()):.1f} mm wide at most, too narrow to keep "
-            f"{min_clearance_mm:g} mm from the wall",
+            f"{narrow[0]:g} mm from the wall",
             "NO_PATH",
         )
     frames = _frames(points)
     out = np.empty((views, 4, 4))
-    for n in range(views):
+    for n, (min_clearance, push, turn, aside) in enumerate(zip(*(x.tolist() for x in each))):
+        usable = usable_at[min_clearance]
         # Among the usable points, so that a narrow stretch costs no views.
         index = usable[min(len(usable) - 1, int((n + rng.uniform()) / views * len(usable)))]
-        out[n] = _pose(volume, lumen, path, frames, int(index), step, rng, min_clearance_mm, jitter, roll, look_aside)
+        out[n] = _pose(volume, lumen, path, frames, int(index), step, rng, min_clearance, push, turn, aside)
     return out
 
 

@@ -66,9 +66,17 @@ def test_datasets_are_read_without_taichi_and_torch():
 
 def test_every_key_of_the_configuration_is_a_flag_and_the_help_tells_its_default():
     flags = {p.name: p for p in render_command.params}
-    only_in_files = {"splits", "variations"}
+    only_in_files = {"splits", "variations", "trajectory", "constraints"}
     assert set(RenderConfig.model_fields) - only_in_files <= set(flags)
-    assert set(flags) - set(RenderConfig.model_fields) == {"out", "config", "resume", "only"}
+    assert set(flags) - set(RenderConfig.model_fields) == {
+        "out",
+        "config",
+        "resume",
+        "only",
+        "retry_failed",
+        "dry_run",
+        "preview",
+    }
     config = RenderConfig(ct=["sample"])
     for name in ("preset", "views", "size", "spp", "seed", "surface", "device"):
         assert f"[{getattr(config, name)}]" in flags[name].help, name
@@ -179,7 +187,7 @@ def test_runs_beside_foreign_packages_of_the_same_names(strangers, how):
 
 
 def test_ctrl_c_is_not_lost_where_a_library_swallows_it(tmp_path, monkeypatch):
-    def swallowing(config, out, resume, only, progress):
+    def swallowing(config, out, resume, only, progress, retry_failed):
         progress(0, 2, "")
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
@@ -210,7 +218,7 @@ import sys, time
 import endorender.dataset
 from cli.main import main
 
-def stuck(config, out, resume, only, progress):
+def stuck(config, out, resume, only, progress, retry_failed):
     end = time.monotonic() + 30
     while time.monotonic() < end:
         try:

@@ -1,0 +1,81 @@
+"""Other people's layouts: `export` a dataset into one, `open_layout` to read one. One file each."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from endorender.dataset.config import parse_spec
+from endorender.dataset.frame import SPLITS, Dataset, open_dataset
+from endorender.dataset.layouts import c3vd, depth_anything, hdf5, nerfstudio, simcol3d, webdataset
+from endorender.dataset.layouts.layout import ForeignFrame, Layout, foreign_dataset, layouts
+from endorender.dataset.writer import TEMPORARY, disk_errors
+from endorender.errors import UserError
+
+__all__ = ["ForeignFrame", "Layout", "export", "layouts", "open_layout"]
+__all__ += ["c3vd", "depth_anything", "hdf5", "nerfstudio", "simcol3d", "webdataset"]
+
+
+def export(
+    data: str | Path | Dataset,
+    layout: Any,
+    out: str | Path,
+    split: str | None = None,
+    variations: Iterable[str] | None = None,
+) -> Path:
+    """Write a dataset into the new folder `out` in somebody's layout, and return that folder.
+
+    layout: a name of `layouts`, "name:key=value", a mapping or an instance. split, variations: only these.
+    Patients keep to their splits; where a layout knows none, only order and names tell. Nothing half-written stays.
+    """
+    dataset = open_dataset(data) if isinstance(data, (str, Path)) else data
+    chosen = _built(layout)
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not an empty folder: choose another --out", "EXISTS")
+    variations = None if variations is None else list(variations)
+    names = SPLITS if split is None else (split,)
+    splits = [(name, dataset.select(split=name, variations=variations)) for name in names]
+    if not any(frames for _, frames in splits):
+        raise UserError(f"no frame to export; the variations are {', '.join(dataset.info['variations'])}", "NO_FRAMES")
+    part = out.with_name(TEMPORARY + out.name)
+    with disk_errors(out):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            chosen.write(splits, part)
+            if out.exists():
+                out.rmdir()
+            part.rename(out)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return out
+
+
+def open_layout(path: str | Path, layout: Any, split: str = "test") -> Dataset:
+    """Frames in somebody's layout as a dataset for training and evaluation. split: in which all its patients lie."""
+    root, chosen = Path(path), _built(layout)
+    if not chosen.READS:
+        able = ", ".join(name for name in layouts if layouts[name].READS)  # type: ignore[attr-defined]
+        raise UserError(f"{layouts.name_of(type(chosen))} is only written; there are readers of {able}", "NO_READER")
+    if split not in SPLITS:
+        raise UserError(f"a split is one of {', '.join(SPLITS)}, got {split!r}", "UNKNOWN_SPLIT")
+    frames = chosen.read(root) if root.is_dir() else []
+    if not frames:
+        raise UserError(
+            f"no frame of {layouts.name_of(type(chosen))} is found there: give the folder above", "NO_FRAMES"
+        )
+    return foreign_dataset(root, frames, split)
+
+
+def _built(layout: Any) -> Layout:
+    chosen: Layout = layouts.build(parse_spec(layout))
+    for module in chosen.EXTRA:
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            raise UserError(f"this layout needs {module}: pip install 'endorender[export]'", "MISSING_EXTRA") from None
+    return chosen

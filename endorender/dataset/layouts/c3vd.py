@@ -1,0 +1,259 @@
+"""C3VD (Bobrow et al. 2023): a registered phantom colon, 16-bit z-depth and an omnidirectional camera."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from endorender.dataset.frame import Frame
+from endorender.dataset.layouts.layout import (
+    ForeignFrame,
+    Layout,
+    Split,
+    camera_refused,
+    damaged,
+    layouts,
+    numbered,
+    quantised,
+    read_png,
+    read_table,
+    read_tiff,
+    rigid,
+    sequences,
+    size_of,
+    write_table,
+    write_tiff,
+)
+from endorender.dataset.view import write_png
+from endorender.errors import UserError
+
+LEVELS_PER_MM = 65535 / 100
+LAST = np.array([0.0, 0, 0, 1])
+INTRINSICS = ("a0", "a2", "a3", "a4", "c", "d", "e", "cx", "cy")
+CAMERA_FILE = "camera_intrinsics.txt"
+
+
+class Scaramuzzas(Layout):
+    """What both editions share: the camera's traps, depth and normals in 16 bits, pose.txt."""
+
+    READS: ClassVar[bool] = True
+    NEEDS_CAMERA: ClassVar[bool] = False
+
+    transposed: bool = Field(
+        False, description="read the stretch matrix as [[c, e], [d, 1]] instead of [[c, d], [e, 1]]"
+    )
+    one_based: bool = Field(False, description="the centre counts the first pixel as 1, as in copies from MATLAB")
+
+    def places(self, folder: Path) -> dict[str, dict[int, Path]]:
+        """Files by kind (image, depth, normal) and number."""
+        raise TypeError("an edition defines where its files are")  # pragma: no cover
+
+    def place(self, folder: Path, kind: str, number: int) -> Path:
+        """Where a new file goes."""
+        raise TypeError("an edition defines where its files go")  # pragma: no cover
+
+    def patient(self, name: str) -> str:
+        """Whom a sequence shows, by its folder's name."""
+        raise TypeError("an edition defines what its names mean")  # pragma: no cover
+
+    def write(self, splits: Sequence[Split], out: Path) -> None:
+        """See Layout."""
+        for patient, variation, frames in sequences(splits):
+            folder = out / f"{patient}.{variation}"
+            for number, frame in enumerate(frames):
+                geometry = frame.geometry()
+                mask = geometry["mask"]
+                place = partial(self.place, folder, number=number)
+                for kind in ("image", "depth", "normal"):
+                    place(kind).parent.mkdir(parents=True, exist_ok=True)
+                write_png(place("image"), frame.image())
+                write_tiff(place("depth"), quantised(geometry["z_depth"], LEVELS_PER_MM, 65535, mask))
+                normal = quantised(geometry["normal"] + 1, 32767.5, 65535, mask[..., None])
+                write_tiff(place("normal"), normal)
+            poses = np.array([f.world_from_camera for f in frames])
+            write_table(folder / "pose.txt", poses.transpose(0, 2, 1).reshape(-1, 16), ",")
+            lines = [f"{name} {value:.17g}\n" for name, value in _intrinsics(frames[0]).items()]
+            (folder / CAMERA_FILE).write_text("".join(lines), encoding="utf-8")
+
+    def read(self, root: Path) -> list[ForeignFrame]:
+        """See Layout. `root` is a sequence or holds sequences at any depth."""
+        found: list[ForeignFrame] = []
+        count: dict[str, int] = {}
+        for folder in sorted(p.parent for p in root.rglob("pose.txt")):
+            name, _, variation = folder.name.partition(".")
+            patient = name if variation else self.patient(name)
+            places, poses = self.places(folder), read_poses(folder / "pose.txt")
+            for number in sorted(set(places["image"]) & set(places["depth"])):
+                if number >= len(poses):
+                    raise UserError(f"{folder.name}: frame {number} has no pose in pose.txt", "LAYOUT_POSE")
+                image, depth, normal = (places[kind].get(number) for kind in ("image", "depth", "normal"))
+                assert image is not None
+                assert depth is not None
+                view = count.setdefault(patient, 0)
+                count[patient] += 1
+                found.append(
+                    ForeignFrame(
+                        id=f"{patient}/{variation or name}/{number:04d}",
+                        patient=patient,
+                        view=view,
+                        variation=variation or name,
+                        camera=self._camera(root, folder, *size_of(image)),
+                        world_from_camera=rigid(poses[number], f"pose {number} of {folder.name}"),
+                        paths={"image": image, "geometry": depth},
+                        load_image=partial(read_png, image),
+                        load_depth=partial(_depth, depth),
+                        load_normal=None if normal is None else partial(_normal, normal),
+                    )
+                )
+        return found
+
+    def _camera(self, root: Path, folder: Path, width: int, height: int) -> dict[str, Any]:
+        """The camera of the nearest camera_intrinsics.txt, up to `root` and the folder that holds it."""
+        camera: dict[str, Any] = {"type": "scaramuzza", "width": width, "height": height, "transposed": self.transposed}
+        inside = [p for p in (folder, *folder.parents) if p == root.parent or p.is_relative_to(root)]
+        file = next((p / CAMERA_FILE for p in inside if (p / CAMERA_FILE).is_file()), None)
+        if file is not None:
+            camera |= read_intrinsics(file)
+        elif self.NEEDS_CAMERA:
+            raise UserError(
+                f"no {CAMERA_FILE} beside the sequences: put the file that came with the data there", "LAYOUT_CAMERA"
+            )
+        if self.one_based:
+            from endorender.scene.camera import cameras
+
+            built = cameras.build(camera)
+            camera |= {name: getattr(built, name) for name in INTRINSICS}
+            camera |= {"cx": built.cx - 1, "cy": built.cy - 1, "calibrated": built.calibrated}
+        return camera
+
+
+@layouts.register("c3vd", cases=[{}])
+class C3VD(Scaramuzzas):
+    """SEQUENCE/0000_color.png, 0000_depth.tiff, 0000_normals.tiff, pose.txt; ours also camera_intrinsics.txt.
+
+    z-depth: uint16 / 65535 * 100 mm; 0 and 65535 (100 mm and more) are invalid. Normals: (n + 1) * 32767.5, camera
+    frame. pose.txt: 16 values a line, world_from_camera transposed (translation in the last row, mm); which edge is
+    0 0 0 1 is looked at, since copies differ. Without camera_intrinsics.txt the camera is the published Olympus
+    CF-HQ190L, 0-based. Occlusion maps and flow are not written.
+    """
+
+    def places(self, folder: Path) -> dict[str, dict[int, Path]]:
+        """See Scaramuzzas. Some copies do not pad the numbers of colour frames."""
+        return {
+            "image": numbered(folder, r"(\d+)_color\.png"),
+            "depth": numbered(folder, r"(\d+)_depth\.tiff"),
+            "normal": numbered(folder, r"(\d+)_normals\.tiff"),
+        }
+
+    def place(self, folder: Path, kind: str, number: int) -> Path:
+        """See Scaramuzzas."""
+        ending = {"image": "color.png", "depth": "depth.tiff", "normal": "normals.tiff"}[kind]
+        return folder / f"{number:04d}_{ending}"
+
+    def patient(self, name: str) -> str:
+        """The segment of the colon: `cecum` of `cecum_t1_a`."""
+        return re.sub(r"_t\d+_\w+$", "", name)
+
+
+@layouts.register("c3vdv2", cases=[{}])
+class C3VDv2(Scaramuzzas):
+    """SEQUENCE/{rgb,depth,normals}/0000..., pose.txt; camera_intrinsics.txt there or above. Encodings as in c3vd.
+
+    camera_intrinsics.txt: `name value` lines or bare numbers: width, height, cx, cy, a0 to a4 (a1 may be left out),
+    c, d, e. Optical flow, occlusions and diffuse pictures are not written.
+    """
+
+    NEEDS_CAMERA: ClassVar[bool] = True
+
+    def places(self, folder: Path) -> dict[str, dict[int, Path]]:
+        """See Scaramuzzas."""
+        return {
+            "image": numbered(folder / "rgb", r"(\d+)(?:_\w+)?\.(?:png|jpg|jpeg)"),
+            "depth": numbered(folder / "depth", r"(\d+)(?:_\w+)?\.tiff?"),
+            "normal": numbered(folder / "normals", r"(\d+)(?:_\w+)?\.tiff?"),
+        }
+
+    def place(self, folder: Path, kind: str, number: int) -> Path:
+        """See Scaramuzzas."""
+        names = {"image": "rgb/{:04d}.png", "depth": "depth/{:04d}_depth.tiff", "normal": "normals/{:04d}_normals.tiff"}
+        return folder / names[kind].format(number)
+
+    def patient(self, name: str) -> str:
+        """The colon: `c1` of `c1_descending_t2_v2`."""
+        return name.split("_")[0]
+
+
+def read_poses(path: Path) -> np.ndarray:
+    """pose.txt -> (N, 4, 4) world_from_camera, mm, whichever way round its rows were written.
+
+    The edge that is 0 0 0 1 in every row decides. Where both are (a camera that stays at the origin), the published
+    order holds: transposed.
+    """
+    rows = read_table(path, 16).reshape(-1, 4, 4)
+    published = np.allclose(rows[:, :, 3], LAST, atol=1e-6)
+    if not published and not np.allclose(rows[:, 3], LAST, atol=1e-6):
+        raise UserError("pose.txt: neither the last row nor the last column of its poses is 0 0 0 1", "LAYOUT_POSE")
+    return rows.transpose(0, 2, 1) if published else rows
+
+
+def read_intrinsics(path: Path) -> dict[str, Any]:
+    """Parameters of `scaramuzza` from camera_intrinsics.txt, with the size that they are for as `calibrated`."""
+    number = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        raise damaged(path) from None
+    named = {k.lower(): float(v) for k, v in re.findall(rf"\b([A-Za-z]\w*)\W*?[\s:=,]\s*({number})(?![\w.])", text)}
+    if not {"cx", "cy", "a0"} <= set(named):
+        bare = [float(x) for x in re.findall(rf"(?<![\w.]){number}(?![\w.])", text)]
+        names = ("width", "height", "cx", "cy", "a0", "a1", "a2", "a3", "a4", "c", "d", "e")
+        named = dict(zip(names if len(bare) == 12 else [n for n in names if n != "a1"], bare))
+        if len(bare) not in (11, 12):
+            named = {}
+    missing = [name for name in (*INTRINSICS, "width", "height") if name not in named]
+    if missing or named.get("a1", 0):
+        raise UserError(f"{path.name} must give {', '.join(missing) or 'a1 as 0'}", "LAYOUT_CAMERA")
+    return {
+        **{name: named[name] for name in INTRINSICS},
+        "calibrated": [round(named["width"]), round(named["height"])],
+    }
+
+
+def _intrinsics(frame: Frame) -> dict[str, float]:
+    """Numbers of camera_intrinsics.txt. A pinhole is the omnidirectional camera whose z does not vary."""
+    from endorender.scene.camera import cameras
+
+    camera = cameras.build(frame.camera)
+    size = {"width": camera.width, "height": camera.height}
+    kind = frame.camera["type"]
+    if kind in ("pinhole", "thin_lens"):
+        k = camera.K
+        own = {"a0": k[1, 1], "a2": 0.0, "a3": 0.0, "a4": 0.0, "c": k[0, 0] / k[1, 1], "d": 0.0, "e": 0.0}
+        return {**size, "cx": k[0, 2], "cy": k[1, 2], **own}
+    if kind != "scaramuzza":
+        raise camera_refused("c3vd", kind, "--camera scaramuzza or pinhole")
+    width, height = camera.calibrated or (camera.width, camera.height)
+    own = {name: getattr(camera, name) for name in INTRINSICS}
+    if camera.transposed:
+        own["d"], own["e"] = own["e"], own["d"]
+    return {"width": width, "height": height, **own}
+
+
+def _depth(path: Path) -> np.ndarray:
+    """(H, W) z-depth in mm, NaN where invalid."""
+    levels = read_tiff(path)
+    if levels.dtype != np.uint16 or levels.ndim != 2:
+        raise UserError(f"{path.name} must hold one channel of 16 bits", "LAYOUT_DAMAGED")
+    return np.where((levels > 0) & (levels < 65535), levels / LEVELS_PER_MM, np.nan)
+
+
+def _normal(path: Path) -> np.ndarray:
+    """(H, W, 3) unit normals, camera frame."""
+    n = read_tiff(path).astype(float) / 32767.5 - 1
+    return n / np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-9)

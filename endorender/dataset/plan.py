@@ -1,0 +1,155 @@
+"""Before a long run: what will be drawn, what it will cost, and how it will look."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from endorender.dataset.config import RenderConfig
+from endorender.dataset.frame import frame_id, open_dataset
+from endorender.dataset.generate import generate, mucosa_of
+from endorender.dataset.view import parameters_of
+
+LOOKED_AT = 300  # frames of each variation whose draws are looked at, evenly spread
+MEASURED = 3  # views that are rendered to know what one costs; the first also compiles and does not count
+SHOWN = (2, 3)  # patients and views of each in a preview
+PREVIEW_WIDTH, PREVIEW_SPP = 96, 4
+
+Progress = Callable[[float, int, str], None]
+
+
+def plan(config: RenderConfig, progress: Progress | None = None) -> dict[str, Any]:
+    """Counts, the ranges of what is drawn, and estimates of time and disk from a few frames of the first patient.
+
+    Times are those of this machine, for one process; `setup` (reading the CT, lumen, kernels) is for each patient.
+    """
+    views = len(config.ct) * config.views
+    seconds, setup, size = measure(config, progress)
+    return {
+        "patients": len(config.ct),
+        "views": views,
+        "variations": [v.name for v in config.columns],
+        "frames": views * len(config.columns),
+        "drawn": ranges(config),
+        "measured": {
+            "views": min(MEASURED, config.views),
+            "seconds_a_view": round(seconds, 3),
+            "setup_seconds": round(setup, 1),
+            "megabytes_a_view": round(size / 1e6, 3),
+        },
+        "estimate": {
+            "hours": round((seconds * views + setup * len(config.ct)) / 3600, 3),
+            "gigabytes": round(size * views / 1e9, 3),
+        },
+    }
+
+
+def ranges(config: RenderConfig) -> dict[str, dict[str, Any]]:
+    """By variation, and for the views: what differs between frames, as [smallest, largest] or the values by name."""
+    every = max(1, len(config.ct) * config.views // LOOKED_AT)
+    places = [(p, n) for p in config.ct for n in range(config.views)][::every]
+    layers = {p.alias: mucosa_of(config, p) for p in config.ct}
+    found = {}
+    if config.flies_freely:
+        found["views"] = _varied([config.draw_view(p.alias, n) for p, n in places])
+    for v in config.columns:
+        drawn = [parameters_of(config, p.alias, n, v, layers[p.alias]) for p, n in places]
+        # Every patient has vessels of their own: nothing that anybody asked to vary.
+        for one in drawn:
+            one.get("mucosa", {}).pop("seed", None)
+        found[v.name] = _varied(drawn)
+    return {name: varied for name, varied in found.items() if varied}
+
+
+def _varied(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Leaves that differ between rows."""
+    leaves: dict[str, list[Any]] = {}
+    for row in rows:
+        for key, value in _leaves(row, ""):
+            leaves.setdefault(key, []).append(value)
+    out: dict[str, Any] = {}
+    for key, values in leaves.items():
+        different = list(dict.fromkeys(values))
+        if len(different) == 1:
+            continue
+        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in different)
+        out[key] = [float(f"{f(different):.4g}") for f in (min, max)] if numbers else sorted(map(str, different))
+    return out
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, inside in value.items():
+            yield from _leaves(inside, f"{key}.{name}".lstrip("."))
+    elif isinstance(value, (list, tuple)):
+        for n, inside in enumerate(value):
+            yield from _leaves(inside, f"{key}[{n}]")
+    else:
+        yield key, value
+
+
+def measure(config: RenderConfig, progress: Progress | None = None) -> tuple[float, float, float]:
+    """Seconds for a view with all its variations, seconds before a patient's first view, bytes of a view."""
+    first = config.model_copy(update={"ct": config.ct[:1], "labels": config.labels[:1]})
+    alias, count = config.ct[0].alias, min(MEASURED, config.views)
+    chosen = [n * config.views // count for n in range(count)]
+    only = [frame_id(alias, n, v.name) for n in chosen for v in config.columns]
+    started: dict[str, float] = {}
+    begun = time.perf_counter()
+
+    def watch(done: float, total: int, text: str) -> None:
+        started.setdefault(text, time.perf_counter())
+        if progress:
+            progress(done, len(only), text)
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = generate(first, Path(folder) / "measured", only=only, progress=watch)
+        ended = time.perf_counter()
+        files = sum(p.stat().st_size for p in (root / alias).rglob("*") if p.is_file())
+        rows = (root / "manifest.jsonl").stat().st_size
+    at = [started[f"{alias}: view {n}"] for n in chosen] + [ended]
+    spans = [b - a for a, b in itertools.pairwise(at)]
+    return sum(spans[1:] or spans) / len(spans[1:] or spans), at[0] - begun, (files + rows) / count
+
+
+def preview(config: RenderConfig, path: str | Path, progress: Progress | None = None) -> Path:
+    """A contact sheet of some views of the dataset to come, small and noisy, as a PNG.
+
+    Poses, cameras and drawn values are those of the dataset; size and samples are not.
+    """
+    from endorender.dataset.sheet import contact_sheet
+    from endorender.dataset.writer import disk_errors
+
+    patients, views = SHOWN
+    shrunk = min(1.0, PREVIEW_WIDTH / config.width)
+    size = "x".join(str(max(8, round(n * shrunk))) for n in (config.width, config.height))
+    small = config.model_copy(
+        update={
+            "ct": config.ct[:patients],
+            "labels": config.labels[:patients],
+            "size": size,
+            "spp": min(config.spp, PREVIEW_SPP),
+            "denoise": False,
+            "depth": ("surface",),
+        }
+    )
+    count = min(views, config.views)
+    chosen = [n * config.views // count for n in range(count)]
+    only = [frame_id(p.alias, n, v.name) for p in small.ct for n in chosen for v in small.columns]
+    path = Path(path)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def watch(done: float, total: int, text: str) -> None:
+            if progress:
+                progress(done, len(only), text)
+
+        root = generate(small, Path(folder) / "preview", only=only, progress=watch)
+        sheet = contact_sheet(open_dataset(root))
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, format="PNG")
+    return path

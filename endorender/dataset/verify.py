@@ -1,0 +1,245 @@
+"""Is a dataset what its manifest says, and is what it holds plausible? Every finding is one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from endorender.dataset import exr
+from endorender.dataset.config import fingerprint
+from endorender.dataset.frame import SPLITS, Dataset, Frame, frame_id, read_info, read_manifest
+from endorender.dataset.pages import SUMS, guarded, pages
+from endorender.dataset.writer import FAILED, LOCK, TEMPORARY, read_failed, sha256
+from endorender.errors import UserError
+
+FARTHEST = 1000.0  # mm: no lumen of a patient is longer in sight
+
+Progress = Callable[[float, int, str], None]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """code: stable, for programs. where: a file or a frame's id. what: one line."""
+
+    code: str
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.where}: {self.what}"
+
+    def to_dict(self) -> dict[str, str]:
+        """For JSON."""
+        return asdict(self)
+
+
+def verify(path: str | Path, progress: Progress | None = None) -> list[Finding]:
+    """Everything that is wrong with a dataset: bytes, files, rows, values. Empty: it can be trusted.
+
+    Raises UserError where there is no dataset at all.
+    """
+    root = Path(path)
+    info = read_info(root)
+    if wrong := list(_configuration(info)):
+        return wrong
+    try:
+        dataset = Dataset(root, info, [frame.at(root) for frame in read_manifest(root)])
+        failed = read_failed(root)
+    except UserError as error:
+        return [Finding("DAMAGED", "manifest.jsonl", str(error))]
+    return [
+        *_rows(dataset, {row["id"] for row in failed}),
+        *(Finding("FAILED", row["id"], str(row.get("error"))) for row in failed),
+        *_files(dataset, progress or (lambda done, total, text: None)),
+        *_pages(dataset),
+    ]
+
+
+def _configuration(info: dict[str, Any]) -> Iterator[Finding]:
+    """dataset.json guards its configuration by a fingerprint."""
+    missing = [
+        k for k in ("configuration", "fingerprint", "frames", "patients", "variations", "views") if k not in info
+    ]
+    if missing:
+        yield Finding("DAMAGED", "dataset.json", f"{', '.join(missing)} missing")
+    elif fingerprint(info["configuration"]) != info["fingerprint"]:
+        yield Finding("CHANGED", "dataset.json", "its configuration is not the one of its fingerprint")
+
+
+def _rows(dataset: Dataset, failed: set[str]) -> Iterator[Finding]:
+    """Rows that are missing, foreign, or wrong in themselves."""
+    info = dataset.info
+    names = [
+        (p, n, v) for p in info.get("patients", ()) for n in range(info.get("views", 0)) for v in info["variations"]
+    ]
+    wanted = {frame_id(*name) for name in names}
+    have = {f.id for f in dataset.frames}
+    manifest = dataset.root / "manifest.jsonl"
+    if have and not manifest.read_bytes().endswith(b"\n"):
+        yield Finding("DAMAGED", "manifest.jsonl", "its last row is cut off")
+    for name in names:
+        if (i := frame_id(*name)) not in have and i not in failed:
+            yield Finding("MISSING", i, "the manifest has no row of it")
+    for frame in dataset.frames:
+        if frame.id not in wanted or frame.id != frame_id(frame.patient, frame.view, frame.variation):
+            yield Finding("FOREIGN", frame.id, "no frame of this dataset has this id")
+        yield from _row(dataset, frame)
+
+
+def _row(dataset: Dataset, frame: Frame) -> Iterator[Finding]:
+    """Pose, intrinsics and camera of a frame."""
+    pose = np.array(frame.world_from_camera)
+    r = pose[:3, :3]
+    if not np.isfinite(pose).all() or not np.allclose(pose[3], (0, 0, 0, 1)):
+        yield Finding("POSE", frame.id, "the pose is not finite, or its last row is not 0 0 0 1")
+    elif not np.allclose(r @ r.T, np.eye(3), atol=1e-5) or np.linalg.det(r) < 0:
+        yield Finding("POSE", frame.id, "the pose is no rotation")
+    width, height = (int(n) for n in dataset.info["configuration"]["size"].split("x"))
+    k = np.array(frame.K)
+    centre = (k[0, 2] + 0.5) / width, (k[1, 2] + 0.5) / height
+    if not np.isfinite(k).all() or min(k[0, 0], k[1, 1]) <= 0 or not np.allclose(k[2], (0, 0, 1)):
+        yield Finding("INTRINSICS", frame.id, "K is no matrix of intrinsics")
+    elif not all(-0.5 < c < 1.5 for c in centre):
+        yield Finding("INTRINSICS", frame.id, f"the principal point lies far outside {width}x{height}")
+    yield from _camera(frame, k, (width, height))
+
+
+def _camera(frame: Frame, k: np.ndarray, size: tuple[int, int]) -> Iterator[Finding]:
+    from endorender.scene.camera import cameras
+
+    try:
+        camera = cameras.build(frame.camera)
+    except UserError as error:
+        yield Finding("INTRINSICS", frame.id, f"its camera cannot be built: {error}")
+        return
+    if (camera.width, camera.height) != size:
+        yield Finding("SIZE", frame.id, f"its camera is {camera.width}x{camera.height}, not {size[0]}x{size[1]}")
+    elif not np.allclose(camera.K, k, rtol=1e-6, atol=1e-6):
+        yield Finding("INTRINSICS", frame.id, "K is not that of its camera")
+
+
+def _files(dataset: Dataset, progress: Progress) -> Iterator[Finding]:
+    """Every file once: there, unchanged, plausible."""
+    seen: set[str] = set()
+    for done, frame in enumerate(dataset.frames):
+        progress(done, len(dataset.frames), frame.id)
+        for kind, file in frame.files.items():
+            if file.path in seen:
+                continue
+            seen.add(file.path)
+            path = dataset.root / file.path
+            if not path.is_file():
+                yield Finding("MISSING", file.path, f"the {kind} of {frame.id} is not there")
+            elif sha256(path) != file.sha256:
+                yield Finding("CHANGED", file.path, "its bytes are not those that the manifest hashed")
+            else:
+                yield from _values(frame, kind, file.path)
+    known = {*seen, *guarded(dataset.info), SUMS, LOCK, FAILED}
+    for path in sorted(p for p in dataset.root.rglob("*") if p.is_symlink() or not p.is_dir()):
+        name = path.relative_to(dataset.root).as_posix()
+        if path.name.startswith(TEMPORARY):
+            yield Finding("TEMPORARY", name, "left by a run that was killed; --resume removes it")
+        elif name not in known:
+            yield Finding("FOREIGN", name, "the manifest knows no such file")
+
+
+def _values(frame: Frame, kind: str, name: str) -> Iterator[Finding]:
+    """What a file holds, where it can be wrong although its bytes are as they were written."""
+    if "height" not in frame.camera or "width" not in frame.camera:
+        return  # a camera that is none: said of the row, and no file can be measured by it
+    try:
+        if kind == "image":
+            picture = frame.image()
+            if picture.shape[:2] != _shape(frame):
+                yield Finding("SIZE", name, f"is {picture.shape[1]}x{picture.shape[0]}")
+        elif kind == "radiance":
+            yield from _radiance(frame, name)
+        elif kind == "geometry":
+            yield from _geometry(frame, name)
+    except UserError as error:
+        yield Finding("DAMAGED", name, str(error))
+    except KeyError as error:
+        yield Finding("DAMAGED", name, f"has no channel {error.args[0]}")
+
+
+def _shape(frame: Frame) -> tuple[int, int]:
+    return int(frame.camera["height"]), int(frame.camera["width"])
+
+
+def _radiance(frame: Frame, name: str) -> Iterator[Finding]:
+    channels, _ = exr.read(frame.path("radiance"))
+    light = np.stack([channels[c] for c in "RGB"]).astype(np.float32)
+    if light.shape[1:] != _shape(frame):
+        yield Finding("SIZE", name, f"is {light.shape[2]}x{light.shape[1]}")
+    if not np.isfinite(light).all() or light.min() < 0:
+        yield Finding("VALUES", name, "radiance is negative or not finite")
+    if not light.any():
+        yield Finding("VALUES", name, "is black everywhere")
+    for layer, top in (("albedo", 1.001), ("variance", np.inf)):
+        values = [channels[c].astype(np.float32) for c in channels if c.startswith(f"{layer}.")]
+        if values and not all(np.isfinite(v).all() and v.min() >= 0 and v.max() <= top for v in values):
+            yield Finding("VALUES", name, f"{layer} is out of its range")
+
+
+def _geometry(frame: Frame, name: str) -> Iterator[Finding]:
+    from endorender.scene.camera import cameras
+
+    g = frame.geometry()
+    if g["z_depth"].shape != _shape(frame):
+        yield Finding("SIZE", name, f"is {g['z_depth'].shape[1]}x{g['z_depth'].shape[0]}")
+        return
+    mask, camera = g["mask"], cameras.build(frame.camera)
+    for layer in ("z_depth", "distance", "normal"):
+        finite = np.isfinite(g[layer]).reshape(*mask.shape, -1)
+        if not (finite.all(-1) == mask).all() or not (finite.any(-1) == mask).all():
+            yield Finding("MASK", name, f"{layer} and the mask do not agree on what is valid")
+    if not mask.any():
+        yield Finding("VALUES", name, "no pixel is valid")
+        return
+    distance = g["distance"][mask]
+    if not (np.nanmin(distance) > 0 and np.nanmax(distance) < FARTHEST):
+        yield Finding("DEPTH", name, f"distance is not between 0 and {FARTHEST:g} mm")
+    rays = camera.unproject(camera.pixels())
+    off = np.abs(g["z_depth"] - g["distance"] * rays[..., 2])[mask]
+    if np.nanmax(off) > 1e-3 + 1e-5 * np.nanmax(distance):
+        yield Finding("DEPTH", name, f"z-depth and distance part by {np.nanmax(off):.3g} mm under the frame's camera")
+    length = np.linalg.norm(g["normal"][mask], axis=-1)
+    if np.nanmax(np.abs(length - 1)) > 1e-3:
+        yield Finding("NORMAL", name, "normals are not of unit length")
+    if np.nanmax((g["normal"] * rays).sum(-1)[mask]) > 1e-3:
+        yield Finding("NORMAL", name, "normals face away from the camera")
+    if (mask & ~camera.visible()).any():
+        yield Finding("MASK", name, "pixels are valid that the camera's mask hides")
+
+
+def _pages(dataset: Dataset) -> Iterator[Finding]:
+    """A finished dataset has its pages; SHA256SUMS guards what the manifest does not; lists say what the rows say."""
+    for name in (*pages(dataset.info), SUMS) if dataset.complete or (dataset.root / SUMS).is_file() else ():
+        if not (dataset.root / name).is_file():
+            yield Finding("MISSING", name, "every finished dataset has it; --resume writes it again")
+    if (dataset.root / SUMS).is_file():
+        yield from _sums(dataset.root, guarded(dataset.info))
+    for name in SPLITS:
+        path = dataset.root / f"splits/{name}.txt"
+        if path.is_file() and path.read_text(encoding="utf-8", errors="replace").split() != dataset.split(name):
+            yield Finding("CHANGED", f"splits/{name}.txt", "lists other patients than dataset.json")
+
+
+def _sums(root: Path, names: list[str]) -> Iterator[Finding]:
+    lines = (root / SUMS).read_bytes().decode("utf-8", "replace").split("\n")
+    listed = dict(line.split("  ", 1)[::-1] for line in lines if "  " in line)
+    if lines[-1] or set(listed) != set(names) or len(lines) != len(listed) + 1:
+        yield Finding("CHANGED", SUMS, "does not list what it should")
+    for name in names:
+        if (root / name).is_file() and name in listed and sha256(root / name) != listed[name]:
+            yield Finding("CHANGED", name, f"its bytes are not those of {SUMS}")
+
+
+def as_json(findings: list[Finding]) -> str:
+    """For programs: {"ok": ..., "findings": [...]}."""
+    return json.dumps({"ok": not findings, "findings": [f.to_dict() for f in findings]}, indent=2, ensure_ascii=False)

@@ -1,0 +1,69 @@
+"""A run of 100,000 frames without the light: `python -m tests.dataset.planning OUT FINISHED` prints its peak in MB.
+
+FINISHED: rows that the manifest holds already. Each points at the same three small files.
+"""
+
+import json
+import resource
+import sys
+from pathlib import Path
+
+import endorender.dataset  # noqa: F401  (the package's `generate` hides the module of that name)
+from endorender.dataset import configure
+from endorender.dataset.frame import File, Frame, frame_id
+from endorender.dataset.writer import dumps, row, sha256
+
+PATIENTS, VIEWS = 50, 400
+
+
+def prepare(root: Path, config, finished: int) -> None:
+    """A folder in which that many frames are done."""
+    from endorender.dataset.generate import describe
+
+    root.mkdir(parents=True)
+    ids = [frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views) for v in config.columns]
+    (root / "dataset.json").write_text(dumps(describe(config, len(ids))))
+    files = {}
+    for kind in ("geometry", "radiance", "image"):
+        (root / kind).write_text(kind)
+        files[kind] = File(path=kind, sha256=sha256(root / kind))
+    eye = [[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    frame = Frame(
+        id=ids[0],
+        patient="p001",
+        scene={},
+        view=0,
+        variation="v",
+        parameters={"tissue": {"albedo": [0.5] * 60}},
+        seed=1,
+        K=[r[:3] for r in eye[:3]],
+        camera={},
+        world_from_camera=eye,
+        volume={"ct_sha256": "0" * 64},
+        files=files,
+        spp=1,
+        denoised=False,
+    )
+    told = json.loads(row(frame))
+    with (root / "manifest.jsonl").open("w") as manifest:
+        for name in ids[:finished]:
+            patient, view, variation = name.split("/")
+            own = {"id": name, "patient": patient, "view": int(view), "variation": variation}
+            manifest.write(json.dumps({**told, **own}) + "\n")
+
+
+def main(root: Path, finished: int) -> None:
+    """Plan everything, render nothing."""
+    generating = sys.modules["endorender.dataset.generate"]
+    config = configure(ct=[f"phantom:{n + 1}" for n in range(PATIENTS)], views=VIEWS, size="320x240")
+    if finished:
+        prepare(root, config, finished)
+    planned = []
+    generating._patient = lambda config, patient, writer, missing, progress: planned.append(len(missing))
+    generating.generate(config, root, resume=bool(finished))
+    assert planned[0] == PATIENTS * VIEWS * 5 - finished
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

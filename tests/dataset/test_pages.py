@@ -1,0 +1,93 @@
+"""The page of a dataset: opens from disk, filters, tells depths; looked at with a browser where there is one."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from endorender.dataset import open_dataset
+from tests.dataset.sphere import make
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+SIZE = {"size": "100x80"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("data") / "data", patients=3, views=2, **SIZE)
+
+
+def test_the_page_holds_depths_of_single_pixels(data):
+    page = (data / "index.html").read_text()
+    found = re.findall(r'data-columns="(\d+)" data-values="([^"]*)"', page)
+    views = [f for f in open_dataset(data).frames if f.variation == "plain"]
+    assert len(found) == len(views) == 6
+    for (columns, text), frame in zip(found, views, strict=True):
+        levels = np.frombuffer(base64.b64decode(text), "<u2").reshape(-1, int(columns))
+        assert max(levels.shape) <= 64
+        z = frame.geometry()["z_depth"][1::2, 1::2]
+        np.testing.assert_allclose(levels / 100, z, atol=0.0051)
+
+
+def test_every_patient_has_a_sheet(data):
+    for alias in ("p001", "p002", "p003"):
+        with Image.open(data / alias / "contact_sheet.png") as one, Image.open(data / "contact_sheet.png") as all_:
+            assert one.width == all_.width
+            assert one.height < all_.height / 2
+    page = (data / "index.html").read_text()
+    assert 'href="p002/contact_sheet.png"' in page
+    # Nothing of it needs a network, a server or another file's bytes.
+    assert "http" not in page
+    assert "fetch(" not in page
+    assert "getImageData" not in page
+
+
+ACT = """
+<script>
+addEventListener("load", () => {
+  const found = {}, seen = q => [...document.querySelectorAll(q)].filter(e => e.offsetParent).length;
+  found.rows = seen("tr.view"); found.pictures = seen("td[data-column] img");
+  const loaded = [...document.images].map(i => { i.loading = "eager"; return i.decode().then(() => 1, () => 0); });
+  document.querySelector('input[data-column="0"]').click();
+  found.without_plain = seen("td[data-column] img");
+  const split = document.getElementById("split"); split.value = "test";
+  split.dispatchEvent(new Event("input", {bubbles: true}));
+  found.test_rows = seen("tr.view");
+  found.test_patient = document.querySelector("tr.view:not(.off)").dataset.patient;
+  const image = document.querySelector("tr.view:not(.off) img.depth"), box = image.getBoundingClientRect();
+  image.dispatchEvent(new MouseEvent("mousemove", {bubbles: true, clientX: box.left + box.width * 0.405,
+    clientY: box.top + box.height * 0.2625}));
+  found.tip = document.getElementById("tip").textContent;
+  Promise.all(loaded).then(l => { found.broken = l.filter(x => !x).length;
+    const out = document.createElement("pre"); out.id = "found"; out.textContent = JSON.stringify(found);
+    document.body.append(out); });
+});
+</script>
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium (Debian: apt-get install chromium)")
+def test_a_browser_filters_and_reads_depth_from_disk(data, tmp_path):
+    page = data.parent / "copy"
+    shutil.copytree(data, page, dirs_exist_ok=True)
+    (page / "index.html").write_text((data / "index.html").read_text() + ACT)
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--virtual-time-budget=5000", "--dump-dom", f"file://{page / 'index.html'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    found = json.loads(re.search(r'<pre id="found">(.*?)</pre>', done.stdout)[1])
+    frame = open_dataset(data).select(split="test")[0]
+    z = frame.geometry()["z_depth"][int(0.2625 * 40) * 2 + 1, int(0.405 * 50) * 2 + 1]
+    assert found == {
+        "rows": 6,
+        "pictures": 12,
+        "without_plain": 6,
+        "test_rows": 2,
+        "test_patient": "p003",
+        "tip": f"z {z:.2f} mm",
+        "broken": 0,
+    }
