@@ -28,7 +28,7 @@ class TrainConfig(Model):
     steps, batch: optimiser steps and images in each.
     learning_rate, warmup, schedule, weight_decay, clip: AdamW; the rate rises over `warmup` steps and
     falls to zero by a cosine, or stays; the gradient's norm is clipped.
-    fine_tune: which parameters are trained, "full" or "last-layer".
+    fine_tune: which parameters are trained, "full", "head" (all but the encoder) or "last-layer".
     validate_every, validate_images: steps between validations, and how many frames (0 steps: at the end only).
     save_every: steps between checkpoints (0: at the end only).
     cache_mb, workers: frames are decoded once if they fit in memory, otherwise by so many processes.
@@ -45,7 +45,7 @@ class TrainConfig(Model):
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = Field(1e-2, ge=0)
     clip: float = Field(1.0, gt=0)
-    fine_tune: Literal["full", "last-layer"] = "full"
+    fine_tune: Literal["full", "head", "last-layer"] = "full"
     augment: Augment = Augment()
     seed: int = Field(0, ge=0, lt=2**63)
     validate_every: int = Field(50, ge=0)

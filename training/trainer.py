@@ -26,14 +26,17 @@ from training.checkpoint import (
     WEIGHTS,
     Run,
     data_identity,
+    digest,
     load_checkpoint,
     load_run,
+    read_tensors,
     save_checkpoint,
 )
 from training.config import TrainConfig
 from training.data import Batch, DepthFrames, SeededBatches, people, refuse_shared_patients, subset
 from training.files import Progress, command, derive, missing_extra, read_json, versions, write_atomic, write_json
 from training.metrics import DepthMetrics
+from training.models import models
 from training.models.layers import DepthNetwork, freeze, frozen_modules
 
 try:
@@ -52,6 +55,7 @@ def train(
     resume: bool = False,
     progress: Progress | None = None,
     say: Callable[[str], None] = print,
+    pretrained: str | Path | None = None,
 ) -> Path:
     """Trains a network on the dataset's split "train" and returns the run's folder.
 
@@ -61,6 +65,8 @@ def train(
     resume: go on from the last checkpoint; on one CPU the result is the same to the bit as without the
     interruption. A finished run is returned as it is.
     say: told the frozen parameters.
+    pretrained: a folder that transformers saved (config.json, model.safetensors) with weights to start
+    from; the model's configuration is then that folder's.
 
     Errors (UserError): `out` holds something else, the configuration or the data changed since the
     interruption, a patient in two splits, no frames, another architecture; DIVERGED with the names of
@@ -69,12 +75,13 @@ def train(
     """
     out = Path(out)
     start = load_run(init_from) if init_from is not None else None
-    config = _with_model(config, start)
+    config, given = _with_model(config, start, pretrained)
     dataset = open_dataset(data) if isinstance(data, (str, Path)) else data
     frames = _frames(dataset, config)
-    network = _network(config, start)
+    network = _network(config, start, given)
     frozen = freeze(network, config.fine_tune)
-    info = _describe(config, frames, network, frozen, start)
+    network.train()
+    info = _describe(config, frames, network, frozen, start) | {"pretrained": digest(given) if given else None}
     done = _prepare(out, info, resume)
     if done and (out / WEIGHTS).is_file() and read_json(out / RUN, "a training run").get("finished"):
         return out
@@ -89,22 +96,33 @@ def train(
     return out
 
 
-def _with_model(config: TrainConfig | Mapping[str, Any], start: Run | None) -> TrainConfig:
+def _with_model(
+    config: TrainConfig | Mapping[str, Any], start: Run | None, pretrained: str | Path | None
+) -> tuple[TrainConfig, dict[str, torch.Tensor] | None]:
+    """The configuration with the model that it will be, and the weights of the folder `pretrained`."""
     given = config if isinstance(config, TrainConfig) else validated(TrainConfig, config, "training configuration")
+    if pretrained is not None:
+        if start is not None:
+            raise UserError("give a run to start from or pretrained weights, not both")
+        if not hasattr(given.model, "pretrained"):
+            who = ", ".join(name for name in models if hasattr(models[name], "pretrained"))
+            raise UserError(f"pretrained weights are taken by {who}: choose one of them as model")
+        model = given.model.pretrained(pretrained)
+        return given.model_copy(update={"model": model}), read_tensors(Path(pretrained) / WEIGHTS)[0]
     if start is None:
         if given.fine_tune != "full":
             raise UserError(
                 f"fine_tune {given.fine_tune} needs a trained network: give the run to start from (--init-from RUN)"
             )
-        return given
+        return given, None
     if "model" not in given.model_fields_set:
-        return given.model_copy(update={"model": start.config.model})
+        return given.model_copy(update={"model": start.config.model}), None
     if given.model != start.config.model:
         raise UserError(
             f"the run to start from has another architecture ({start.info['config']['model']}): leave out model",
             "ARCHITECTURE",
         )
-    return given
+    return given, None
 
 
 def _frames(dataset: Any, config: TrainConfig) -> dict[str, list[Any]]:
@@ -124,12 +142,12 @@ def _frames(dataset: Any, config: TrainConfig) -> dict[str, list[Any]]:
     return chosen
 
 
-def _network(config: TrainConfig, start: Run | None) -> DepthNetwork:
+def _network(config: TrainConfig, start: Run | None, weights: dict[str, torch.Tensor] | None) -> DepthNetwork:
     if start is not None:
-        return start.network.train()
+        return start.network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(config.seed, "weights"))
-        return config.model.network().train()
+        return config.model.network() if weights is None else config.model.network(weights)
 
 
 def _describe(
@@ -178,7 +196,7 @@ def _prepare(out: Path, info: dict[str, Any], resume: bool) -> bool:
     if not resume:
         raise UserError(f"{out} is not empty: choose another output folder, or add --resume", "EXISTS")
     old = read_json(out / RUN, "a training run")
-    for key in ("config", "data", "init_from"):
+    for key in ("config", "data", "init_from", "pretrained"):
         if old.get(key) != info[key]:
             raise UserError(
                 f"{out} was begun with another {_difference(old.get(key), info[key], key)}: "

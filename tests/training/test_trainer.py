@@ -122,7 +122,7 @@ def test_fine_tuning_the_last_layer_changes_nothing_else_and_says_what_is_frozen
     [
         ({"step": 3}, "INVALID_VALUE", "step: unknown key"),
         ({"steps": 0}, "INVALID_VALUE", "steps"),
-        ({"model": "vgg"}, "INVALID_VALUE", "there are: unet"),
+        ({"model": "vgg"}, "INVALID_VALUE", "there are: cnn_crf"),
         ({"model": {"type": "unet", "width": 9}}, "INVALID_VALUE", "width"),
         ({"loss": "l7"}, "INVALID_VALUE", "log_l1, silog"),
         ({"variations": ["green"]}, "UNKNOWN_NAME", "it has: deep_red, pale_pink, synthetic"),
