@@ -34,6 +34,11 @@ class TubeFrame:
         text = f"{self.id} {self.size}".encode()
         return {kind: SimpleNamespace(sha256=hashlib.sha256(text).hexdigest()) for kind in ("geometry", "image")}
 
+    @property
+    def K(self) -> tuple[tuple[float, ...], ...]:
+        h, w = self.size
+        return (w / 2, 0.0, w / 2 - 0.5), (0.0, w / 2, h / 2 - 0.5), (0.0, 0.0, 1.0)
+
     def geometry(self) -> dict[str, np.ndarray]:
         h, w = self.size
         rng = np.random.default_rng([int(self.patient[1:]), self.view])
