@@ -10,7 +10,19 @@ from typing import Any
 
 import click
 
-COMMANDS = ("demo", "inspect", "render", "train", "evaluate", "report", "gallery", "list", "doctor")
+COMMANDS = (
+    "demo",
+    "inspect",
+    "render",
+    "train",
+    "evaluate",
+    "report",
+    "experiment",
+    "export-model",
+    "gallery",
+    "list",
+    "doctor",
+)
 INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 CONTINUES = "interrupted; what was finished is kept: the same command with --resume continues"
 
@@ -24,7 +36,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"cli.{name}").command
+        command: click.Command = importlib.import_module(f"cli.{name.replace('-', '_')}").command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -49,7 +49,13 @@ class TubeFrame:
         radius = rng.uniform(12, 25) * (1 + 0.25 * np.cos(3 * theta + rng.uniform(0, 6)))
         z = (radius / np.maximum(rho, 1e-6)).astype(np.float32)
         mask = (z < 90) & (not self.empty)
-        return {"z_depth": np.where(mask, z, np.nan).astype(np.float32), "mask": mask}
+        z = np.where(mask, z, np.nan).astype(np.float32)
+        ray = np.stack(
+            [(np.mgrid[:h, :w][1] - w / 2 + 0.5) / w * 2, (np.mgrid[:h, :w][0] - h / 2 + 0.5) / w * 2, 0 * z + 1], -1
+        )
+        length = np.linalg.norm(ray, axis=-1)
+        normal = np.where(mask[..., None], -ray / length[..., None], np.nan)  # a wall that always faces the camera
+        return {"z_depth": z, "distance": (z * length).astype(np.float32), "normal": normal, "mask": mask}
 
     def image(self) -> np.ndarray:
         z = np.nan_to_num(self.geometry()["z_depth"], nan=1e3)[..., None]
