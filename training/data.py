@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -47,6 +48,30 @@ def refuse_shared_patients(splits: Mapping[str, Mapping[str, str]]) -> None:
                     "take it out of one of them",
                     "PATIENT_IN_TWO_SPLITS",
                 )
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """Frames chosen one by one, of one dataset or several, as `train` and `evaluate` take a dataset."""
+
+    train: Sequence[Any] = ()
+    val: Sequence[Any] = ()
+    test: Sequence[Any] = ()
+
+    @property
+    def frames(self) -> list[Any]:
+        return [*self.train, *self.val, *self.test]
+
+    def select(
+        self, split: str | None = None, patients: Iterable[str] | None = None, variations: Iterable[str] | None = None
+    ) -> list[Any]:
+        """As endorender.dataset.Dataset.select."""
+        who, what = (None if chosen is None else set(chosen) for chosen in (patients, variations))
+        return [
+            frame
+            for frame in (self.frames if split is None else getattr(self, split))
+            if (who is None or frame.patient in who) and (what is None or frame.variation in what)
+        ]
 
 
 class DepthFrames(Dataset):

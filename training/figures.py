@@ -41,7 +41,8 @@ def pdf(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _axes(axes: Axes, x: str = "", y: str = "") -> None:
+def style_axes(axes: Axes, x: str = "", y: str = "") -> None:
+    """The look that all figures share."""
     axes.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color("#8c959f")
@@ -134,8 +135,8 @@ def _scales(arm: Arm, protocol: str) -> dict[str, tuple[float, float]]:
 
 AXES = {
     "depth": "true depth, mm",
-    "radius": "distance from the principal point / half diagonal",
-    "incidence": "angle between ray and normal, degrees",
+    "radius": "radius / half diagonal",
+    "incidence": "angle of incidence, degrees",
 }
 
 
@@ -148,7 +149,7 @@ def against(section: Section, protocol: str, quantity: str = "depth") -> Figure:
     high = np.where(np.isfinite(tables[0]["high"]), tables[0]["high"], 1.3 * low)  # the last bin is open
     names = (("error_mm", "mean |error|, mm"), ("abs_rel", "mean |error| / depth"), ("bias_mm", "mean error, mm"))
     for axes, (key, label) in zip(panels, names):
-        _axes(axes, AXES[quantity], label)
+        style_axes(axes, AXES[quantity], label)
         back = axes.twinx()
         back.bar(low, share, high - low, align="edge", color="#eef1f4", edgecolor="white", linewidth=0.8)
         back.set(ylim=(0, 2.2 * share.max()), yticks=[])
@@ -174,7 +175,7 @@ def by_condition(section: Section, protocol: str, metric: str = "abs_rel", colum
     count = len(section.arms)
     figure = Figure(figsize=(6.4, 0.9 + len(names) * (0.16 + 0.17 * count)), layout="constrained")
     axes = figure.subplots()
-    _axes(axes, f"{metric} ({protocol}), mean over frames and its 95 % interval")
+    style_axes(axes, f"{metric} ({protocol}), mean over frames and its 95 % interval")
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     for k, (arm, colour) in enumerate(zip(section.arms, COLOURS)):
@@ -201,7 +202,7 @@ def paired(section: Section, protocol: str, metric: str = "abs_rel") -> Figure:
     for axes, arm in zip(panels, others):
         after = arm.values(protocol, metric)
         end = 1.08 * max(before.max(), after.max())
-        _axes(axes, f"{metric}\n{wrapped(section.arms[0], 34)}", f"{wrapped(arm, 34)}\n{metric}")
+        style_axes(axes, f"{metric}\n{wrapped(section.arms[0], 34)}", f"{wrapped(arm, 34)}\n{metric}")
         axes.plot([0, end], [0, end], color="#8c959f", linewidth=0.9)
         for name, colour in zip(names, (COLOURS[1:] + COLOURS[:1]) * len(names)):
             at = looks == name
@@ -215,8 +216,8 @@ def convergence(section: Section) -> Figure:
     """Training loss (thin: each step, thick: mean of the last 20) and validation error of every arm's run."""
     figure = Figure(figsize=(9.2, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _axes(left, "step", "training loss")
-    _axes(right, "step", "validation abs_rel (median)")
+    style_axes(left, "step", "training loss")
+    style_axes(right, "step", "validation abs_rel (median)")
     for arm, colour in zip(section.arms, COLOURS):
         for number, evaluation in enumerate(arm.evaluations):
             trained = [row for row in evaluation.log if row["loss"]]

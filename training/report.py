@@ -35,7 +35,7 @@ def report(evaluations: Sequence[str | Path], out: str | Path, title: str | None
     for folder in ("figures", "tables"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     shown = [_section(section, out, number) for number, section in enumerate(found, 1)]
-    page = _template("report.html").render(
+    page = template("report.html").render(
         title=title or "Depth from one endoscope image",
         sections=shown,
         sources=list(_sources(found)),
@@ -47,7 +47,8 @@ def report(evaluations: Sequence[str | Path], out: str | Path, title: str | None
     return out / PAGE
 
 
-def _template(name: str) -> Any:
+def template(name: str) -> Any:
+    """A page of training/templates: strict about names, escaping."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -74,3 +74,14 @@ def test_the_paired_test_is_right_as_often_as_it_says_and_finds_what_is_there():
     before = rng.normal(5, 1, 60)
     assert statistics.paired_test(before, before - 0.3 + rng.normal(0, 0.3, 60)) < 0.001
     assert statistics.paired_test(before, before + rng.normal(0, 0.3, 60)) > 0.01
+
+
+def test_the_gap_of_two_groups_is_resampled_apart():
+    rng = np.random.default_rng(4)
+    covered = 0
+    for _ in range(200):
+        found = statistics.gap(rng.normal(2, 1, 30), rng.normal(1, 1, 50))
+        covered += found.low < 1 < found.high
+    assert 0.88 < covered / 200 < 0.99
+    assert statistics.gap([3.0, 5.0], [1.0]).value == 3
+    assert statistics.gap([3.0, 3.0], [1.0, 1.0]) == pytest.approx((2, 2, 2))
