@@ -32,7 +32,11 @@ validation: $(STAMP)
 
 $(STAMP): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
+<<<<<<< HEAD
 	$(PIP) -e '.[train,denoise,dicom,export,dev]'
+=======
+	$(PIP) -e '.[train,onnx,denoise,dicom,dev]'
+>>>>>>> wip-train
 	touch $@
 
 clean:

@@ -7,9 +7,11 @@ import click
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path())
-@click.argument("dataset", type=click.Path())
+@click.option("--data", "dataset", required=True, type=click.Path(), help="Folder of the dataset.")
 @click.option("--out", required=True, type=click.Path(), help="Folder of the evaluation.")
-@click.option("--protocols", default="metric,median", show_default=True, help="How predictions are aligned.")
+@click.option(
+    "--protocol", default="metric,median", show_default=True, help="How predictions are aligned (see: list protocol)."
+)
 @click.option("--split", default="test", show_default=True, help="train, val or test.")
 @click.option("--patients", metavar="A,B", help="Patients by alias, instead of a split.")
 @click.option("--variations", metavar="A,B", help="Which images of each view.  [all]")
@@ -19,23 +21,23 @@ def command(
     run: str,
     dataset: str,
     out: str,
-    protocols: str,
+    protocol: str,
     split: str,
     patients: str | None,
     variations: str | None,
     label: str | None,
     title: str | None,
 ) -> None:
-    """Judge the network of RUN on a DATASET, by patients it has not seen.
+    """Judge the network of RUN on a dataset, by patients it has not seen.
 
-    Example: endorender evaluate runs/synthetic frames --variations deep_red --out evaluations/synthetic
+    Example: endorender evaluate runs/synthetic --data frames --variations deep_red --out evaluations/synthetic
     """
     from cli._options import names
     from cli._show import scores
     from cli.progress import bar
     from training.evaluate import evaluate
 
-    judges, who, what = names(protocols) or [], names(patients), names(variations)
+    judges, who, what = names(protocol) or [], names(patients), names(variations)
     with bar("evaluating") as progress:
         done = evaluate(run, dataset, out, judges, split, who, what, label, title, progress=progress)
     click.echo(f"{scores(done)}\nevaluation: {done}")

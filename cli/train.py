@@ -12,7 +12,10 @@ import click
 @click.option("--out", required=True, type=click.Path(), help="Folder of the run.")
 @click.option("--config", type=click.Path(), help="YAML file with a training configuration; options override it.")
 @click.option("--init-from", metavar="RUN", type=click.Path(), help="Fine-tune this run's network.")
-@click.option("--fine-tune", metavar="MODE", help="full or last-layer.  [full]")
+@click.option(
+    "--pretrained", metavar="DIR", type=click.Path(), help="Weights that transformers saved, in a local folder."
+)
+@click.option("--fine-tune", metavar="MODE", help="full, head, last-layer or lora.  [full]")
 @click.option("--model", metavar="NAME", help="See: list model.  [unet]")
 @click.option("--loss", metavar="NAME", help="See: list loss.  [silog]")
 @click.option("--variations", metavar="A,B", help="Which images of each view.  [all]")
@@ -23,7 +26,15 @@ import click
 @click.option("--seed", type=int, help="Weights, order and augmentation follow from it.  [0]")
 @click.option("--device", metavar="NAME", help="auto, cpu or gpu.  [auto]")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
-def command(dataset: str, out: str, config: str | None, init_from: str | None, resume: bool, **flags: Any) -> None:
+def command(
+    dataset: str,
+    out: str,
+    config: str | None,
+    init_from: str | None,
+    pretrained: str | None,
+    resume: bool,
+    **flags: Any,
+) -> None:
     """Train a network on the patients of a DATASET's split train.
 
     Example: endorender train frames --variations synthetic --steps 400 --out runs/synthetic
@@ -33,5 +44,5 @@ def command(dataset: str, out: str, config: str | None, init_from: str | None, r
     from training.trainer import train
 
     with bar("training") as progress:
-        run = train(training_values(config, flags), out, dataset, init_from, resume, progress, say=click.echo)
+        run = train(training_values(config, flags), out, dataset, init_from, resume, progress, click.echo, pretrained)
     click.echo(f"run: {run}")

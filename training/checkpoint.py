@@ -20,6 +20,7 @@ from endorender.errors import UserError
 from endorender.registry import validated
 from training.config import TrainConfig
 from training.files import fingerprint, missing_extra, read_json, write_atomic
+from training.lora import merged
 from training.models.layers import DepthNetwork
 
 try:
@@ -92,13 +93,17 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 
 def save_checkpoint(run: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
-    """Writes checkpoint.safetensors, then model.safetensors; each replaces the former in one move."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    tensors = {f"model.{name}": value for name, value in weights.items()}
+    """Writes checkpoint.safetensors, which replaces the former in one move; adapters stand in it by themselves."""
+    tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{key}": value.detach().cpu().contiguous() for key, value in state.items()}
     tensors["random"] = torch.get_rng_state()
     write_atomic(run / CHECKPOINT, save(tensors, {"step": json.dumps(step)}))
+
+
+def save_weights(run: Path, network: torch.nn.Module, step: int) -> None:
+    """Writes model.safetensors: the weights, adapters merged, so that a run is opened without them."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in merged(network).items()}
     write_atomic(run / WEIGHTS, save(weights, {"step": json.dumps(step)}))
 
 

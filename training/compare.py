@@ -21,13 +21,15 @@ Table = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation's folder. frames, by_depth, log: rows of the CSV files; summary, run: the JSON files."""
+    """An evaluation's folder. frames, by_…, log: rows of the CSV files; summary, run: the JSON files."""
 
     path: Path
     summary: dict[str, Any]
     run: dict[str, Any]
     frames: Table
     by_depth: Table
+    by_radius: Table
+    by_incidence: Table
     log: Table
 
     def values(self, protocol: str, metric: str) -> np.ndarray:
@@ -48,7 +50,8 @@ def load_evaluation(path: str | Path) -> Evaluation:
     path = Path(path)
     summary = read_json(path / SUMMARY, "an evaluation")
     run = read_json(path / "run.json", "an evaluation")
-    return Evaluation(path, summary, run, *(_rows(path / f"{name}.csv") for name in ("frames", "by_depth", "log")))
+    names = ("frames", "by_depth", "by_radius", "by_incidence", "log")
+    return Evaluation(path, summary, run, *(_rows(path / f"{name}.csv") for name in names))
 
 
 def _rows(path: Path) -> Table:
@@ -78,9 +81,10 @@ class Arm:
         """The value over all pixels at once, averaged over seeds."""
         return float(np.mean([e.summary["protocols"][protocol]["pooled"][metric] for e in self.evaluations]))
 
-    def by_depth(self, protocol: str) -> dict[str, np.ndarray]:
-        """Bins of true depth: low, high (mm), pixels, abs_rel, error_mm, bias_mm; averaged over seeds."""
-        tables = [[row for row in e.by_depth if row["protocol"] == protocol] for e in self.evaluations]
+    def by(self, quantity: str, protocol: str) -> dict[str, np.ndarray]:
+        """Bins of "depth" (mm), "radius" or "incidence": low, high, pixels, abs_rel, error_mm, bias_mm; over seeds."""
+        rows = [getattr(e, f"by_{quantity}") for e in self.evaluations]
+        tables = [[row for row in table if row["protocol"] == protocol] for table in rows]
         numbers = np.array([[[float(row[key]) for key in row if key != "protocol"] for row in t] for t in tables])
         return dict(zip(("low", "high", "pixels", "abs_rel", "error_mm", "bias_mm"), numbers.mean(0).T))
 
@@ -90,12 +94,15 @@ class Difference(NamedTuple):
 
     by_frame, by_view: percent less error than the baseline (percentage points more for the deltas), with
     intervals that resample frames, or whole views: the conditions of a view share one geometry, so the
-    second is the more careful one.
+    second is the more careful one. by_patient: whole patients, None of one alone. p: two-sided, of the
+    paired test that flips whole views.
     """
 
     metric: str
     by_frame: Interval
     by_view: Interval
+    by_patient: Interval | None
+    p: float
 
     def verdict(self) -> str:
         """better, worse, or undecided: by both intervals."""
@@ -139,12 +146,14 @@ class Section:
     def difference(self, arm: Arm, protocol: str, metric: str) -> Difference:
         """The honest difference of an arm to the baseline: 100 (e_no − e_ft) / e_no."""
         before, after = self.arms[0].values(protocol, metric), arm.values(protocol, metric)
+        patients = self.column("patient")
+        units: list[Any] = [None, self.views(), *([patients] if len(set(patients)) > 1 else [])]
         if self.metrics()[metric]["higher_is_better"]:
-            gain = 100 * (after - before)
-            return Difference(metric, statistics.mean(gain), statistics.mean(gain, self.views()))
-        return Difference(
-            metric, statistics.reduction(before, after), statistics.reduction(before, after, self.views())
-        )
+            found = [statistics.mean(100 * (after - before), u) for u in units]
+        else:
+            found = [statistics.reduction(before, after, u) for u in units]
+        p = statistics.paired_test(before, after, self.views())
+        return Difference(metric, found[0], found[1], found[2] if len(found) > 2 else None, p)
 
 
 def sections(evaluations: Sequence[Evaluation]) -> list[Section]:

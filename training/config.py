@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from endorender.registry import Model
 from training.augment import Augment
+from training.lora_config import Lora
 from training.losses import losses
 from training.models import models
 
@@ -28,9 +29,14 @@ class TrainConfig(Model):
     steps, batch: optimiser steps and images in each.
     learning_rate, warmup, schedule, weight_decay, clip: AdamW; the rate rises over `warmup` steps and
     falls to zero by a cosine, or stays; the gradient's norm is clipped.
-    fine_tune: which parameters are trained, "full" or "last-layer".
+    fine_tune: which parameters are trained, "full", "head" (all but the encoder), "last-layer", or "lora"
+    (adapters of the rank in `lora`, and the last layer).
     validate_every, validate_images: steps between validations, and how many frames (0 steps: at the end only).
+    patience: stop after so many validations in a row whose abs_rel (median) was no better; 0: never.
+    keep: the weights of the "last" step, or of the "best" validation.
     save_every: steps between checkpoints (0: at the end only).
+    devices: processes on this machine (GPUs, or CPU processes) that share each batch.
+    tensorboard: write RUN/tensorboard beside log.csv.
     cache_mb, workers: frames are decoded once if they fit in memory, otherwise by so many processes.
     """
 
@@ -45,20 +51,32 @@ class TrainConfig(Model):
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = Field(1e-2, ge=0)
     clip: float = Field(1.0, gt=0)
-    fine_tune: Literal["full", "last-layer"] = "full"
+    fine_tune: Literal["full", "head", "last-layer", "lora"] = "full"
+    lora: Lora = Lora()
     augment: Augment = Augment()
     seed: int = Field(0, ge=0, lt=2**63)
     validate_every: int = Field(50, ge=0)
     validate_images: int = Field(32, ge=1)
+    patience: int = Field(0, ge=0)
+    keep: Literal["last", "best"] = "last"
     save_every: int = Field(100, ge=0)
     cache_mb: float = Field(2048, ge=0)
     workers: int = Field(2, ge=0, le=64)
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(1, ge=1, le=1024)
+    tensorboard: bool = False
 
     @field_validator("variations", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return tuple(v.strip() for v in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("devices")
+    @classmethod
+    def _shared(cls, devices: int, info: Any) -> int:
+        if info.data.get("batch", devices) % devices:
+            raise ValueError(f"a batch of {info.data['batch']} cannot be shared evenly")
+        return devices
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0: a pure function, so nothing of it is to be restored."""

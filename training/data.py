@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
@@ -18,12 +19,14 @@ class Batch(TypedDict):
     """What networks, losses and metrics are fed with.
 
     image: (B, 3, H, W) float32, display values in 0..1; z_depth: (B, 1, H, W) float32 mm, 0 where invalid;
-    mask: (B, 1, H, W) bool, where z_depth holds; id: the frames' names.
+    mask: (B, 1, H, W) bool, where z_depth holds; K: (B, 3, 3) float32, pixel centres at integers;
+    id: the frames' names.
     """
 
     image: Tensor
     z_depth: Tensor
     mask: Tensor
+    K: Tensor
     id: list[str]
 
 
@@ -45,6 +48,30 @@ def refuse_shared_patients(splits: Mapping[str, Mapping[str, str]]) -> None:
                     "take it out of one of them",
                     "PATIENT_IN_TWO_SPLITS",
                 )
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """Frames chosen one by one, of one dataset or several, as `train` and `evaluate` take a dataset."""
+
+    train: Sequence[Any] = ()
+    val: Sequence[Any] = ()
+    test: Sequence[Any] = ()
+
+    @property
+    def frames(self) -> list[Any]:
+        return [*self.train, *self.val, *self.test]
+
+    def select(
+        self, split: str | None = None, patients: Iterable[str] | None = None, variations: Iterable[str] | None = None
+    ) -> list[Any]:
+        """As endorender.dataset.Dataset.select."""
+        who, what = (None if chosen is None else set(chosen) for chosen in (patients, variations))
+        return [
+            frame
+            for frame in (self.frames if split is None else getattr(self, split))
+            if (who is None or frame.patient in who) and (what is None or frame.variation in what)
+        ]
 
 
 class DepthFrames(Dataset):
@@ -83,7 +110,8 @@ class DepthFrames(Dataset):
             image, depth = self._images[index], self._depths[_view(frame)]
         else:
             image, depth = self._decode(index)
-        return {"image": image.to(torch.float32) / 255, "z_depth": depth, "mask": depth > 0, "id": frame.id}
+        k = torch.tensor(frame.K, dtype=torch.float32)
+        return {"image": image.to(torch.float32) / 255, "z_depth": depth, "mask": depth > 0, "K": k, "id": frame.id}
 
     def _decode(self, index: int) -> tuple[Tensor, Tensor]:
         """Image (3, H, W) uint8 and z-depth (1, H, W) float32 mm, 0 where invalid."""
@@ -136,11 +164,12 @@ class SeededBatches(Sampler[list[int]]):
 
     The stream is one epoch's order after another, cut into batches without regard to where an epoch ends:
     every batch is full, and the batch of a step is known without replaying the steps before it, so that
-    the sampler's position is the step.
+    the sampler's position is the step. part: which of each batch's frames; by default all.
     """
 
-    def __init__(self, count: int, batch: int, seed: int, first: int, last: int):
+    def __init__(self, count: int, batch: int, seed: int, first: int, last: int, part: slice = slice(None)):
         self.count, self.batch, self.seed, self.first, self.last = count, batch, seed, first, last
+        self.part = part
 
     def __len__(self) -> int:
         return max(0, self.last - self.first)
@@ -154,7 +183,7 @@ class SeededBatches(Sampler[list[int]]):
                     epoch = k // self.count
                     indices = order(self.count, self.seed, epoch)
                 chosen.append(indices[k % self.count])
-            yield chosen
+            yield chosen[self.part]
 
 
 def subset(frames: Sequence[Any], count: int | None, seed: int) -> list[Any]:

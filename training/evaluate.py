@@ -2,7 +2,8 @@
 
 EVALUATION/summary.json     what was judged on what; means with intervals, pooled values
 EVALUATION/frames.csv       every metric of every frame under every protocol
-EVALUATION/by_depth.csv     error against true depth
+EVALUATION/by_depth.csv     error against true depth; by_radius.csv, by_incidence.csv: against the place in the image
+                            (1: half the diagonal from the principal point) and the angle at which the wall is seen
 EVALUATION/predictions.npz  the network's depth of every frame, float32 mm, before any alignment
 EVALUATION/shown.npz        image and true depth of some frames, for the report's pictures
 EVALUATION/run.json, log.csv   copies of the run's
@@ -10,7 +11,6 @@ EVALUATION/run.json, log.csv   copies of the run's
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -24,13 +24,16 @@ from torch.utils.data import DataLoader
 
 from endorender.dataset import open_dataset
 from endorender.errors import UserError
-from training import metrics, statistics
+from training import statistics
 from training.checkpoint import LOG, RUN, Run, data_identity, load_run
 from training.data import DepthFrames, people
-from training.files import SUMMARY, Progress, command, versions, write_json
+from training.files import SUMMARY, Progress, command, versions, write_csv, write_json
 from training.metrics import METRICS, ImageResult, of_image, pooled
+from training.protocols import protocols as REGISTRY
 
 DEPTH_EDGES_MM = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0, 150.0, np.inf)
+RADIUS_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, np.inf)
+INCIDENCE_EDGES = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.001)
 SHOWN, WORST = 8, 4
 
 
@@ -82,10 +85,7 @@ def evaluate(
     tensors = DepthFrames(frames)
     predictions = predict(trained.network, tensors, batch, progress)
     truths = [(item["z_depth"], item["mask"]) for item in map(tensors.__getitem__, range(len(tensors)))]
-    results = {
-        name: [of_image(p, depth, mask, judge) for p, (depth, mask) in zip(predictions, truths)]
-        for name, judge in judges.items()
-    }
+    results = {name: judged(judge, frames, predictions, truths) for name, judge in judges.items()}
     summary = {
         "schema": 1,
         "label": label or label_of(trained.info),
@@ -100,8 +100,7 @@ def evaluate(
             "sha256": data_identity(frames),
         },
         "protocols": {
-            name: {"parameters": metrics.protocols.dump(judges[name])} | _aggregate(frames, results[name])
-            for name in judges
+            name: {"parameters": REGISTRY.dump(judges[name])} | _aggregate(frames, results[name]) for name in judges
         },
         "metrics": {name: {"unit": d.unit, "higher_is_better": d.higher_is_better} for name, d in METRICS.items()},
         "network": {"weights": trained.weights, "seed": trained.config.seed},
@@ -121,7 +120,7 @@ def evaluate(
 
 def _judges(wanted: Sequence[Any]) -> dict[str, Any]:
     """Protocols by name; a name may be given once."""
-    registry = metrics.protocols
+    registry = REGISTRY
     built = [registry.build(p) for p in ([wanted] if isinstance(wanted, str) else wanted)]
     judges = {registry.name_of(type(p)): p for p in built}
     if not built or len(judges) != len(built):
@@ -155,7 +154,7 @@ def predict(
 
 
 def _aggregate(frames: Sequence[Any], results: list[ImageResult]) -> dict[str, Any]:
-    """Mean of the images' values with a bootstrap interval over frames, pooled value; by condition and patient."""
+    """Means of images with intervals over frames and over patients, pooled value; by condition and patient."""
     values = [result.values() for result in results]
 
     def table(chosen: Iterable[int]) -> dict[str, Any]:
@@ -169,6 +168,10 @@ def _aggregate(frames: Sequence[Any], results: list[ImageResult]) -> dict[str, A
     return {
         "interval": "mean of the images' values, then the limits of its 95 % bootstrap interval over frames",
         "mean": table(range(len(frames))),
+        "mean_over_patients": {
+            name: list(statistics.mean([row[name] for row in values], [frame.patient for frame in frames]))
+            for name in METRICS
+        },
         "pooled": pooled(results),
         "by_variation": by("variation"),
         "by_patient": by("patient"),
@@ -184,14 +187,23 @@ def _write(
     run: Run,
 ) -> None:
     rows = []
+    depths = [tensors[k]["z_depth"] for k in range(len(tensors))]
     for name, found in results.items():
         for frame, result in zip(frames, found):
             where = (frame.id, frame.patient, frame.view, frame.variation, name)
-            rows.append([*where, result.pixels, result.scale, *result.values().values()])
-    header = ["frame", "patient", "view", "variation", "protocol", "pixels", "scale", *METRICS]
+            rows.append([*where, result.pixels, result.scale, result.shift, *result.values().values()])
+    header = ["frame", "patient", "view", "variation", "protocol", "pixels", "scale", "shift", *METRICS]
     write_csv(folder / "frames.csv", header, rows)
     header = ["protocol", "low_mm", "high_mm", "pixels", "abs_rel", "error_mm", "bias_mm"]
-    write_csv(folder / "by_depth.csv", header, by_depth(results))
+    write_csv(folder / "by_depth.csv", header, by_bins(results, [d[0] for d in depths], DEPTH_EDGES_MM))
+    header = ["protocol", "low", "high", "pixels", "abs_rel", "error_mm", "bias_mm"]
+    views: dict[tuple[str, int], dict[str, torch.Tensor]] = {}
+    for frame in frames:
+        if (frame.patient, frame.view) not in views:
+            views[frame.patient, frame.view] = places(frame)
+    for name, edges in (("radius", RADIUS_EDGES), ("incidence", INCIDENCE_EDGES)):
+        maps = [views[frame.patient, frame.view][name] for frame in frames]
+        write_csv(folder / f"by_{name}.csv", header, by_bins(results, maps, edges))
     save_arrays(folder / "predictions.npz", {f.id: p[0].numpy() for f, p in zip(frames, predictions)})
     pictures: dict[str, np.ndarray] = {}
     for index in shown(frames, results):
@@ -221,15 +233,55 @@ def shown(frames: Sequence[Any], results: dict[str, list[ImageResult]]) -> list[
     return list(dict.fromkeys(picked))
 
 
-def by_depth(results: dict[str, list[ImageResult]]) -> list[list[Any]]:
-    """Rows protocol, low, high (mm of true depth), pixels, mean |p−t|/t, mean |p−t|, mean p−t; no empty bins."""
+def judged(
+    judge: Any, frames: Sequence[Any], predictions: list[torch.Tensor], truths: list[tuple[torch.Tensor, torch.Tensor]]
+) -> list[ImageResult]:
+    """Every frame under one protocol. truths: (z_depth, mask) of each."""
+    scales: list[float | None] = [None] * len(frames)
+    if judge.per_trajectory:
+        paths: dict[tuple[str, str], list[int]] = {}
+        for index, frame in enumerate(frames):
+            paths.setdefault((frame.patient, frame.variation), []).append(index)
+        for members in paths.values():
+            pixels = [(predictions[k][truths[k][1]].double(), truths[k][0][truths[k][1]].double()) for k in members]
+            for k in members:
+                scales[k] = judge.trajectory_scale(pixels)
+    return [of_image(p, depth, mask, judge, s) for p, (depth, mask), s in zip(predictions, truths, scales)]
+
+
+def places(frame: Any) -> dict[str, torch.Tensor]:
+    """radius: (H, W) distance from the principal point over half the diagonal; incidence: (H, W) degrees.
+
+    The ray's angle to the axis is known from z-depth and distance, its direction in the image plane from
+    K: true of every camera that is symmetric about its axis. NaN where there is no depth.
+    """
+    geometry = frame.geometry()
+    k, (height, width) = np.asarray(frame.K), geometry["z_depth"].shape
+    y, x = np.mgrid[:height, :width].astype(float)
+    x, y = x - k[0, 2], y - k[1, 2]
+    cos = np.clip(geometry["z_depth"] / geometry["distance"], 0, 1)
+    sin, turn = np.sqrt(1 - cos**2), np.arctan2(y / k[1, 1], x / k[0, 0])
+    ray = np.stack([sin * np.cos(turn), sin * np.sin(turn), cos], axis=-1)
+    facing = np.clip(abs((ray * geometry["normal"]).sum(-1)), 0, 1)
+    return {
+        "radius": torch.from_numpy(2 * np.hypot(x, y) / np.hypot(height, width)),
+        "incidence": torch.from_numpy(np.degrees(np.arccos(facing))),
+    }
+
+
+def by_bins(results: dict[str, list[ImageResult]], values: Sequence[Any], edges: Sequence[float]) -> list[list[Any]]:
+    """Rows protocol, low, high, pixels, mean |p−t|/t, mean |p−t|, mean p−t; no empty bins.
+
+    values: what is binned, for each frame an array of its pixels.
+    """
     rows = []
     for name, found in results.items():
         p = torch.cat([result.prediction for result in found]).numpy()
         t = torch.cat([result.truth for result in found]).numpy()
-        where = np.digitize(t, DEPTH_EDGES_MM) - 1
-        for k, (low, high) in enumerate(pairwise(DEPTH_EDGES_MM)):
-            inside = where == k
+        v = torch.cat([value.flatten()[result.where].double() for value, result in zip(values, found)]).numpy()
+        where = np.digitize(v, edges) - 1
+        for k, (low, high) in enumerate(pairwise(edges)):
+            inside = (where == k) & np.isfinite(v)
             if inside.any():
                 d = (p - t)[inside]
                 rows.append([name, low, high, int(inside.sum()), (abs(d) / t[inside]).mean(), abs(d).mean(), d.mean()])
@@ -240,11 +292,3 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """A compressed npz, byte for byte the same for the same arrays."""
     settings: dict[str, Any] = dict(arrays)
     np.savez_compressed(path, **settings)
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Numbers are written so that reading them gives the same double."""
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([repr(float(v)) if isinstance(v, (float, np.floating)) else v for v in row] for row in rows)

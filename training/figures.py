@@ -34,7 +34,15 @@ def png(figure: Figure, dpi: int = 130) -> bytes:
     return buffer.getvalue()
 
 
-def _axes(axes: Axes, x: str = "", y: str = "") -> None:
+def pdf(figure: Figure) -> bytes:
+    """The figure as a PDF file, without a date or a program in it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="pdf", facecolor="white", metadata={"CreationDate": None, "Producer": None})
+    return buffer.getvalue()
+
+
+def style_axes(axes: Axes, x: str = "", y: str = "") -> None:
+    """The look that all figures share."""
     axes.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color("#8c959f")
@@ -61,7 +69,7 @@ def pictures(section: Section, protocol: str, ids: Sequence[str]) -> Figure:
         stored |= evaluation.arrays("shown.npz")
     scales = [_scales(arm, protocol) for arm in section.arms]
     depths = [arm.evaluations[0].arrays("predictions.npz") for arm in section.arms]
-    predictions = [[d[i] * s[i] for i in ids] for d, s in zip(depths, scales)]
+    predictions = [[d[i] * s[i][0] + s[i][1] for i in ids] for d, s in zip(depths, scales)]
     truths = [stored[f"{i}/z_depth"] for i in ids]
     errors = [[p - t for p, t in zip(row, truths)] for row in predictions]
     end = max(1.0, float(np.nanpercentile(np.abs([e for row in errors for e in row]), 98)))
@@ -119,22 +127,29 @@ def _bar(figure: Figure, image: Any, axes: Axes, label: str, orientation: Any = 
         axes.set_title(label, fontsize=6.5, color=INK, pad=4, loc="left")
 
 
-def _scales(arm: Arm, protocol: str) -> dict[str, float]:
-    """What the protocol multiplied each frame's prediction by (first seed)."""
+def _scales(arm: Arm, protocol: str) -> dict[str, tuple[float, float]]:
+    """What the protocol multiplied each frame's prediction by, and added to it (first seed)."""
     rows = arm.evaluations[0].frames
-    return {row["frame"]: float(row["scale"]) for row in rows if row["protocol"] == protocol}
+    return {row["frame"]: (float(row["scale"]), float(row["shift"])) for row in rows if row["protocol"] == protocol}
 
 
-def against_depth(section: Section, protocol: str) -> Figure:
-    """Mean |error| in mm, relative error and bias against true depth, and how many pixels lie there."""
+AXES = {
+    "depth": "true depth, mm",
+    "radius": "radius / half diagonal",
+    "incidence": "angle of incidence, degrees",
+}
+
+
+def against(section: Section, protocol: str, quantity: str = "depth") -> Figure:
+    """Mean |error| in mm, relative error and bias against a quantity of AXES, and how many pixels lie there."""
     figure = Figure(figsize=(9.2, 3.0), layout="constrained")
     panels = figure.subplots(1, 3)
-    tables = [arm.by_depth(protocol) for arm in section.arms]
+    tables = [arm.by(quantity, protocol) for arm in section.arms]
     low, share = tables[0]["low"], tables[0]["pixels"] / tables[0]["pixels"].sum()
     high = np.where(np.isfinite(tables[0]["high"]), tables[0]["high"], 1.3 * low)  # the last bin is open
     names = (("error_mm", "mean |error|, mm"), ("abs_rel", "mean |error| / depth"), ("bias_mm", "mean error, mm"))
     for axes, (key, label) in zip(panels, names):
-        _axes(axes, "true depth, mm", label)
+        style_axes(axes, AXES[quantity], label)
         back = axes.twinx()
         back.bar(low, share, high - low, align="edge", color="#eef1f4", edgecolor="white", linewidth=0.8)
         back.set(ylim=(0, 2.2 * share.max()), yticks=[])
@@ -160,7 +175,7 @@ def by_condition(section: Section, protocol: str, metric: str = "abs_rel", colum
     count = len(section.arms)
     figure = Figure(figsize=(6.4, 0.9 + len(names) * (0.16 + 0.17 * count)), layout="constrained")
     axes = figure.subplots()
-    _axes(axes, f"{metric} ({protocol}), mean over frames and its 95 % interval")
+    style_axes(axes, f"{metric} ({protocol}), mean over frames and its 95 % interval")
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     for k, (arm, colour) in enumerate(zip(section.arms, COLOURS)):
@@ -187,7 +202,7 @@ def paired(section: Section, protocol: str, metric: str = "abs_rel") -> Figure:
     for axes, arm in zip(panels, others):
         after = arm.values(protocol, metric)
         end = 1.08 * max(before.max(), after.max())
-        _axes(axes, f"{metric}\n{wrapped(section.arms[0], 34)}", f"{wrapped(arm, 34)}\n{metric}")
+        style_axes(axes, f"{metric}\n{wrapped(section.arms[0], 34)}", f"{wrapped(arm, 34)}\n{metric}")
         axes.plot([0, end], [0, end], color="#8c959f", linewidth=0.9)
         for name, colour in zip(names, (COLOURS[1:] + COLOURS[:1]) * len(names)):
             at = looks == name
@@ -201,8 +216,8 @@ def convergence(section: Section) -> Figure:
     """Training loss (thin: each step, thick: mean of the last 20) and validation error of every arm's run."""
     figure = Figure(figsize=(9.2, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _axes(left, "step", "training loss")
-    _axes(right, "step", "validation abs_rel (median)")
+    style_axes(left, "step", "training loss")
+    style_axes(right, "step", "validation abs_rel (median)")
     for arm, colour in zip(section.arms, COLOURS):
         for number, evaluation in enumerate(arm.evaluations):
             trained = [row for row in evaluation.log if row["loss"]]

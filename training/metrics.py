@@ -11,53 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from endorender.errors import UserError
-from endorender.registry import Model, Registry
 from training.files import missing_extra
+from training.protocols import protocols
 
 try:
     from torchmetrics import Metric
 except ImportError as error:
     raise missing_extra(error) from None
-
-protocols = Registry("protocol")
-
-
-@protocols.register("metric")
-class MetricProtocol(Model):
-    """Depths in mm as predicted: no scaling, no clipping. Every valid pixel of the truth counts."""
-
-    def align(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Valid pixels (N,) of one image -> prediction and truth (M,) to compare, and the scale applied."""
-        return prediction, truth, 1.0
-
-
-@protocols.register("median")
-class MedianProtocol(Model):
-    """Per-image median scaling (Zhou 2017), as in the published endoscopy scripts (AF-SfMLearner).
-
-    Truth outside (min_mm, max_mm) is left out; the prediction is multiplied by median(truth) /
-    median(prediction) and then clipped to [min_mm, max_mm]. The scale of the scene is given away, its
-    shape is judged. A median of an even number of values is the mean of the middle two, as in numpy.
-    """
-
-    min_mm: float = Field(1e-3, gt=0)
-    max_mm: float = Field(150.0, gt=0)
-
-    def align(self, prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, float]:
-        """As in MetricProtocol."""
-        inside = (truth > self.min_mm) & (truth < self.max_mm)
-        prediction, truth = prediction[inside], truth[inside]
-        if not len(truth):
-            raise UserError(
-                f"no depth lies between {self.min_mm:g} and {self.max_mm:g} mm: use the protocol metric",
-                "EMPTY_MASK",
-            )
-        scale = float(truth.quantile(0.5) / prediction.quantile(0.5))
-        return (prediction * scale).clamp(self.min_mm, self.max_mm), truth, scale
 
 
 class Definition(NamedTuple):
@@ -85,7 +48,9 @@ def _delta(power: int) -> Callable[[Tensor, Tensor], tuple[Tensor]]:
     return lambda p, t: ((torch.maximum(p / t, t / p) < 1.25**power).to(p),)
 
 
-# Eigen 2014 (abs_rel … delta3); silog as KITTI's benchmark has it, times 100.
+# Eigen 2014 (abs_rel … delta3); silog as KITTI's benchmark has it, times 100; mae and median_rel are SimCol3D's
+# (a median has no pooled value: what is pooled is the mean of the images' medians, weighted by pixels); within_10 is
+# PPSNet's a1.
 METRICS: dict[str, Definition] = {
     "abs_rel": Definition(lambda p, t: ((p - t).abs() / t,), _mean),
     "sq_rel": Definition(lambda p, t: ((p - t) ** 2 / t,), _mean, "mm"),
@@ -96,6 +61,9 @@ METRICS: dict[str, Definition] = {
         lambda p, t: (_log_ratio(p, t), _log_ratio(p, t) ** 2),
         lambda m: 100 * (m[1] - m[0] ** 2).clamp(min=0).sqrt(),
     ),
+    "mae": Definition(lambda p, t: ((p - t).abs(),), _mean, "mm"),
+    "median_rel": Definition(lambda p, t: (((p - t).abs() / t).quantile(0.5),), _mean),
+    "within_10": Definition(lambda p, t: (((p - t).abs() / t < 0.1).to(p),), _mean, higher_is_better=True),
     "delta1": Definition(_delta(1), _mean, higher_is_better=True),
     "delta2": Definition(_delta(2), _mean, higher_is_better=True),
     "delta3": Definition(_delta(3), _mean, higher_is_better=True),
@@ -105,8 +73,9 @@ METRICS: dict[str, Definition] = {
 class ImageResult(NamedTuple):
     """One image under one protocol. means: (len(METRICS), 2) float64, the metrics' terms over its pixels.
 
-    pixels: how many were compared; scale: what the prediction was multiplied by; prediction, truth: the
-    pixels (pixels,) as they were compared, mm, for statistics of one's own.
+    pixels: how many were compared; scale, shift: what the prediction was multiplied by, and what was added;
+    prediction, truth: the pixels (pixels,) as they were compared, mm, for statistics of one's own;
+    where: their places in the flattened image.
     """
 
     means: Tensor
@@ -114,14 +83,16 @@ class ImageResult(NamedTuple):
     scale: float
     prediction: Tensor
     truth: Tensor
+    where: Tensor
+    shift: float = 0.0
 
     def values(self) -> dict[str, float]:
         """Every metric of this image."""
         return finish(self.means)
 
 
-def of_image(prediction: Tensor, truth: Tensor, mask: Tensor, protocol: Any) -> ImageResult:
-    """Compares one image; prediction, truth (mm) and mask have one shape.
+def of_image(prediction: Tensor, truth: Tensor, mask: Tensor, protocol: Any, scale: float | None = None) -> ImageResult:
+    """Compares one image; prediction, truth (mm) and mask have one shape. scale: its trajectory's, if need be.
 
     Errors (UserError): no valid pixel, or a prediction that is not a positive finite number where the
     truth is valid.
@@ -131,12 +102,14 @@ def of_image(prediction: Tensor, truth: Tensor, mask: Tensor, protocol: Any) -> 
         raise UserError("a frame has no valid pixel: remove it from the dataset", "EMPTY_MASK")
     if not bool((p.isfinite() & (p > 0)).all()):
         raise UserError("a prediction is not a positive number: train the network again", "BAD_PREDICTION")
-    p, t, scale = protocol.align(p, t)
+    found = protocol.align(p, t, scale)
+    p, t = found.prediction, found.truth
     means = torch.zeros(len(METRICS), 2, dtype=torch.float64)
     for row, definition in zip(means, METRICS.values()):
         for k, term in enumerate(definition.terms(p, t)):
             row[k] = term.mean()
-    return ImageResult(means, len(t), scale, p, t)
+    where = mask.flatten().nonzero()[:, 0][found.kept]
+    return ImageResult(means, len(t), found.scale, p, t, where, found.shift)
 
 
 def pooled(results: Sequence[ImageResult]) -> dict[str, float]:

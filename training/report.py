@@ -1,4 +1,4 @@
-"""One page that says what was gained: self-contained HTML, and its figures as PNG files beside it."""
+"""One page that says what was gained: self-contained HTML; figures as PNG and PDF and tables as CSV beside it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from endorender.errors import UserError
 from training import figures
 from training.compare import Arm, Section, load_evaluation, sections
-from training.files import command, versions, write_atomic
+from training.files import command, versions, write_atomic, write_csv
 
 PAGE = "report.html"
 ROWS, WORST = 4, 4
@@ -19,7 +19,7 @@ LEAD = ("median", "metric")  # which protocol leads, if it is there
 
 
 def report(evaluations: Sequence[str | Path], out: str | Path, title: str | None = None) -> Path:
-    """Writes OUT/report.html and OUT/figures/*.png, and returns the page.
+    """Writes OUT/report.html, OUT/figures/*.png and *.pdf, OUT/tables/*.csv, and returns the page.
 
     evaluations: folders that `evaluate` wrote. Those of the same frames form a section, in the order
     given; in it the first label is the baseline that the others are compared with, and evaluations with
@@ -32,9 +32,10 @@ def report(evaluations: Sequence[str | Path], out: str | Path, title: str | None
     found = sections([load_evaluation(path) for path in evaluations])
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / PAGE).is_file())):
         raise UserError(f"{out} holds something other than a report: choose another output folder", "FOREIGN_FOLDER")
-    (out / "figures").mkdir(parents=True, exist_ok=True)
+    for folder in ("figures", "tables"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
     shown = [_section(section, out, number) for number, section in enumerate(found, 1)]
-    page = _template("report.html").render(
+    page = template("report.html").render(
         title=title or "Depth from one endoscope image",
         sections=shown,
         sources=list(_sources(found)),
@@ -46,7 +47,8 @@ def report(evaluations: Sequence[str | Path], out: str | Path, title: str | None
     return out / PAGE
 
 
-def _template(name: str) -> Any:
+def template(name: str) -> Any:
+    """A page of training/templates: strict about names, escaping."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -68,6 +70,7 @@ def _section(section: Section, out: Path, number: int) -> dict[str, Any]:
     def save(name: str, figure: Any) -> str:
         data = figures.png(figure)
         write_atomic(out / "figures" / f"{number}_{name}.png", data)
+        write_atomic(out / "figures" / f"{number}_{name}.pdf", figures.pdf(figure))
         return "data:image/png;base64," + base64.b64encode(data).decode()
 
     stored = [i for i in section.ids() if i in _stored(section)]
@@ -77,6 +80,7 @@ def _section(section: Section, out: Path, number: int) -> dict[str, Any]:
     usual = [name for name in stored if name not in worst] or stored
     rows = [usual[(2 * k + 1) * len(usual) // (2 * min(ROWS, len(usual)))] for k in range(min(ROWS, len(usual)))]
     compared = len(section.arms) > 1
+    write_csv(out / "tables" / f"{number}_metrics.csv", TABLE, _rows(section, ordered))
     return {
         "section": section,
         "lead": lead,
@@ -85,7 +89,8 @@ def _section(section: Section, out: Path, number: int) -> dict[str, Any]:
         "pictures": {p: save(f"pictures_{p}", figures.pictures(section, p, rows)) for p in ordered},
         "worst": save("worst", figures.pictures(section, lead, worst)),
         "worst_of": best.label,
-        "against_depth": {p: save(f"error_against_depth_{p}", figures.against_depth(section, p)) for p in ordered},
+        "against_depth": {p: save(f"error_against_depth_{p}", figures.against(section, p)) for p in ordered},
+        "against": {q: save(f"error_against_{q}", figures.against(section, lead, q)) for q in ("radius", "incidence")},
         "by_condition": save("by_condition", figures.by_condition(section, lead)),
         "by_patient": save("by_patient", figures.by_condition(section, lead, column="patient"))
         if len(section.data["patients"]) > 1
@@ -93,6 +98,26 @@ def _section(section: Section, out: Path, number: int) -> dict[str, Any]:
         "paired": save("frame_by_frame", figures.paired(section, lead)) if compared else None,
         "convergence": save("convergence", figures.convergence(section)) if number == 1 else None,
     }
+
+
+TABLE = (
+    "protocol", "metric", "unit", "arm", "seeds", "mean", "low", "high", "pooled", "difference", "low_over_frames",
+    "high_over_frames", "low_over_views", "high_over_views", "low_over_patients", "high_over_patients", "p",
+)  # fmt: skip
+
+
+def _rows(section: Section, protocols: Sequence[str]) -> Iterator[list[Any]]:
+    """The metrics' table; differences are to the first arm: percent less error, percentage points for shares."""
+    for protocol in protocols:
+        for metric, about in section.metrics().items():
+            for k, arm in enumerate(section.arms):
+                row = [protocol, metric, about["unit"], arm.label, len(arm.evaluations)]
+                row += [*section.mean(arm, protocol, metric), arm.pooled(protocol, metric)]
+                if k:
+                    d = section.difference(arm, protocol, metric)
+                    row += [d.by_frame.value, *d.by_frame[1:], *d.by_view[1:]]
+                    row += [*(d.by_patient[1:] if d.by_patient else ("", "")), d.p]
+                yield row + [""] * (len(TABLE) - len(row))
 
 
 def _stored(section: Section) -> set[str]:

@@ -13,8 +13,9 @@ from tests.dataset.made import make
 from training.checkpoint import load_run
 from training.compare import load_evaluation
 from training.data import DepthFrames
-from training.evaluate import evaluate, label_of, predict
-from training.metrics import METRICS, of_image, protocols
+from training.evaluate import evaluate, label_of, places, predict
+from training.metrics import METRICS, of_image
+from training.protocols import protocols
 from training.trainer import train
 
 CONFIG = {"model": {"type": "unet", "width": 8, "levels": 2}, "steps": 5, "batch": 4}
@@ -81,6 +82,48 @@ def test_error_against_depth_adds_up_to_the_pooled_error(done):
         assert all(abs(float(row["bias_mm"])) <= float(row["error_mm"]) + 1e-12 for row in rows)
 
 
+def test_error_against_place_and_angle_has_every_pixel_in_its_bin(done, make_tubes):
+    evaluation, frames = load_evaluation(done), make_tubes().select(split="test")
+    pixels = sum(int(f.geometry()["mask"].sum()) for f in frames)
+    radius = [row for row in evaluation.by_radius if row["protocol"] == "metric"]
+    assert sum(int(row["pixels"]) for row in radius) == pixels
+    # By hand: pixels less than a tenth of half the diagonal (2 of 20 pixels) from the centre of 32 x 24.
+    y, x = np.mgrid[:24, :32]
+    inner = (np.hypot(x - 15.5, y - 11.5) < 2)[None] & np.array([f.geometry()["mask"] for f in frames])
+    assert int(radius[0]["pixels"]) == inner.sum()
+    (facing,) = [row for row in evaluation.by_incidence if row["protocol"] == "metric"]
+    assert (facing["low"], int(facing["pixels"])) == ("0.0", pixels)  # the tests' walls always face the camera
+
+
+def test_the_angle_of_incidence_is_that_of_ray_and_normal(make_tubes):
+    frame = make_tubes().frames[0]
+    geometry = frame.geometry()
+    geometry["normal"] = np.broadcast_to([0.0, 0.0, -1.0], (*geometry["mask"].shape, 3))  # a wall across the axis
+    frame.geometry = lambda: geometry
+    found = places(frame)["incidence"].numpy()[geometry["mask"]]
+    expected = np.degrees(np.arccos(geometry["z_depth"] / geometry["distance"]))[geometry["mask"]]
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_all_protocols_at_once_and_intervals_over_patients(tmp_path, run, make_tubes):
+    data = make_tubes(patients=6)
+    data.splits["test"] = ["p4", "p5", "p6"]
+    every = ("metric", "median", "lsq", "affine", "simcol", "ppsnet")
+    done = evaluate(run, data, tmp_path / "done", every, patients=["p4", "p5", "p6"])
+    found = json.loads((done / "summary.json").read_text())["protocols"]
+    assert set(found) == set(every)
+    for name in every:
+        value, low, high = found[name]["mean_over_patients"]["abs_rel"]
+        means = [v[0] for v in (found[name]["by_patient"][p]["abs_rel"] for p in ("p4", "p5", "p6"))]
+        assert value == pytest.approx(np.mean(means))
+        # Three patients: the widest resamples take one of them three times.
+        assert min(means) - 1e-12 <= low <= value <= high <= max(means) + 1e-12
+    scales = {r["frame"]: float(r["scale"]) for r in load_evaluation(done).frames if r["protocol"] == "simcol"}
+    assert len(set(scales.values())) == 9  # three patients under three conditions
+    # Aligned by least squares, no other scale has a smaller error.
+    assert found["lsq"]["mean"]["rmse"][0] <= found["median"]["mean"]["rmse"][0]
+
+
 def test_the_pictures_kept_are_the_frames_themselves_and_show_every_condition(done, make_tubes):
     frames = {f.id: f for f in make_tubes().frames}
     kept = load_evaluation(done).arrays("shown.npz")
@@ -127,7 +170,7 @@ def test_a_patient_that_was_trained_on_is_refused_unless_asked_for(tmp_path, run
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"protocols": ["affine"]}, "there are: median, metric"),
+        ({"protocols": ["afine"]}, "there are: affine, lsq, median, metric, ppsnet, simcol"),
         ({"protocols": []}, "name each protocol once"),
         ({"protocols": ["median", {"type": "median", "max_mm": 50}]}, "name each protocol once"),
         ({"protocols": [{"type": "median", "max": 50}]}, "max: unknown key"),

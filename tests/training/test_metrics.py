@@ -28,6 +28,9 @@ def test_by_hand():
             "rmse_log": log(2),
             "log10": log10(2),
             "silog": 100 * log(2),
+            "mae": (1 + 4) / 2,
+            "median_rel": (1 + 0.5) / 2,
+            "within_10": 0,
             "delta1": 0,
             "delta2": 0,
             "delta3": 0,
@@ -73,6 +76,9 @@ def published(gt, pred, scaling):
         "sq_rel": np.mean(((gt - pred) ** 2) / gt),
         "log10": np.mean(np.abs(np.log10(pred) - np.log10(gt))),  # these two: BTS and AdaBins
         "silog": np.sqrt(np.mean(err**2) - np.mean(err) ** 2) * 100,
+        "mae": np.mean(np.abs(pred - gt)),  # these two: SimCol3D
+        "median_rel": np.median(np.abs((pred - gt) / gt)),
+        "within_10": np.mean(np.where(np.abs(gt - pred) / gt < 0.1, 1.0, 0.0)),  # PPSNet's a1
     }
 
 
@@ -118,7 +124,83 @@ def test_mean_of_images_and_pooled_value_are_told_apart():
     assert pooled(results)["rmse"] == pytest.approx(values["rmse_pooled"])
 
 
-@pytest.mark.parametrize("protocol", list(protocols))
+def test_least_squares_scale_by_hand():
+    # Σ p t = 1·3 + 2·4 = 11, Σ p² = 5.
+    r = of_image(image([1, 2]), image([3, 4]), T([[[True, True]]]), protocols.build("lsq"))
+    assert r.scale == pytest.approx(11 / 5)
+    assert r.prediction.tolist() == pytest.approx([2.2, 4.4])
+    assert r.values()["mae"] == pytest.approx((0.8 + 0.4) / 2)
+
+
+def test_affine_finds_the_line_and_clips_what_falls_below_zero():
+    truth = image([10, 20, 30, 40])
+    r = of_image((truth - 3) / 4, truth, truth > 0, protocols.build("affine"))
+    assert (r.scale, r.shift) == pytest.approx((4, 3), rel=1e-5)
+    assert r.values()["rmse"] == pytest.approx(0, abs=1e-5)
+    # p = 1, 2, 3, t = 1, 2, 9: slope 4, mean 4, so the first lands on 0.
+    r = of_image(image([1, 2, 3]), image([1, 2, 9]), T([[[True, True, True]]]), protocols.build("affine"))
+    assert (r.scale, r.shift) == pytest.approx((4, -4))
+    assert r.prediction.tolist() == pytest.approx([1e-3, 4, 8], abs=1e-9)
+    flat = of_image(image([5, 5]), image([10, 20]), T([[[True, True]]]), protocols.build("affine"))
+    assert (flat.scale, flat.shift) == (0, 15)
+
+
+def test_ppsnets_scale_fits_the_better_half():
+    # Four of seven pixels agree on 2 exactly: the least median of squares is 0 there, whatever the rest say.
+    truth, prediction = image([2, 4, 6, 8, 100, 200, 300]), image([1, 2, 3, 4, 5, 6, 7])
+    r = of_image(prediction, truth, truth > 0, protocols.build("ppsnet"))
+    assert r.scale == pytest.approx(2)
+    assert r.values()["within_10"] == pytest.approx(4 / 7)
+    rng = np.random.default_rng(0)
+    t = rng.uniform(5, 80, 400)
+    p = t * rng.lognormal(0.5, 0.3, 400)
+    r = of_image(*(torch.from_numpy(a)[None, None] for a in (p, t, t > 0)), protocols.build("ppsnet"))
+    grid = np.linspace(0.1, 3, 20001)
+    least = min(np.median((t - s * p) ** 2) for s in grid)
+    assert np.median((t - r.scale * p) ** 2) <= 1.02 * least
+
+
+def simcol(preds, gts):
+    """`process_depths` of SimCol3D's eval_synthetic_depth.py, in mm (there: units of 20 cm, and 1e-4 cm added)."""
+    preds = [p.clip(0, 200) for p in preds]
+    gts_, preds_ = np.array([g.mean() for g in gts]), np.array([p.mean() for p in preds])
+    scale = np.sum(preds_ * gts_) / np.sum(preds_ * preds_)
+    each = [
+        (np.mean(abs(p * scale - g)), np.median(abs((p * scale - g) / g)), np.sqrt(np.mean((p * scale - g) ** 2)))
+        for p, g in zip(preds, gts)
+    ]
+    return scale, np.mean(each, axis=0)
+
+
+def test_simcol_scales_a_trajectory_as_the_published_script():
+    from types import SimpleNamespace
+
+    from training.evaluate import judged
+
+    rng = np.random.default_rng(1)
+    gts = [rng.uniform(5, 150, (6, 8)) for _ in range(5)]
+    preds = [g * rng.uniform(0.5, 2, g.shape) for g in gts]
+    frames = [SimpleNamespace(patient="p", variation="v") for _ in gts]
+    frames[4].patient = "q"  # another trajectory, with a scale of its own
+    truths = [(torch.from_numpy(g)[None], torch.from_numpy(g)[None] > 0) for g in gts]
+    found = judged(protocols.build("simcol"), frames, [torch.from_numpy(p)[None] for p in preds], truths)
+    scale, (l1, relative, rmse) = simcol(preds[:4], gts[:4])
+    assert [r.scale for r in found[:4]] == pytest.approx([scale] * 4)
+    values = [r.values() for r in found[:4]]
+    for name, expected in (("mae", l1), ("median_rel", relative), ("rmse", rmse)):
+        assert np.mean([v[name] for v in values]) == pytest.approx(expected)
+    assert found[4].scale == pytest.approx(simcol(preds[4:], gts[4:])[0])
+    # By hand: mean depths 10 and 20 predicted as 5 and 20: (5·10 + 20·20) / (25 + 400).
+    by_hand = protocols.build("simcol").trajectory_scale([(T([4.0, 6.0]), T([10.0])), (T([20.0]), T([20.0]))])
+    assert by_hand == pytest.approx(450 / 425)
+    with pytest.raises(UserError, match="whole trajectories"):
+        of_image(image([1]), image([1]), T([[[True]]]), protocols.build("simcol"))
+
+
+ALONE = [name for name in protocols if not protocols.build(name).per_trajectory]
+
+
+@pytest.mark.parametrize("protocol", ALONE)
 def test_batches_processes_and_reset_change_nothing(protocol):
     truth = torch.rand(6, 1, 9, 7, dtype=torch.float64) * 40 + 1
     prediction, mask = truth * (0.5 + torch.rand_like(truth)), torch.rand_like(truth) > 0.3
@@ -136,7 +218,7 @@ def test_batches_processes_and_reset_change_nothing(protocol):
 
 def test_what_cannot_be_judged_is_refused():
     truth = image([1, 2])
-    for protocol in map(protocols.build, protocols):
+    for protocol in map(protocols.build, ALONE):
         with pytest.raises(UserError) as refusal:
             of_image(truth, truth, truth > 5, protocol)
         assert refusal.value.code == "EMPTY_MASK"

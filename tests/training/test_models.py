@@ -10,6 +10,8 @@ from training.models import models
 from training.models.layers import freeze, frozen_modules
 
 CASES = models.cases()
+QUICK = ("unet", "resnet")  # the others learn as well, in longer than a test suite may take
+OVERFITTED = [pytest.param(*case, marks=() if case[0] in QUICK else pytest.mark.slow) for case in CASES]
 
 
 def build(name, parameters):
@@ -50,7 +52,7 @@ def test_every_trainable_parameter_gets_a_gradient(name, parameters):
         assert float(parameter.grad.abs().sum()) > 0, key
 
 
-@pytest.mark.parametrize(("name", "parameters"), CASES)
+@pytest.mark.parametrize(("name", "parameters"), OVERFITTED)
 def test_it_overfits_four_images(name, parameters, make_tubes):
     data = DepthFrames(make_tubes(views=2, variations=("synthetic", "deep_red")).frames[:4])
     batch = torch.utils.data.default_collate([data[k] for k in range(4)])
@@ -61,6 +63,7 @@ def test_it_overfits_four_images(name, parameters, make_tubes):
         value = loss(network(batch["image"]), batch["z_depth"], batch["mask"])
         optimiser.zero_grad()
         value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         history.append(float(value.detach()))
     assert history[-1] < 0.06  # mean error of 6 % of the depth
@@ -75,19 +78,28 @@ def test_an_image_is_judged_without_regard_to_its_neighbours_in_the_batch(name, 
 
 
 @pytest.mark.parametrize(("name", "parameters"), CASES)
-def test_freezing_keeps_the_last_layer_and_can_be_undone(name, parameters):
+@pytest.mark.parametrize("mode", ["last-layer", "head"])
+def test_freezing_keeps_what_the_mode_trains_and_can_be_undone(name, parameters, mode):
     network = build(name, parameters)
-    frozen = freeze(network, "last-layer")
+    frozen = freeze(network, mode)
     trained = {key for key, p in network.named_parameters() if p.requires_grad}
     assert trained == {key for key, _ in network.named_parameters()} - set(frozen)
-    assert {id(p) for p in network.last_layer().parameters()} == {
-        id(p) for key, p in network.named_parameters() if key in trained
-    }
-    covered = {key for key in frozen if any(key.startswith(f"{m}.") for m in frozen_modules(network))}
+    if mode == "last-layer":
+        assert {id(p) for p in network.last_layer().parameters()} == {
+            id(p) for key, p in network.named_parameters() if key in trained
+        }
+    else:
+        assert set(frozen) == {f"encoder.{key}" for key, _ in network.encoder.named_parameters()}
+    covered = {key for key in frozen if any(key == m or key.startswith(f"{m}.") for m in frozen_modules(network))}
     assert covered == set(frozen)
+    before = {key: value.clone() for key, value in network.train().state_dict().items()}
+    network(torch.rand(2, 3, 48, 64))
+    after = network.state_dict()
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert not {key for key in moved if key.startswith("encoder.")}  # running statistics are frozen too
     assert freeze(network, "full") == []
     assert all(p.requires_grad for p in network.parameters())
-    with pytest.raises(UserError, match="full, last-layer"):
+    with pytest.raises(UserError, match="full, head, last-layer"):
         freeze(network, "some")
 
 

@@ -113,11 +113,14 @@ def test_the_page_says_the_figures_of_the_tables(page, evaluations):
 
 
 def test_figures_are_pictures_that_show_something(page):
-    files = sorted((page.parent / "figures").iterdir())
+    files = sorted((page.parent / "figures").glob("*.png"))
+    for path in files:
+        assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF-")
     names = {path.stem for path in files}
     for number in (1, 2):
         for protocol in ("metric", "median"):
             assert {f"{number}_pictures_{protocol}", f"{number}_error_against_depth_{protocol}"} <= names
+            assert {f"{number}_error_against_radius", f"{number}_error_against_incidence"} <= names
         assert {f"{number}_by_condition", f"{number}_worst", f"{number}_frame_by_frame"} <= names
     assert "1_convergence" in names
     for path in files:
@@ -127,6 +130,23 @@ def test_figures_are_pictures_that_show_something(page):
         assert len(np.unique(pixels @ [1, 256, 65536])) > 50, path.name
         assert (pixels[[0, -1]] == 255).all(), path.name  # nothing runs over the edge
         assert (pixels[:, [0, -1]] == 255).all(), path.name
+
+
+def test_the_table_holds_what_the_page_shows(page, evaluations):
+    import csv
+
+    own = sections([load_evaluation(path) for path in evaluations])[0]
+    with open(page.parent / "tables/1_metrics.csv", newline="") as file:
+        rows = {(r["protocol"], r["metric"], r["arm"]): r for r in csv.DictReader(file)}
+    for arm in own.arms:
+        row = rows["median", "abs_rel", arm.label]
+        assert float(row["mean"]) == own.mean(arm, "median", "abs_rel").value
+        assert (row["p"] == "") == (arm is own.arms[0])
+    difference = own.difference(own.arms[1], "median", "abs_rel")
+    row = rows["median", "abs_rel", own.arms[1].label]
+    assert float(row["difference"]) == difference.by_frame.value
+    assert (float(row["low_over_views"]), float(row["p"])) == (difference.by_view.low, difference.p)
+    assert row["low_over_patients"] == ""  # one patient
 
 
 def test_one_evaluation_alone_replaces_an_old_report_and_compares_nothing(evaluations, tmp_path):

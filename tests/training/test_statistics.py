@@ -57,3 +57,31 @@ def test_units_of_unequal_size_weigh_by_their_frames():
 )
 def test_a_sign_is_decided_only_without_zero(low, high, decided):
     assert statistics.Interval((low + high) / 2, low, high).excludes_zero() == decided
+
+
+def test_the_paired_test_counts_the_flips_by_hand():
+    # Differences −1, −2: sums 3, 1, 1, 3 in size; two of four flips are as large as 3.
+    assert statistics.paired_test([2, 4], [1, 2]) == pytest.approx(2 / 4)
+    # Two frames of one view flip together.
+    assert statistics.paired_test([2, 4, 3], [1, 2, 2], ["a", "a", "b"]) == pytest.approx(2 / 4)
+    assert statistics.paired_test([1, 2, 3], [1, 2, 3]) == 1
+
+
+def test_the_paired_test_is_right_as_often_as_it_says_and_finds_what_is_there():
+    rng = np.random.default_rng(3)
+    chance = [statistics.paired_test(rng.normal(size=10), rng.normal(size=10)) for _ in range(400)]
+    assert 0.02 < np.mean(np.array(chance) <= 0.05) < 0.09
+    before = rng.normal(5, 1, 60)
+    assert statistics.paired_test(before, before - 0.3 + rng.normal(0, 0.3, 60)) < 0.001
+    assert statistics.paired_test(before, before + rng.normal(0, 0.3, 60)) > 0.01
+
+
+def test_the_gap_of_two_groups_is_resampled_apart():
+    rng = np.random.default_rng(4)
+    covered = 0
+    for _ in range(200):
+        found = statistics.gap(rng.normal(2, 1, 30), rng.normal(1, 1, 50))
+        covered += found.low < 1 < found.high
+    assert 0.88 < covered / 200 < 0.99
+    assert statistics.gap([3.0, 5.0], [1.0]).value == 3
+    assert statistics.gap([3.0, 3.0], [1.0, 1.0]) == pytest.approx((2, 2, 2))

@@ -122,12 +122,13 @@ def test_fine_tuning_the_last_layer_changes_nothing_else_and_says_what_is_frozen
     [
         ({"step": 3}, "INVALID_VALUE", "step: unknown key"),
         ({"steps": 0}, "INVALID_VALUE", "steps"),
-        ({"model": "vgg"}, "INVALID_VALUE", "there are: unet"),
+        ({"model": "vgg"}, "INVALID_VALUE", "there are: cnn_crf"),
         ({"model": {"type": "unet", "width": 9}}, "INVALID_VALUE", "width"),
-        ({"loss": "l7"}, "INVALID_VALUE", "log_l1, silog"),
+        ({"loss": "l7"}, "INVALID_VALUE", "berhu, crf_nll, gradient_matching, log_l1, silog"),
         ({"variations": ["green"]}, "UNKNOWN_NAME", "it has: deep_red, pale_pink, synthetic"),
         ({"fine_tune": "last-layer"}, "USER_ERROR", "--init-from"),
-        ({"augment": {"blur": 1}}, "INVALID_VALUE", "augment.blur: unknown key"),
+        ({"augment": {"bluur": 1}}, "INVALID_VALUE", "augment.bluur: unknown key"),
+        ({"batch": 5, "devices": 2}, "INVALID_VALUE", "shared evenly"),
     ],
 )
 def test_a_wrong_configuration_is_refused_in_one_line_before_anything_is_written(

@@ -1,12 +1,12 @@
 """Depth networks by name. A registered class holds the parameters; `network()` builds the torch module.
 
-Listing networks imports no torch.
+Listing networks imports no torch. A class with `pretrained` takes weights in the format of transformers.
 """
 
 from endorender.registry import Registry
 
 models = Registry("model")
 
-from training.models import unet  # noqa: E402  (registers itself)
+from training.models import cnn_crf, convnextv2, depth_anything, dpt, resnet, unet  # noqa: E402  (register themselves)
 
-__all__ = ["models", "unet"]
+__all__ = ["cnn_crf", "convnextv2", "depth_anything", "dpt", "models", "resnet", "unet"]

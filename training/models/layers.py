@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from endorender.errors import UserError
 
-FINE_TUNING = ("full", "last-layer")
+FINE_TUNING = ("full", "head", "last-layer")
 
 
 def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -68,21 +68,38 @@ class DepthNetwork(nn.Module):
     """image (B, 3, H, W), display values in 0..1 -> z-depth (B, 1, H, W) in mm, for any H and W.
 
     Inside, the last layer predicts ln(depth / typical_mm): depths are positive, and an error weighs by
-    its ratio. Sizes that the encoder cannot halve are padded by repeating the edge, and cut again.
+    its ratio. Sizes that the encoder cannot divide are padded by repeating the edge, and cut again.
+
+    encoder: image -> features; it has `stride`, what H and W must be divisible by.
+    decoder: features, image -> (B, channels, H, W). mean, std: how display values are normalised.
     """
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, typical_mm: float):
+    exportable = True  # to ONNX
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        head: nn.Module,
+        typical_mm: float,
+        mean: Sequence[float] = (0.5,),
+        std: Sequence[float] = (0.25,),
+    ):
         super().__init__()
-        self.encoder, self.decoder = encoder, decoder
-        self.head = nn.Conv2d(decoder.channels, 1, 3, padding=1)
+        self.encoder, self.decoder, self.head = encoder, decoder, head
         self.log_typical = math.log(typical_mm)
+        self.mean, self.std = list(mean), list(std)
+
+    def padded(self, image: Tensor) -> Tensor:
+        """The image normalised, and grown to a size that the encoder can divide."""
+        stride = int(self.encoder.stride)  # type: ignore[arg-type]
+        down, right = -image.shape[-2] % stride, -image.shape[-1] % stride
+        x = (image - image.new_tensor(self.mean)[:, None, None]) / image.new_tensor(self.std)[:, None, None]
+        return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
-        down, right = -height % self.encoder.stride, -width % self.encoder.stride
-        x = 4 * image - 2  # display values, centred and roughly of unit variance
-        if down or right:
-            x = F.pad(x, (0, right, 0, down), mode="replicate")
+        x = self.padded(image)
         log_ratio = self.head(self.decoder(self.encoder(x), x))
         return (log_ratio[..., :height, :width] + self.log_typical).exp()
 
@@ -90,18 +107,28 @@ class DepthNetwork(nn.Module):
         """The layer that the paper fine-tunes: the one whose output is the (log) depth."""
         return self.head
 
+    def train(self, mode: bool = True) -> DepthNetwork:
+        """As in torch, but what is frozen stays in evaluation mode: running statistics are weights too."""
+        super().train(mode)
+        for module in self.modules() if mode else ():
+            if module is not self and not any(p.requires_grad for p in module.parameters()):
+                module.training = next(module.parameters(), None) is None
+        return self
+
 
 def freeze(network: DepthNetwork, mode: str) -> list[str]:
     """Leaves trainable what the fine-tuning mode trains; returns the names of the frozen parameters.
 
-    mode: "full" (nothing is frozen) or "last-layer" (everything else is).
+    mode: "full" (nothing is frozen), "head" (the encoder is) or "last-layer" (everything else is).
     """
     if mode not in FINE_TUNING:
         raise UserError(f"no fine-tuning mode is called {mode!r}; there are: {', '.join(FINE_TUNING)}")
-    kept = {id(p) for p in network.last_layer().parameters()} if mode == "last-layer" else None
+    last = {id(p) for p in network.last_layer().parameters()}
+    encoder = {id(p) for p in network.encoder.parameters()}
+    trained = {"full": lambda p: True, "head": lambda p: id(p) not in encoder, "last-layer": lambda p: id(p) in last}
     frozen = []
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(kept is None or id(parameter) in kept)
+        parameter.requires_grad_(trained[mode](parameter))
         if not parameter.requires_grad:
             frozen.append(name)
     return frozen

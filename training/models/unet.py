@@ -28,7 +28,10 @@ class UNet(Model):
 
     def network(self) -> DepthNetwork:
         """The torch module, with random weights from torch's current generator."""
+        from torch import nn
+
         from training.models.layers import Decoder, DepthNetwork, Encoder
 
         widths = [self.width * min(2**level, 8) for level in range(self.levels)]
-        return DepthNetwork(Encoder(widths), Decoder(widths), self.typical_mm)
+        decoder = Decoder(widths)
+        return DepthNetwork(Encoder(widths), decoder, nn.Conv2d(decoder.channels, 1, 3, padding=1), self.typical_mm)
