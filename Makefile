@@ -32,11 +32,7 @@ validation: $(STAMP)
 
 $(STAMP): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-<<<<<<< HEAD
-	$(PIP) -e '.[train,denoise,dicom,export,dev]'
-=======
-	$(PIP) -e '.[train,onnx,denoise,dicom,dev]'
->>>>>>> wip-train
+	$(PIP) -e '.[train,onnx,denoise,dicom,export,dev]'
 	touch $@
 
 clean:

@@ -14,20 +14,14 @@ COMMANDS = (
     "demo",
     "inspect",
     "render",
-<<<<<<< HEAD
     "verify",
     "check-geometry",
     "export",
     "train",
     "evaluate",
     "report",
-=======
-    "train",
-    "evaluate",
-    "report",
     "experiment",
     "export-model",
->>>>>>> wip-train
     "gallery",
     "list",
     "doctor",
