@@ -119,7 +119,7 @@ def cleanse(volume: Volume, fluid: Fluid | None = None) -> tuple[Volume, Fluid |
 
 
 def _layer(volume: Volume, fluid: Fluid) -> np.ndarray:
-    """Voxels between fluid below and air above: neither, but no tissue either."""
+    """Voxels between fluid below and air above, and where they meet: mixtures of both, and no tissue."""
     axis, sign = fluid.up
     gap = max(1, round(BLUR_MM / float(volume.spacing[axis])))
     pool = np.moveaxis(fluid.mask, axis, 0)[::sign]
@@ -129,13 +129,17 @@ def _layer(volume: Volume, fluid: Fluid) -> np.ndarray:
         for above in range(1, gap + 2 - below):
             # Between a pool `below` voxels underneath and air `above` voxels overhead.
             layer[below:-above] |= pool[: -below - above] & air[below + above :]
+    layer &= ~pool
+    # The uppermost voxels of a pool hold air as well: unmixed as fluid and tissue they would float as specks of tissue.
+    layer[:-1] |= pool[:-1] & layer[1:]
+    layer[:-1] |= pool[:-1] & air[1:]
     out = np.zeros(fluid.mask.shape, bool)
-    np.moveaxis(out, axis, 0)[::sign] = layer & ~pool
+    np.moveaxis(out, axis, 0)[::sign] = layer
     return out
 
 
 def picture(before: Volume, after: Volume, fluid: Fluid, out_png: str | Path) -> None:
-    """What was changed: the slice with most fluid before, after, and by how much, as PNG."""
+    """What was changed: the slice with most fluid before, after, and by how much, as PNG. Up is up against gravity."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -143,16 +147,18 @@ def picture(before: Volume, after: Volume, fluid: Fluid, out_png: str | Path) ->
     # A slice that contains the vertical: the level is a line in it.
     across = max((a for a in range(3) if a != axis), key=lambda a: int(fluid.mask.sum(axis=_but(a)).max()))
     at = int(fluid.mask.sum(axis=_but(across)).argmax())
-    x, y = _but(across)
+    x, y = next(a for a in _but(across) if a != axis), axis
+    upright = "lower" if fluid.up[1] > 0 else "upper"
     extent = (0, before.shape[x] * before.spacing[x], 0, before.shape[y] * before.spacing[y])
     figure = Figure(figsize=(15, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
     one, two, three = figure.subplots(1, 3)
-    images = [v.hu.take(at, across).astype(np.float32).T for v in (before, after)]
+    images = [v.hu.take(at, across).astype(np.float32) for v in (before, after)]
+    images = [i.T if y > x else i for i in images]
     for axes, image, name in zip((one, two), images, ("as scanned", "cleansed")):
-        axes.imshow(image, cmap="gray", vmin=-1050, vmax=600, origin="lower", extent=extent)
+        axes.imshow(image, cmap="gray", vmin=-1050, vmax=600, origin=upright, extent=extent)
         axes.set_title(name)
-    shown = three.imshow(images[1] - images[0], cmap="magma", origin="lower", extent=extent)
+    shown = three.imshow(images[1] - images[0], cmap="magma", origin=upright, extent=extent)
     three.set_title("change")
     figure.colorbar(shown, ax=three, label="HU")
     for axes in (one, two, three):

@@ -1,8 +1,8 @@
 """Compressed frames, decoded where a damaged stream can do no harm: gdcm ends the whole process on some of them.
 
-A child process (decoder_child.py) decodes for as long as a series is read; if it dies, that frame was damaged and the
-next one gets another child. It is run as a program of its own, so nothing depends on how this process was started, and
-it loads neither Taichi nor torch.
+Child processes (decoder_child.py) decode for as long as a series is read; if one dies, that frame was damaged and the
+next one gets another child. They are run as programs of their own, so nothing depends on how this process was started,
+and load neither Taichi nor torch.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import numpy as np
 from endorender.ct.decoder_child import send
 
 CHILD = Path(__file__).with_name("decoder_child.py")
-_lock = threading.RLock()
+_lock = threading.Lock()
 _users = 0
-_child: _Child | None = None
+_idle: list[_Child] = []
 
 
 class Damaged(Exception):
@@ -33,8 +33,8 @@ class Damaged(Exception):
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """The child lives as long as anybody is in here; to start it takes half a second."""
-    global _users, _child
+    """Children live as long as anybody is in here; to start one takes half a second."""
+    global _users
     with _lock:
         _users += 1
     try:
@@ -42,14 +42,17 @@ def kept() -> Iterator[None]:
     finally:
         with _lock:
             _users -= 1
-            if _users == 0 and _child is not None:
-                _child.end()
-                _child = None
+            over = _idle[:] if _users == 0 else []
+            del _idle[: len(over)]
+        for child in over:
+            child.end()
 
 
 def decode(frame: bytes, syntax: str, rows: int, cols: int, allocated: int, stored: int, signed: bool) -> np.ndarray:
-    """(rows, cols) integers of one encoded frame, as they are stored. Raises Damaged. Call it within `kept()`."""
-    global _child
+    """(rows, cols) integers of one encoded frame, as they are stored. Raises Damaged.
+
+    Call it within `kept()`, from as many threads as children are wanted.
+    """
     options = {
         "syntax": syntax,
         "rows": rows,
@@ -64,14 +67,23 @@ def decode(frame: bytes, syntax: str, rows: int, cols: int, allocated: int, stor
         "size": len(frame),
     }
     with _lock:
-        if _child is None or _child.owner != os.getpid():  # pipes that a fork shares would mix two conversations
-            _child = _Child()
-        try:
-            return _child.ask(options, frame)
-        except (OSError, EOFError):
-            _child.end()
-            _child = None
+        child = _idle.pop() if _idle else None
+    if child is None or child.owner != os.getpid():  # pipes that a fork shares would mix two conversations
+        child = _Child()
+    try:
+        return child.ask(options, frame)
+    except Damaged:
+        raise
+    except BaseException as error:  # dead, or interrupted in the middle of an answer
+        child.end()
+        child = None
+        if isinstance(error, (OSError, EOFError, ValueError)):
             raise Damaged("the decoder died") from None
+        raise
+    finally:
+        if child is not None:
+            with _lock:
+                _idle.append(child)
 
 
 class _Child:

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import IO, Any
 
-FRAME_BYTES, BASE_BYTES, MOST_BYTES = 16, 2**28, 900 * 2**20  # gdcm's wrapper makes a text of what it decodes
+FRAME_BYTES, BASE_BYTES, MOST_BYTES = 16, 2**28, 450 * 2**20  # gdcm's wrapper makes a text of what it decodes
 CPU_BASE, CPU_FRAME, CPU_PIXEL = 6.0, 0.02, 1e-6  # seconds; a slow machine decodes 5 million pixels in one
 WALL = 30.0  # s, for a frame: where the CPU's time cannot be bounded, and for what does not compute but waits
 

@@ -113,6 +113,9 @@ def walk(data: bytes) -> Walked | None:
         tag, vr, start, length = _element(data, at, explicit)
         if tag <= before or vr is None or tag in FRAMES:
             return None
+        if tag not in WANTED and tag < PIXELS[-1] and length != UNDEFINED:  # most of them
+            at, before = start + length, tag
+            continue
         if tag in PIXELS:
             return Walked(Header(raw, meta), start, length)
         if length == UNDEFINED:

@@ -9,7 +9,7 @@ import numpy as np
 
 from endorender.ct import collapsed, survey
 from endorender.ct.errors import CTError
-from endorender.ct.lumen import Lumen
+from endorender.ct.lumen import Lumen, sample
 from endorender.ct.lumen import Path as Way
 from endorender.ct.prepare import Prepared, prepare
 from endorender.ct.volume import Volume
@@ -115,13 +115,24 @@ def passage(way: Way, scope_mm: float) -> dict[str, Any]:
     }
 
 
+def _plane(volume: Volume, scanned: Volume | None, across: int, at: int) -> np.ndarray:
+    """(x, y) HU of one plane of the grid, as they were scanned."""
+    if scanned is None:
+        return volume.hu.take(at, across)
+    places = np.indices(volume.shape[:across] + (1,) + volume.shape[across + 1 :], dtype=float)
+    places[across] += at
+    flat = np.squeeze(np.moveaxis(places, 0, -1), axis=across)
+    points = volume.to_world(flat.reshape(-1, 3))
+    return sample(scanned, scanned.hu, points).reshape(flat.shape[:2])
+
+
 def preview(
     volume: Volume, lumen: Lumen | None, path: Way | None, out_png: str | Path, scanned: Volume | None = None
 ) -> None:
     """Three planes through the middle (of the path, if there is one) and the histogram, as PNG.
 
-    HU in grey, the wall in orange, the path in blue. scanned: the volume whose values are counted, if sealing and
-    cropping changed them since.
+    HU in grey, the wall in orange, the path in blue. scanned: the volume whose values are shown and counted, if
+    sealing and cropping changed them since.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -134,7 +145,7 @@ def preview(
     *planes, last = figure.subplots(1, 4)
     for axes, across in zip(planes, (2, 1, 0)):
         x, y = (a for a in range(3) if a != across)
-        image = volume.hu.take(at[across], across)
+        image = _plane(volume, scanned, across, int(at[across]))
         extent = (0, image.shape[0] * volume.spacing[x], 0, image.shape[1] * volume.spacing[y])
         axes.imshow(image.T, cmap="gray", vmin=-1050, vmax=250, origin="lower", extent=extent, aspect="equal")
         mask = None if lumen is None else lumen.mask.take(at[across], across)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ class Slice:
 
     def lies_as(self, other: Slice) -> bool:
         """Whether both belong to one stack: orientation and pitch alike to what rounding leaves."""
+        if self.along_row is other.along_row and self.along_col is other.along_col and self.pitch == other.pitch:
+            return True
         turn = max(np.abs(self.along_row - other.along_row).max(), np.abs(self.along_col - other.along_col).max())
         return bool(turn < ALIKE_AXIS) and bool(np.allclose(self.pitch, other.pitch, rtol=ALIKE_PITCH, atol=0))
 
@@ -182,11 +185,19 @@ def _numbers(sources: list[Any], name: str, count: int, entry: Entry) -> np.ndar
     return values
 
 
+@functools.lru_cache(64)  # all slices of a series lie alike
+def _axes(values: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray] | None:
+    """(3,) unit vectors along rows and columns; None if they are neither unit nor perpendicular."""
+    row, col = np.array(values[:3]), np.array(values[3:])
+    lengths = np.linalg.norm(row), np.linalg.norm(col)
+    if abs(lengths[0] - 1) > 1e-2 or abs(lengths[1] - 1) > 1e-2 or abs(row @ col) > 2e-3:
+        return None
+    return row / lengths[0], col / lengths[1]
+
+
 def _slice(header: Any, groups: list[Any], entry: Entry, frame: int, encoding: Encoding) -> Slice:
-    axes = _numbers(groups, "ImageOrientationPatient", 6, entry)
-    along_row, along_col = axes[:3], axes[3:]
-    lengths = np.linalg.norm(along_row), np.linalg.norm(along_col)
-    if abs(lengths[0] - 1) > 1e-2 or abs(lengths[1] - 1) > 1e-2 or abs(along_row @ along_col) > 2e-3:
+    axes = _axes(tuple(_numbers(groups, "ImageOrientationPatient", 6, entry).tolist()))
+    if axes is None:
         raise CTError(
             f"ImageOrientationPatient of a CT slice (file {entry.number} in the order of names) is not two "
             "perpendicular unit vectors: export the series again",
@@ -208,8 +219,8 @@ def _slice(header: Any, groups: list[Any], entry: Entry, frame: int, encoding: E
         rows=int(_need([header], "Rows", entry)),
         cols=int(_need([header], "Columns", entry)),
         position=_numbers(groups, "ImagePositionPatient", 3, entry),
-        along_row=along_row / lengths[0],
-        along_col=along_col / lengths[1],
+        along_row=axes[0],
+        along_col=axes[1],
         pitch=(float(between_cols), float(between_rows)),
         rescale=rescale,
         unit=str(next((g.get("RescaleType") for g in groups if g.get("RescaleType")), "")).strip().upper(),

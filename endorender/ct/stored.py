@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from endorender.ct.parsing import whole
 if TYPE_CHECKING:
     from endorender.ct.slices import Slice
 
+FEW = 24  # slices; another decoder takes as long to start as these to decode
 THREADS, AHEAD = 2, 6  # a disk, and the system that hands out fresh memory, are waited for meanwhile
 
 
@@ -31,19 +33,32 @@ def planes(stack: list[Slice], room: Callable[[int], np.ndarray | None]) -> Gene
     Raises CTError TRUNCATED, PIXELS_MISMATCH, TOO_LARGE, MISSING_DECODER.
     """
     reader = _Reader()
-    jobs: deque[Future[np.ndarray] | None] = deque()
-    with kept(), closing(reader), ThreadPoolExecutor(THREADS) as pool:
+    jobs: deque[Callable[[], np.ndarray]] = deque()
+    pool = ThreadPoolExecutor(THREADS if len(stack) > FEW else 1)
+    with kept(), closing(reader):
         try:
             for n, s in enumerate(stack):
                 for m in range(n + len(jobs), min(n + AHEAD, len(stack))):
-                    own = _is_plain(stack[m]) and stack[m].entry.cheap
-                    jobs.append(pool.submit(_plain_of_file, stack[m], room(m)) if own else None)
-                job = jobs.popleft()
-                yield reader.stored(s, room(n)) if job is None else _checked(s, job.result)
+                    jobs.append(_begun(reader, stack[m], room(m), pool))
+                yield _checked(s, jobs.popleft())
         finally:
-            for job in jobs:
-                if job is not None:
-                    job.cancel()
+            pool.shutdown(cancel_futures=True)
+
+
+def _begun(reader: _Reader, s: Slice, room: np.ndarray | None, pool: ThreadPoolExecutor) -> Callable[[], np.ndarray]:
+    """Begins to read a slice, in a thread where that gains time; what is given waits for it, or raises what it met."""
+    try:
+        if _is_plain(s) and s.entry.cheap:
+            return pool.submit(_plain_of_file, s, room).result
+        raw = reader.plain(s, room) if _is_plain(s) else reader.decoded(s)
+        return (lambda: raw) if isinstance(raw, np.ndarray) else pool.submit(raw).result
+    except Exception as error:  # told when its turn comes: slices before it may have more to say
+        failure = error
+
+    def fail() -> np.ndarray:
+        raise failure
+
+    return fail
 
 
 def _checked(s: Slice, read: Callable[[], np.ndarray]) -> np.ndarray:
@@ -96,6 +111,7 @@ def all_planes(dataset: Any, count: int) -> np.ndarray:
     inflation(need, len(dataset.PixelData), "compressed PixelData")
     if not syntax.is_encapsulated:
         return np.asarray(dataset.pixel_array)
+    _need_decoder(syntax)
     shape = int(dataset.Rows), int(dataset.Columns)
     bits, signed = (int(dataset.BitsAllocated), int(dataset.BitsStored)), bool(dataset.PixelRepresentation)
     with kept():
@@ -116,22 +132,24 @@ class _Reader:
             self._file.close()
         self._entry = self._file = self._dataset = self._frames = None
 
-    def stored(self, s: Slice, room: np.ndarray | None) -> np.ndarray:
-        """Of one slice, in `room` if they lie plain in the file. Raises CTError."""
+    def _at(self, s: Slice) -> None:
         if s.entry is not self._entry:
             self.close()
             self._entry = s.entry
-        if not _is_plain(s):
-            return _checked(s, lambda: self._decoded(s))
+
+    def plain(self, s: Slice, room: np.ndarray | None) -> np.ndarray:
+        """Values that lie plain in the file, in `room`. Raises CTError."""
+        self._at(s)
         if self._file is None:
             self._file = s.entry.open()
-        return _checked(s, lambda: _plain(self._file, s, room))
+        return _plain(self._file, s, room)
 
-    def _decoded(self, s: Slice) -> np.ndarray:
-        """Values that are compressed, deflated, or not of 16 bits."""
+    def decoded(self, s: Slice) -> np.ndarray | Callable[[], np.ndarray]:
+        """Values that are deflated or not of 16 bits; of compressed ones what decodes them. Raises CTError."""
         from pydicom.pixels import pixel_array
         from pydicom.uid import AllTransferSyntaxes
 
+        self._at(s)
         with quiet():
             if self._dataset is None:
                 self._dataset, self._frames = whole(s.entry), None
@@ -148,29 +166,41 @@ class _Reader:
                 _fits(s, len(dataset.PixelData), size)
                 return np.asarray(pixel_array(dataset, index=s.frame, raw=True))
             inflation(size, len(dataset.PixelData), "compressed PixelData")
-            return self._decompressed(s, syntax)
-
-    def _decompressed(self, s: Slice, syntax: Any) -> np.ndarray:
-        from pydicom.pixels import get_decoder
-
-        try:
-            available = get_decoder(syntax).is_available
-        except NotImplementedError:  # video, JPIP
-            available = False
-        if not available:
-            raise CTError(f"{syntax.name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER")
-        e = s.encoding
-        try:
+            _need_decoder(syntax)
             if self._frames is None:
-                self._frames = _frames(self._dataset, e.frames)
-            return decode(self._frames[s.frame], str(syntax), s.rows, s.cols, e.allocated, e.stored, e.signed)
-        except Exception as error:
-            if isinstance(error, Damaged) and str(error) == "MemoryError":
-                raise CTError(f"{s} is too large to be decompressed: export it uncompressed", "TOO_LARGE") from None
-            kind = str(error) if isinstance(error, Damaged) else type(error).__name__
-            raise CTError(
-                f"compressed PixelData of {s} is damaged ({kind}): copy or export it again", "TRUNCATED"
-            ) from None
+                try:
+                    self._frames = _frames(dataset, s.encoding.frames)
+                except Exception as error:
+                    raise _damaged(s, type(error).__name__) from None
+            if s.frame >= len(self._frames):
+                raise _damaged(s, "a frame is missing")
+            return partial(_decompressed, self._frames[s.frame], str(syntax), s)
+
+
+def _need_decoder(syntax: Any) -> None:
+    """Raises CTError MISSING_DECODER."""
+    from pydicom.pixels import get_decoder
+
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:  # video, JPIP
+        available = False
+    if not available:
+        raise CTError(f"{syntax.name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER")
+
+
+def _decompressed(frame: bytes, syntax: str, s: Slice) -> np.ndarray:
+    e = s.encoding
+    try:
+        return decode(frame, syntax, s.rows, s.cols, e.allocated, e.stored, e.signed)
+    except Damaged as error:
+        if str(error) == "MemoryError":
+            raise CTError(f"{s} is too large to be decompressed: export it uncompressed", "TOO_LARGE") from None
+        raise _damaged(s, str(error)) from None
+
+
+def _damaged(s: Slice, how: str) -> CTError:
+    return CTError(f"compressed PixelData of {s} is damaged ({how}): copy or export it again", "TRUNCATED")
 
 
 def _frames(dataset: Any, count: int) -> list[bytes]:

@@ -99,6 +99,10 @@ def describe(config: RenderConfig, frames: int) -> dict[str, Any]:
     }
 
 
+def _reading(report: Callable[[float, str], None], done: int, total: int, text: str) -> None:
+    report(0, f"{text}, {done} of {total}")
+
+
 def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: set[str], progress: Progress) -> None:
     """Read the CT, find the lumen, fly through it, and render the missing frames."""
     from endorender.ct import onto, open_ct, prepare
@@ -117,7 +121,8 @@ def _patient(config: RenderConfig, patient: Patient, writer: Writer, missing: se
         progress(shown, len(writer.ids), f"{patient.alias}: {text}")
 
     report(0, "reading the CT")
-    raw = open_ct(patient.ct, patient.series or config.series, config.resample, config.assume_hu)
+    reading = partial(_reading, report)
+    raw = open_ct(patient.ct, patient.series or config.series, config.resample, config.assume_hu, reading)
     digest = volume_hash(raw)
     if any(r.ct_sha256 != digest for r in writer.rows.values() if r.patient == patient.alias):
         raise UserError(

@@ -82,7 +82,10 @@ def device(kind: str, surface: str, traits: Traits = PLAIN) -> SimpleNamespace:
         """A column of the tissue's table at HU v. row: from `block`; the tissue's wall_hu holds then."""
         h = v
         if ti.static(WALL):
-            h = ti.max(v, table[row + OWN, Own.WALL_HU] if ti.static(traits.labelled) else wall_hu)
+            if ti.static(traits.labelled):
+                h = ti.max(v, table[row + OWN, Own.WALL_HU])
+            else:
+                h = ti.max(v, wall_hu)
         u = ti.math.clamp((h + 1024.0) * 0.25, 0.0, 1023.999)
         i = ti.cast(u, ti.i32)
         f = u - i

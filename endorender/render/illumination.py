@@ -23,8 +23,10 @@ def device(channels: int) -> SimpleNamespace:
     """Taichi functions for lights of so many channels (three for each look)."""
     C = channels
     Spectrum = ti.types.vector(C, ti.f32)
-    # radiance: what arrives over the density of having been sampled; density per steradian, -1 if no path can meet it
-    Light = ti.types.struct(direction=vec3, distance=float, radiance=Spectrum, density=float)
+    # radiance: what arrives over the density of having been sampled; density per steradian, -1 if no path can meet it;
+    # index, shine: of the emitter, and its radiance over its colour
+    Light = ti.types.struct(direction=vec3, distance=float, radiance=Spectrum, density=float, index=int, shine=float)
+    Met = ti.types.struct(distance=float, shine=float)
     Sky = ti.types.struct(radiance=Spectrum, density=float)
 
     @ti.func
@@ -45,9 +47,16 @@ def device(channels: int) -> SimpleNamespace:
         return shine
 
     @ti.func
+    def dark():
+        """No light."""
+        return Light(
+            direction=vec3(0.0, 0.0, 1.0), distance=FAR, radiance=Spectrum(0.0), density=-1.0, index=0, shine=0.0
+        )
+
+    @ti.func
     def sample_emitter(emitters: ti.template(), x, rng: ti.template()):
         """A point on one emitter, all equally likely. radiance: over the density, so times the BSDF it is light."""
-        light = Light(direction=vec3(0.0, 0.0, 1.0), distance=FAR, radiance=Spectrum(0.0), density=-1.0)
+        light = dark()
         n = emitters.shape[0]
         e = ti.min(ti.cast(rand(rng) * n, ti.i32), n - 1)
         kind = ti.cast(emitters[e, E.KIND], ti.i32)
@@ -80,34 +89,43 @@ def device(channels: int) -> SimpleNamespace:
                     shine = 0.0
         for c in ti.static(range(C)):
             light.radiance[c] = emitters[e, E.COLOUR + c] * shine
+        light.index, light.shine = e, shine
         return light
+
+    @ti.func
+    def met_emitter(emitters: ti.template(), e, o, d, hit, vertex, density):
+        """Where a ray passes an area light before `hit`, and the radiance over the light's colour, weighed by MIS."""
+        met = Met(distance=FAR, shine=0.0)
+        kind = ti.cast(emitters[e, E.KIND], ti.i32)
+        facing = -d.dot(vector(emitters, e, E.AXIS))
+        if kind >= ROUND and facing > 1e-6:
+            p = vector(emitters, e, E.POSITION)
+            tl = (o - p).dot(vector(emitters, e, E.AXIS)) / facing
+            if 0.0 < tl < hit:
+                y = o + tl * d
+                u, v = vector(emitters, e, E.U), vector(emitters, e, E.V)
+                a, b = (y - p).dot(u) / u.norm_sqr(), (y - p).dot(v) / v.norm_sqr()
+                r2 = a * a + b * b
+                within = ti.max(ti.abs(a), ti.abs(b)) < 1.0
+                if kind == ROUND:
+                    within = emitters[e, E.HOLE] <= r2 and r2 < 1.0
+                if within:
+                    per_area = emitters[e, E.PER_AREA] / facing
+                    w = beam(emitters, e, facing) * per_area
+                    if density >= 0.0:
+                        w *= density / (density + (y - vertex).norm_sqr() * per_area / emitters.shape[0])
+                    met.distance, met.shine = tl, w
+        return met
 
     @ti.func
     def met_emitters(emitters: ti.template(), o, d, hit, vertex, density):
         """Radiance of the area lights that a ray passes before `hit`, weighed against sampling them from `vertex`."""
         total = Spectrum(0.0)
-        n = emitters.shape[0]
-        for e in range(n):
-            kind = ti.cast(emitters[e, E.KIND], ti.i32)
-            facing = -d.dot(vector(emitters, e, E.AXIS))
-            if kind >= ROUND and facing > 1e-6:
-                p = vector(emitters, e, E.POSITION)
-                tl = (o - p).dot(vector(emitters, e, E.AXIS)) / facing
-                if 0.0 < tl < hit:
-                    y = o + tl * d
-                    u, v = vector(emitters, e, E.U), vector(emitters, e, E.V)
-                    a, b = (y - p).dot(u) / u.norm_sqr(), (y - p).dot(v) / v.norm_sqr()
-                    r2 = a * a + b * b
-                    within = ti.max(ti.abs(a), ti.abs(b)) < 1.0
-                    if kind == ROUND:
-                        within = emitters[e, E.HOLE] <= r2 and r2 < 1.0
-                    if within:
-                        per_area = emitters[e, E.PER_AREA] / facing
-                        w = beam(emitters, e, facing) * per_area
-                        if density >= 0.0:
-                            w *= density / (density + (y - vertex).norm_sqr() * per_area / n)
-                        for c in ti.static(range(C)):
-                            total[c] += emitters[e, E.COLOUR + c] * w
+        for e in range(emitters.shape[0]):
+            met = met_emitter(emitters, e, o, d, hit, vertex, density)
+            if met.shine > 0.0:
+                for c in ti.static(range(C)):
+                    total[c] += emitters[e, E.COLOUR + c] * met.shine
         return total
 
     @ti.func
@@ -147,12 +165,17 @@ def device(channels: int) -> SimpleNamespace:
         f = ti.math.clamp(ti.atan2(s, z) * (rows / PI) - row, 0.0, 1.0)
         share = (col + 0.5 + g) / columns
         turn = sampling.turned(share - ti.floor(share))  # phi = pi - 2 pi share
-        light = Light(direction=vec3(0.0), distance=FAR, radiance=Spectrum(0.0), density=env[row, col, C])
+        light = dark()
+        light.density = env[row, col, C]
         light.direction = to_map.transpose() @ vec3(-s * turn[0], s * turn[1], z)
         light.radiance = between(env, row, col, f, g) / ti.max(light.density, 1e-30)
         return light
 
     return SimpleNamespace(
+        dark=dark,
+        vector=vector,
+        beam=beam,
+        met_emitter=met_emitter,
         sample_emitter=sample_emitter,
         met_emitters=met_emitters,
         environment=environment,

@@ -121,7 +121,9 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         out = vec3(q.alpha, q.specular, q.ior)
         if ti.static(traits.coated):
             row = block(labels, x * q.inv)
-            v = ti.static(LOWEST) if ti.static(WALL) else hu
+            v = hu
+            if ti.static(WALL):
+                v = ti.static(LOWEST)
             for c in ti.static(range(3)):
                 out[c] = tabulated(table, table.shape[1] - ti.static(COATED) + c, v, q.wall_hu, row)
         return out
@@ -170,7 +172,10 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
             if ti.static(layered):
                 ev.albedo = dyed(table, ev.albedo, capsules, buckets, x, row)
             for c in ti.static(range(P)):
-                ev.phase[c] = tabulated(table, 1 + c, hu, q.wall_hu, row) if ti.static(kind == "tissue") else q.phase[c]
+                if ti.static(kind == "tissue"):
+                    ev.phase[c] = tabulated(table, 1 + c, hu, q.wall_hu, row)
+                else:
+                    ev.phase[c] = q.phase[c]
             if ti.static(HYBRID):
                 # Kroes, Post, Botha 2012, eq. 7 with the gradient in HU/mm against a constant of the tissue.
                 slope = t.gradient(field, x, q.inv)

@@ -217,11 +217,12 @@ def tracer(
                     # 4. Next-event estimation: one shadow ray to each group of lights.
                     for group in ti.static(range(2)):
                         if ti.static((EMITTERS, ENVIRONMENT)[group]):
-                            light = (
-                                lighting.sample_emitter(emitters, x, rng)
-                                if ti.static(group == 0)
-                                else lighting.sample_environment(env, alias, q.to_map, rng)
-                            )
+                            light = lighting.dark()
+                            # Not `a if ti.static(c) else b`: Taichi 1.7.4 runs both, and one of them twice.
+                            if ti.static(group == 0):
+                                light = lighting.sample_emitter(emitters, x, rng)
+                            else:
+                                light = lighting.sample_environment(env, alias, q.to_map, rng)
                             f = shade.bounce(ev, d, light.direction, q, phase_data)
                             gain = Spectrum(f.shiny + f.diffuse)
                             if ti.static(HYBRID):

@@ -20,6 +20,12 @@ def srgb(linear: np.ndarray) -> np.ndarray:
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
 
 
+def _shoulder(level: np.ndarray) -> np.ndarray:
+    """Linear levels, those above SHOULDER rolled off below 1."""
+    span = 1 - SHOULDER
+    return np.where(level > SHOULDER, SHOULDER + span * (1 - np.exp(-(level - SHOULDER) / span)), level)
+
+
 class Response(Model):
     """Camera response. Automatic exposure brings a percentile of the picture's luma to `target`.
 
@@ -28,6 +34,8 @@ class Response(Model):
     In this order: exposure; the sensor, if `full_well` is given (electrons = exposed level × full_well, drawn from a
     Poisson distribution, plus Gaussian read noise, cut at the full well); white balance; tone 0.18 (x / 0.18)^contrast,
     an exponential shoulder above 0.6, and a veil of light scattered in the optics; sRGB or a power law; 8 bits; JPEG.
+    The shoulder is a blend of two: channel by channel, which bleaches what is bright, and of all channels by as much as
+    the brightest, which keeps the hue of near walls.
     Exposure is set on the picture without noise.
     """
 
@@ -35,6 +43,7 @@ class Response(Model):
     target: float = Field(130.0, gt=0, lt=255, description="8-bit luma that automatic exposure aims at")
     metered: float = Field(75.0, gt=0, lt=100, description="percentile of luma that it looks at")
     contrast: float = Field(1.15, gt=0.2, lt=5, description="tone exponent")
+    hue: float = Field(0.5, ge=0, le=1, description="how much of their hue highlights keep; 0: they bleach to white")
     veil: tuple[float, float, float] = Field((0.003, 0.0018, 0.00135), description="added light, linear")
     white_balance: tuple[float, float, float] = Field((1.0, 1.0, 1.0), description="gains of red, green, blue")
     full_well: float | None = Field(None, ge=1, le=1e7, description="electrons at linear level 1; none: no noise")
@@ -79,9 +88,9 @@ class Response(Model):
     def _tone(self, exposed: np.ndarray) -> np.ndarray:
         balanced = np.maximum(exposed, 0) * np.asarray(self.white_balance)
         y = 0.18 * (balanced / 0.18) ** self.contrast
-        span = 1 - SHOULDER
-        y = np.where(y > SHOULDER, SHOULDER + span * (1 - np.exp(-(y - SHOULDER) / span)), y)
-        y = y + np.asarray(self.veil)
+        brightest = y.max(-1, keepdims=True)
+        whole = y * (_shoulder(brightest) / np.maximum(brightest, 1e-9))
+        y = (1 - self.hue) * _shoulder(y) + self.hue * whole + np.asarray(self.veil)
         return srgb(y) if self.gamma is None else np.clip(y, 0, 1) ** (1 / self.gamma)
 
     def apply(self, radiance: np.ndarray, seed: int | None = None, mask: np.ndarray | None = None) -> np.ndarray:

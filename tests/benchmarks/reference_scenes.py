@@ -26,6 +26,18 @@ OURS = {"a": 256, "b": 32, "c": 64}  # samples per pixel and round
 THEIRS = {"a": 64, "b": 2, "c": 4}
 
 
+def load_mitsuba():
+    """The module, set to differentiable RGB on the CPU."""
+    if "DRJIT_LIBLLVM_PATH" not in os.environ and (found := glob.glob("/usr/lib/*/libLLVM-19.so*")):
+        os.environ["DRJIT_LIBLLVM_PATH"] = found[0]
+    try:
+        import mitsuba as mi
+    except ImportError:
+        sys.exit("error: the benchmark needs Mitsuba: pip install 'endorender[bench]'")
+    mi.set_variant("llvm_ad_rgb")
+    return mi
+
+
 def mitsuba_scene(ref: Reference, mi):
     """The scene for Mitsuba."""
     to_world = mi.ScalarTransform4f
@@ -139,13 +151,7 @@ def compare(ref: Reference, mi) -> dict:
 
 def main() -> None:
     """Print a table and, given a path, write JSON."""
-    if "DRJIT_LIBLLVM_PATH" not in os.environ and (found := glob.glob("/usr/lib/*/libLLVM-19.so*")):
-        os.environ["DRJIT_LIBLLVM_PATH"] = found[0]
-    try:
-        import mitsuba as mi
-    except ImportError:
-        sys.exit("error: the benchmark needs Mitsuba: pip install 'endorender[bench]'")
-    mi.set_variant("llvm_ad_rgb")
+    mi = load_mitsuba()
     init("cpu")
     rows = []
     print(f"{'scene':12} {'Mpaths/s':>9} {'Mitsuba':>9} {'rel.var':>8} {'Mitsuba':>8} {'time':>7} {'efficiency':>11}")

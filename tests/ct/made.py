@@ -14,6 +14,16 @@ CANARY = "CANARY^PATIENT"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
+_made = 0
+
+
+def new_uid(number: int | None = None) -> str:
+    """Another one at each call, the same ones in every run; `number` begins to count anew."""
+    global _made
+    _made = _made + 1 if number is None else number
+    return generate_uid(entropy_srcs=[str(_made)])
+
+
 def truth(ras: np.ndarray) -> np.ndarray:
     """(..., 3) RAS mm -> HU, between air and soft tissue wherever the tests put a slice."""
     return -380 + np.asarray(ras) @ np.array([11.0, 9.0, 3.0])
@@ -43,7 +53,7 @@ def series(
     folder.mkdir(parents=True, exist_ok=True)
     direction = np.array(axes)
     normal = np.cross(direction[:3], direction[3:])
-    uid = generate_uid()
+    uid = new_uid()
     for n in range(count):
         if n in skip:
             continue
@@ -66,7 +76,7 @@ def dataset(hu: np.ndarray, uid: str) -> Dataset:
     """One CT image without its place in the patient; unsigned 16 bit, intercept -1024."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.MediaStorageSOPInstanceUID = new_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds = Dataset()
     ds.file_meta = meta
@@ -96,7 +106,7 @@ def enhanced(file: Path, count: int = 6, step: float = 3.0) -> None:
     axes = np.array(AXIAL)
     positions = [np.array([-22.0, -18.0, -40.0 + n * step]) for n in reversed(range(count))]
     planes = [plane(p, axes, (2.0, 2.0), (20, 24)) for p in positions]
-    ds = dataset(planes[0], generate_uid())
+    ds = dataset(planes[0], new_uid())
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
     del ds.RescaleSlope, ds.RescaleIntercept
     measures, orientation, values = Dataset(), Dataset(), Dataset()

@@ -76,6 +76,9 @@ def test_the_wall_comes_out_where_it_was(level):
     apart = ndimage.distance_transform_edt(~wall.mask, sampling=PITCH)[found.mask].max()
     missing = ndimage.distance_transform_edt(found.mask == 0, sampling=PITCH)[wall.mask].max()
     assert max(apart, missing) < 2 * PITCH
+    # No speck of what was the level floats in the hollow.
+    core = ndimage.binary_erosion(wall.mask, iterations=3)
+    assert (cleansed.hu[core] < -550).all()
     assert cleansed.meta["cleansed_ml"] > 0
     assert any("reconstruction" in w for w in cleansed.warnings)
 

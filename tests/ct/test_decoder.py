@@ -8,8 +8,10 @@ import time
 
 import numpy as np
 import pytest
+from pydicom.pixels.decoders.base import Decoder
 
 from endorender.ct import CTError, decoder, load
+from endorender.ct.stored import THREADS
 from tests.ct import made
 
 
@@ -41,15 +43,24 @@ def test_a_child_that_dies_is_a_damaged_slice(packed, tmp_path, monkeypatch, doe
     assert np.array_equal(load(folder).hu, truth)  # and the next series gets a child of its own
 
 
-def test_one_child_serves_all_who_keep_it(packed):
+def test_children_serve_all_who_keep_them(packed):
     folder, truth = packed
     with decoder.kept():
         assert np.array_equal(load(folder).hu, truth)
-        child = decoder._child
+        children = set(decoder._idle)
+        assert 1 <= len(children) <= THREADS
         assert np.array_equal(load(folder).hu, truth)
-        assert decoder._child is child
-    assert decoder._child is None
-    assert child._process.poll() == 0
+        assert len(children | set(decoder._idle)) <= THREADS
+        children |= set(decoder._idle)
+    assert decoder._idle == []
+    assert {c._process.poll() for c in children} == {0}
+
+
+def test_the_extra_is_named_where_the_decoder_is_missing(packed, monkeypatch):
+    monkeypatch.setattr(Decoder, "is_available", False)
+    with pytest.raises(CTError, match=r"JPEG Lossless.* needs a decoder: pip install 'endorender\[dicom\]'") as caught:
+        load(packed[0])
+    assert caught.value.code == "MISSING_DECODER"
 
 
 def test_without_main_guard_in_a_folder_of_foreign_names(packed, tmp_path):

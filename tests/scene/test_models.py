@@ -335,3 +335,17 @@ def test_scene_round_trip_and_refusals():
         scene.with_(world_from_camera=np.diag([2.0, 1, 1, 1]))
     with pytest.raises(UserError, match="interface, hybrid or volume"):
         scene.with_(surface="glass")
+
+
+def test_highlights_keep_as_much_of_their_hue_as_is_asked_for():
+    near = np.full((4, 4, 3), (2.0, 1.0, 0.5))
+
+    def linear(hue):
+        return (Response(**PLAIN, hue=hue, gamma=1).apply(near)[0, 0] / 255.0).tolist()
+
+    kept, half, bleached = (np.array(linear(h)) for h in (1.0, 0.5, 0.0))
+    np.testing.assert_allclose(kept / kept[0], (1, 0.5, 0.25), atol=0.01)
+    assert bleached[1] / bleached[0] > 0.8
+    np.testing.assert_allclose(half, (kept + bleached) / 2, atol=0.005)
+    dim = near / 8
+    np.testing.assert_array_equal(Response(**PLAIN, hue=1).apply(dim), Response(**PLAIN, hue=0).apply(dim))
