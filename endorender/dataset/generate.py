@@ -18,7 +18,7 @@ import numpy as np
 
 from endorender import __version__
 from endorender.dataset.config import Patient, RenderConfig, fingerprint
-from endorender.dataset.frame import SCHEMA, frame_id, open_dataset
+from endorender.dataset.frame import SCHEMA, frame_id
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import AXES, DEPTH, View, render_view
 from endorender.dataset.writer import Writer
@@ -44,7 +44,7 @@ def generate(
     ("PATIENT/VIEW/VARIATION") or these, again if need be. Errors: UserError, nothing in `out` is lost.
     A view that fails is recorded in failed.jsonl and the run goes on; retry_failed: continue, and try those again.
     """
-    from endorender.dataset.pages import write_pages
+    from endorender.dataset.pages import finished, write_pages
 
     ids = [frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views) for v in config.columns]
     chosen = None if only is None else {only} if isinstance(only, str) else set(only)
@@ -68,7 +68,7 @@ def generate(
                 _patient(config, patient, writer, missing, progress or (lambda done, total, text: None))
         writer.finish()
         if not writer.missing():
-            write_pages(writer, open_dataset(writer.root))
+            write_pages(writer, finished(writer.root))
         elif writer.failed:
             name, row = next(iter(writer.failed.items()))
             warnings.warn(

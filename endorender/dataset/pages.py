@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from endorender.dataset.frame import SPLITS, Dataset, Frame
+from endorender.dataset.frame import SPLITS, Dataset, Frame, read_info, stream_manifest
 from endorender.dataset.sheet import colour_depth, contact_sheet, depth_range, views_of
 from endorender.dataset.writer import sha256
 
@@ -23,8 +23,19 @@ SUMS = "SHA256SUMS"
 MOST_VIEWS = 1000  # shown in index.html
 
 
+def finished(root: Path) -> Dataset:
+    """A finished dataset with the frames that its pages show: of very many, those of evenly spread views.
+
+    All frames of a large dataset need more memory than making it does.
+    """
+    info = read_info(root)
+    step = -(-info["views"] * len(info["patients"]) // MOST_VIEWS)
+    rows = (frame for _, frame in stream_manifest(root))
+    return Dataset(root, info, [frame.at(root) for frame in rows if frame.view % step == 0])
+
+
 def write_pages(writer: Writer, dataset: Dataset) -> None:
-    """Write all of them into a finished dataset."""
+    """Write all of them into a finished dataset. dataset: with all its frames, or as `finished` gives it."""
     for name in SPLITS:
         lines = "".join(f"{alias}\n" for alias in dataset.split(name))
         writer.add(f"splits/{name}.txt", partial(Path.write_text, data=lines, encoding="utf-8"))
@@ -56,7 +67,8 @@ def guarded(info: dict[str, Any]) -> list[str]:
 
 def index_html(dataset: Dataset) -> str:
     """A page of pictures with relative links; nothing loads from the network."""
-    rows = views_of(dataset.frames)[:MOST_VIEWS]
+    rows = views_of(dataset.frames)
+    rows = rows[:: -(-len(rows) // MOST_VIEWS)]
     top = depth_range(rows)
     views = [
         {
@@ -68,12 +80,12 @@ def index_html(dataset: Dataset) -> str:
         }
         for row in rows
     ]
-    return _template("index.html").render(info=dataset.info, views=views, top=top, total=len(dataset.frames))
+    return _template("index.html").render(info=dataset.info, views=views, top=top)
 
 
 def card(dataset: Dataset) -> str:
     """README.md: a dataset card with a header that Hugging Face reads."""
-    frames = len(dataset.frames)
+    frames = dataset.info["frames"]
     size = next(name for most, name in SIZES if frames < most)
     sources = {p["source"] for p in dataset.info["configuration"]["ct"]}
     return _template("card.md").render(info=dataset.info, frames=frames, size_category=size, sample="sample" in sources)

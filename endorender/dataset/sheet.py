@@ -74,8 +74,9 @@ def contact_sheet(dataset: Dataset) -> Image:
                 small = Image.fromarray(picture).resize((w, h), Image.Resampling.BOX if scale < 1 else None)
                 sheet.paste(small, (SIDE + x * (w + GAP), line))
     _scale_bar(sheet, SIDE + (len(columns) + 1) * (w + GAP), HEAD, min(max(h, 120), len(shown) * (h + GAP) - GAP), top)
-    if step > 1:
-        note = f"every {step}th of {len(rows)} views"
+    patients = {f.patient for row in rows for f in row.values()}
+    if len(shown) < (total := dataset.info["views"] * len(patients)):
+        note = f"{len(shown)} of {total} views"
         pen.text((GAP, size[1] - HEAD / 2), note, INK, _font(11), "lm")
     return sheet
 

@@ -131,6 +131,24 @@ def test_c3vd_by_its_published_formulas(scoped, tmp_path):
         seen = frame.geometry()["normal"]
         assert np.abs(normals - seen)[np.isfinite(seen)].max() < 3e-5
         assert np.array_equal(np.array(Image.open(out / f"{n:04d}_color.png")), frame.image())
+    # Flow leads to the previous frame: there the same point is seen, by the published camera.
+    assert not (out / "0000_flow.tiff").exists()
+    raw = tifffile.imread(out / "0001_flow.tiff")
+    u, v = grid(raw.shape[:2])
+    ends = np.stack([u, v], -1) + raw[..., :2] / 65535 * 40 - 20
+    seen = (raw[..., :2] > 0).all(-1) & (ends >= 0).all(-1) & (ends < (49, 39)).all(-1)
+    assert seen.mean() > 0.4
+    assert (raw[..., 2] == 0).all()
+    p = {**OLYMPUS, "cx": (OLYMPUS["cx"] + 0.5) / 27 - 0.5, "cy": (OLYMPUS["cy"] + 0.5) / 27 - 0.5}
+    x, y = (ends - (p["cx"], p["cy"]))[seen].T * 27
+    det = p["c"] - p["d"] * p["e"]
+    x, y = (x - p["d"] * y) / det, (-p["e"] * x + p["c"] * y) / det
+    rho = np.hypot(x, y)
+    ray = np.stack([x, y, p["a0"] + p["a2"] * rho**2 + p["a3"] * rho**3 + p["a4"] * rho**4], -1)
+    pose = rows[0].reshape(4, 4)
+    towards = truth(scoped.frames[1])[seen] - pose[3, :3]
+    off = np.cross(ray / np.linalg.norm(ray, axis=-1, keepdims=True) @ pose[:3, :3], towards)
+    assert np.linalg.norm(off, axis=-1).max() < 0.03  # mm: 0.0003 px of flow
     assert "cx 678.544839263292" in (out / "camera_intrinsics.txt").read_text()
 
 
@@ -346,6 +364,21 @@ def test_c3vdv2_takes_its_camera_from_the_file_that_comes_with_it(tmp_path):
     assert frame.geometry()["z_depth"][3, 3] == pytest.approx(25, abs=0.001)
     (tmp_path / "C3VDv2" / "camera_intrinsics.txt").write_text("cx: 677.7\ncy = 543.1\na0 767.7")
     assert "a2" in refusal("LAYOUT_CAMERA", open_layout, tmp_path / "C3VDv2", "c3vdv2")
+
+
+def test_training_takes_frames_of_other_layouts(data, tmp_path):
+    from training.data import DepthFrames, people
+
+    back = open_layout(export(data, "simcol3d", tmp_path / "out", variations=["red"]), "simcol3d")
+    frames = back.select(split="test")
+    assert people(frames) == {alias: alias for alias in ("p001", "p002", "p003")}
+    own, other = DepthFrames(data.select(variations=["red"])), DepthFrames(frames)
+    assert len(own) == len(other) == 9
+    for n in range(9):
+        one, two = own[n], other[n]
+        assert (one["image"] == two["image"]).all()
+        assert (one["mask"] == two["mask"]).all()
+        assert (one["z_depth"] - two["z_depth"]).abs().max() < 0.004
 
 
 def test_simcol3d_as_published(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from endorender.dataset.flow import optical_flow
 from endorender.dataset.frame import Frame
 from endorender.dataset.layouts.layout import (
     ForeignFrame,
@@ -34,6 +35,7 @@ from endorender.dataset.view import write_png
 from endorender.errors import UserError
 
 LEVELS_PER_MM = 65535 / 100
+FLOW_REACH = 20.0  # px in both directions
 LAST = np.array([0.0, 0, 0, 1])
 INTRINSICS = ("a0", "a2", "a3", "a4", "c", "d", "e", "cx", "cy")
 CAMERA_FILE = "camera_intrinsics.txt"
@@ -76,6 +78,9 @@ class Scaramuzzas(Layout):
                 write_tiff(place("depth"), quantised(geometry["z_depth"], LEVELS_PER_MM, 65535, mask))
                 normal = quantised(geometry["normal"] + 1, 32767.5, 65535, mask[..., None])
                 write_tiff(place("normal"), normal)
+                if number and frame.view == frames[number - 1].view + 1:
+                    place("flow").parent.mkdir(parents=True, exist_ok=True)
+                    write_tiff(place("flow"), _flow(frame, frames[number - 1], geometry["distance"]))
             poses = np.array([f.world_from_camera for f in frames])
             write_table(folder / "pose.txt", poses.transpose(0, 2, 1).reshape(-1, 16), ",")
             lines = [f"{name} {value:.17g}\n" for name, value in _intrinsics(frames[0]).items()]
@@ -135,12 +140,13 @@ class Scaramuzzas(Layout):
 
 @layouts.register("c3vd", cases=[{}])
 class C3VD(Scaramuzzas):
-    """SEQUENCE/0000_color.png, 0000_depth.tiff, 0000_normals.tiff, pose.txt; ours also camera_intrinsics.txt.
+    """SEQUENCE/0000_{color.png,depth.tiff,normals.tiff,flow.tiff}, pose.txt; ours also camera_intrinsics.txt.
 
     z-depth: uint16 / 65535 * 100 mm; 0 and 65535 (100 mm and more) are invalid. Normals: (n + 1) * 32767.5, camera
     frame. pose.txt: 16 values a line, world_from_camera transposed (translation in the last row, mm); which edge is
     0 0 0 1 is looked at, since copies differ. Without camera_intrinsics.txt the camera is the published Olympus
-    CF-HQ190L, 0-based. Occlusion maps and flow are not written.
+    CF-HQ190L, 0-based. Flow: to the previous frame, in red and green, value / 65535 * 40 - 20 px, cut at both ends, 0
+    where nothing is seen; the first frame has none. Occlusion maps are not written.
     """
 
     def places(self, folder: Path) -> dict[str, dict[int, Path]]:
@@ -153,8 +159,8 @@ class C3VD(Scaramuzzas):
 
     def place(self, folder: Path, kind: str, number: int) -> Path:
         """See Scaramuzzas."""
-        ending = {"image": "color.png", "depth": "depth.tiff", "normal": "normals.tiff"}[kind]
-        return folder / f"{number:04d}_{ending}"
+        endings = {"image": "color.png", "depth": "depth.tiff", "normal": "normals.tiff", "flow": "flow.tiff"}
+        return folder / f"{number:04d}_{endings[kind]}"
 
     def patient(self, name: str) -> str:
         """The segment of the colon: `cecum` of `cecum_t1_a`."""
@@ -166,7 +172,7 @@ class C3VDv2(Scaramuzzas):
     """SEQUENCE/{rgb,depth,normals}/0000..., pose.txt; camera_intrinsics.txt there or above. Encodings as in c3vd.
 
     camera_intrinsics.txt: `name value` lines or bare numbers: width, height, cx, cy, a0 to a4 (a1 may be left out),
-    c, d, e. Optical flow, occlusions and diffuse pictures are not written.
+    c, d, e. Flow lies in optical_flow. Occlusions and diffuse pictures are not written.
     """
 
     NEEDS_CAMERA: ClassVar[bool] = True
@@ -181,8 +187,13 @@ class C3VDv2(Scaramuzzas):
 
     def place(self, folder: Path, kind: str, number: int) -> Path:
         """See Scaramuzzas."""
-        names = {"image": "rgb/{:04d}.png", "depth": "depth/{:04d}_depth.tiff", "normal": "normals/{:04d}_normals.tiff"}
-        return folder / names[kind].format(number)
+        name = {
+            "image": f"rgb/{number:04d}.png",
+            "depth": f"depth/{number:04d}_depth.tiff",
+            "normal": f"normals/{number:04d}_normals.tiff",
+            "flow": f"optical_flow/{number:04d}_flow.tiff",
+        }[kind]
+        return folder / name
 
     def patient(self, name: str) -> str:
         """The colon: `c1` of `c1_descending_t2_v2`."""
@@ -243,6 +254,17 @@ def _intrinsics(frame: Frame) -> dict[str, float]:
     if camera.transposed:
         own["d"], own["e"] = own["e"], own["d"]
     return {"width": width, "height": height, **own}
+
+
+def _flow(frame: Frame, before: Frame, distance: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint16: flow to the frame before, as C3VD encodes it."""
+    from endorender.scene.camera import cameras
+
+    one, two = cameras.build(frame.camera), cameras.build(before.camera)
+    flow = optical_flow(distance.astype(float), one, frame.world_from_camera, two, before.world_from_camera)
+    levels = np.zeros((*flow.shape[:2], 3), np.uint16)
+    levels[..., :2] = quantised(flow + FLOW_REACH, 65535 / (2 * FLOW_REACH), 65535, np.isfinite(flow))
+    return levels
 
 
 def _depth(path: Path) -> np.ndarray:
