@@ -19,11 +19,12 @@ def build(name, parameters):
     return models.build({"type": name, **parameters}).network()
 
 
-def test_listing_networks_and_losses_needs_no_torch():
+def test_listing_networks_losses_and_protocols_needs_no_torch():
     import subprocess
     import sys
 
-    code = "import sys, training.models, training.losses, training.config; sys.exit('torch' in sys.modules)"
+    code = """import sys, training.models, training.losses, training.protocols, training.config
+sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"""
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
