@@ -29,16 +29,14 @@ def entries(kind: str) -> list[Entry]:
 
 
 def _load() -> None:
-    """Import the packages whose modules register something; none of them loads Taichi, training's needs torch."""
+    """Import the modules that register something; none of them loads Taichi or torch."""
     import importlib
 
     import endorender.dataset.layouts
     import endorender.scene  # noqa: F401
 
-    try:
-        importlib.import_module("training.models")
-    except ImportError:
-        return  # without the extra `train` there are no networks to list
+    for module in ("models", "losses", "protocols"):
+        importlib.import_module(f"training.{module}")
 
 
 def _presets() -> list[Entry]:

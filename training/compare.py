@@ -105,8 +105,8 @@ class Difference(NamedTuple):
     p: float
 
     def verdict(self) -> str:
-        """better, worse, or undecided: by both intervals."""
-        if not (self.by_frame.excludes_zero() and self.by_view.excludes_zero()):
+        """better, worse, or undecided: by both intervals, and by p < 0.05, which fewer than six views cannot reach."""
+        if not (self.by_frame.excludes_zero() and self.by_view.excludes_zero() and self.p < 0.05):
             return "undecided"
         return "better" if self.by_frame.value > 0 else "worse"
 
@@ -131,6 +131,10 @@ class Section:
     def column(self, name: str) -> list[str]:
         """A column of the frames' table that does not depend on the network: patient, view, variation."""
         return [row[name] for row in self._frames()]
+
+    def knows(self, quantity: str) -> bool:
+        """Whether the frames hold what error can be shown against: datasets of others may have no normals."""
+        return all(getattr(e, f"by_{quantity}") for arm in self.arms for e in arm.evaluations)
 
     def _frames(self) -> Table:
         return [row for row in self.arms[0].evaluations[0].frames if row["protocol"] == self.protocols[0]]

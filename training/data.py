@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from endorender.dataset import Frame
 from endorender.errors import UserError
 from training.files import derive
 
@@ -87,6 +89,8 @@ class DepthFrames(Dataset):
         if not frames:
             raise UserError("no frame was selected: check the patients and the variations", "NO_FRAMES")
         self.frames = list(frames)
+        self._whole: set[Any] = set()
+        self._verify(self.frames[0], ("image",))
         first = _image(self.frames[0])
         self.size: tuple[int, int] = (first.shape[1], first.shape[2])
         views = len({_view(frame) for frame in self.frames})
@@ -116,8 +120,9 @@ class DepthFrames(Dataset):
     def _decode(self, index: int) -> tuple[Tensor, Tensor]:
         """Image (3, H, W) uint8 and z-depth (1, H, W) float32 mm, 0 where invalid."""
         frame = self.frames[index]
-        image = _image(frame)
         depth = self._depths.get(_view(frame))
+        self._verify(frame, ("image",) if depth is not None else ("image", "geometry"))
+        image = _image(frame)
         if depth is None:
             depth = _depth(frame)
         for what, shape in (("image", image.shape[1:]), ("depth", depth.shape[1:])):
@@ -128,6 +133,24 @@ class DepthFrames(Dataset):
                     "MIXED_SIZES",
                 )
         return image, depth
+
+    def _verify(self, frame: Any, kinds: Sequence[str]) -> None:
+        """Each file once against the manifest's hash: a flipped bit can decode to a wrong depth without a word."""
+        if not isinstance(frame, Frame):
+            return  # other people's layouts keep no hashes
+        for path, file in ((frame.path(kind), frame.files[kind]) for kind in kinds):
+            if path in self._whole:
+                continue
+            try:
+                found = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError:
+                found = ""
+            if found != file.sha256:
+                raise UserError(
+                    f"{file.path} is not what was written (frame {frame.id}): render it again with --only {frame.id}",
+                    "DATASET_DAMAGED",
+                )
+            self._whole.add(path)
 
 
 def _view(frame: Any) -> tuple[str, int]:

@@ -262,7 +262,8 @@ def places(frame: Any) -> dict[str, torch.Tensor]:
     cos = np.clip(geometry["z_depth"] / geometry["distance"], 0, 1)
     sin, turn = np.sqrt(1 - cos**2), np.arctan2(y / k[1, 1], x / k[0, 0])
     ray = np.stack([sin * np.cos(turn), sin * np.sin(turn), cos], axis=-1)
-    facing = np.clip(abs((ray * geometry["normal"]).sum(-1)), 0, 1)
+    normal = geometry.get("normal", np.full_like(ray, np.nan))  # other people's datasets may hold none
+    facing = np.clip(abs((ray * normal).sum(-1)), 0, 1)
     return {
         "radius": torch.from_numpy(2 * np.hypot(x, y) / np.hypot(height, width)),
         "incidence": torch.from_numpy(np.degrees(np.arccos(facing))),

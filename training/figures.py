@@ -35,7 +35,8 @@ def png(figure: Figure, dpi: int = 130) -> bytes:
 
 
 def pdf(figure: Figure) -> bytes:
-    """The figure as a PDF file, without a date or a program in it."""
+    """The figure as a PDF file, without a date or a program in it. To be called after `png`, whose layout it keeps."""
+    figure.set_layout_engine("none")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="pdf", facecolor="white", metadata={"CreationDate": None, "Producer": None})
     return buffer.getvalue()

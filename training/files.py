@@ -18,7 +18,10 @@ from endorender.errors import UserError
 
 SUMMARY = "summary.json"  # of an evaluation
 Progress = Callable[[float, int, str], None]  # done, in all, what is going on
-PACKAGES = ("endorender", "torch", "lightning", "torchmetrics", "safetensors", "numpy", "matplotlib")
+PACKAGES = (
+    "endorender", "torch", "lightning", "torchmetrics", "safetensors", "transformers", "peft", "kornia", "numpy",
+    "matplotlib",
+)  # fmt: skip
 
 
 def missing_extra(error: ImportError) -> UserError:

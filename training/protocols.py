@@ -6,14 +6,15 @@ Each has `align(prediction, truth, scale)` on the valid pixels (N,) of one image
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from endorender.errors import UserError
 from endorender.registry import Model, Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 protocols = Registry("protocol")
 
@@ -45,7 +46,7 @@ class MetricProtocol(Protocol):
     """Depths in mm as predicted: no scaling, no clipping. Every valid pixel of the truth counts."""
 
     def align(self, prediction: Tensor, truth: Tensor, scale: float | None = None) -> Aligned:
-        return Aligned(prediction, truth, torch.ones_like(truth, dtype=torch.bool))
+        return Aligned(prediction, truth, truth > 0)
 
 
 class Ranged(Protocol):
@@ -114,6 +115,8 @@ class PPSNetProtocol(Protocol):
     """
 
     def align(self, prediction: Tensor, truth: Tensor, scale: float | None = None) -> Aligned:
+        import torch
+
         ratio = (truth / prediction).sort().values
         places = torch.linspace(0, 1, 129, dtype=torch.float64)
         candidates = ratio[(places * (len(ratio) - 1)).round().long()]
@@ -124,7 +127,7 @@ class PPSNetProtocol(Protocol):
             s = float(candidates[best])
             fine = torch.linspace(0, 1, 33, dtype=ratio.dtype, device=ratio.device)
             candidates = torch.cat([low + (high - low) * fine, candidates[best : best + 1]]).sort().values
-        return Aligned(prediction * s, truth, torch.ones_like(truth, dtype=torch.bool), s)
+        return Aligned(prediction * s, truth, truth > 0, s)
 
 
 @protocols.register("simcol")
@@ -143,6 +146,8 @@ class SimColProtocol(Protocol):
 
     def trajectory_scale(self, images: Sequence[tuple[Tensor, Tensor]]) -> float:
         """images: valid pixels (prediction, truth) of each image of the trajectory, mm."""
+        import torch
+
         p = torch.stack([prediction.clamp(max=self.max_mm).mean() for prediction, _ in images])
         t = torch.stack([truth.mean() for _, truth in images])
         return float((p @ t) / (p @ p))
@@ -150,5 +155,5 @@ class SimColProtocol(Protocol):
     def align(self, prediction: Tensor, truth: Tensor, scale: float | None = None) -> Aligned:
         if scale is None:
             raise UserError("simcol needs whole trajectories: use evaluate", "PROTOCOL")
-        kept = torch.ones_like(truth, dtype=torch.bool)
+        kept = truth > 0
         return Aligned(prediction.clamp(max=self.max_mm) * scale, truth, kept, scale)

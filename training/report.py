@@ -90,7 +90,11 @@ def _section(section: Section, out: Path, number: int) -> dict[str, Any]:
         "worst": save("worst", figures.pictures(section, lead, worst)),
         "worst_of": best.label,
         "against_depth": {p: save(f"error_against_depth_{p}", figures.against(section, p)) for p in ordered},
-        "against": {q: save(f"error_against_{q}", figures.against(section, lead, q)) for q in ("radius", "incidence")},
+        "against": {
+            q: save(f"error_against_{q}", figures.against(section, lead, q))
+            for q in ("radius", "incidence")
+            if section.knows(q)
+        },
         "by_condition": save("by_condition", figures.by_condition(section, lead)),
         "by_patient": save("by_patient", figures.by_condition(section, lead, column="patient"))
         if len(section.data["patients"]) > 1

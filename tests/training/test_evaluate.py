@@ -11,7 +11,7 @@ from endorender.dataset import open_dataset
 from endorender.errors import UserError
 from tests.dataset.made import make
 from training.checkpoint import load_run
-from training.compare import load_evaluation
+from training.compare import load_evaluation, sections
 from training.data import DepthFrames
 from training.evaluate import evaluate, label_of, places, predict
 from training.metrics import METRICS, of_image
@@ -103,6 +103,19 @@ def test_the_angle_of_incidence_is_that_of_ray_and_normal(make_tubes):
     found = places(frame)["incidence"].numpy()[geometry["mask"]]
     expected = np.degrees(np.arccos(geometry["z_depth"] / geometry["distance"]))[geometry["mask"]]
     np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_frames_without_normals_are_judged_all_the_same(tmp_path, run, make_tubes):
+    data = make_tubes()
+    for frame in data.frames:
+        geometry = {key: value for key, value in frame.geometry().items() if key != "normal"}
+        frame.geometry = lambda geometry=geometry: geometry
+    evaluation = load_evaluation(evaluate(run, data, tmp_path / "done"))
+    assert evaluation.by_incidence == []
+    assert evaluation.by_radius
+    (section,) = sections([evaluation])
+    assert section.knows("radius")
+    assert not section.knows("incidence")
 
 
 def test_all_protocols_at_once_and_intervals_over_patients(tmp_path, run, make_tubes):

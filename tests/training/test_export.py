@@ -15,9 +15,7 @@ from training.trainer import train
 
 SMALL = {"unet": {"width": 8, "levels": 2}, "cnn_crf": {"superpixels": 20, "width": 8, "levels": 2}}
 EXPORTED = [
-    pytest.param(name, marks=() if name in ("unet", "depth_anything") else pytest.mark.slow)
-    for name in models
-    if name != "cnn_crf"
+    pytest.param(name, marks=() if name == "unet" else pytest.mark.slow) for name in models if name != "cnn_crf"
 ]
 
 
