@@ -121,7 +121,7 @@ class PPSNetProtocol(Protocol):
         places = torch.linspace(0, 1, 129, dtype=torch.float64)
         candidates = ratio[(places * (len(ratio) - 1)).round().long()]
         for _ in range(3):
-            errors = torch.stack([(truth - s * prediction).abs().quantile(0.5) for s in candidates])
+            errors = torch.stack([(truth - s * prediction).abs().median() for s in candidates])
             best = int(errors.argmin())
             low, high = candidates[max(0, best - 1)], candidates[min(len(candidates) - 1, best + 1)]
             s = float(candidates[best])
