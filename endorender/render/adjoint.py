@@ -13,7 +13,7 @@ rest, c / (σ + c), at one further vertex per path, so that it is right where σ
 from typing import Any
 
 from endorender.engine import ti
-from endorender.render import air, illumination, moving, primary, sampling, shading, slopes, tracking
+from endorender.render import air, backend, illumination, moving, primary, sampling, shading, slopes, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
@@ -43,6 +43,7 @@ def tracer(
     groups: as in `volpath`. wanted: of `gradient.WANTED`; none: the picture alone. smooth_pixels: a quadratic B-spline
     over three pixels instead of the box, at whose edges the light that a moving camera sees would jump.
     """
+    SPREAD = backend.spread()
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, 3, traits)
     lighting = illumination.device(3)
@@ -143,7 +144,10 @@ def tracer(
         ambient: radiance to expect beside that of the emitters. book, tape: (lines, TAPE), a line for each pixel of the
         launch.
         """
-        for pixel in range(first, last):
+        for unit in range(first * SPREAD, last * SPREAD):
+            if unit % SPREAD != 0:
+                continue
+            pixel = unit // SPREAD
             q = shade.unpack(view)
             once = rest + emitters.shape[0] * (E.COLOUR + 3)  # slot of what a view has once
             for sample in range(sample0, eye.samples(pixel, q, sample0, sample1)):

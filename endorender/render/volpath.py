@@ -7,7 +7,7 @@ in the colour of light only. Miller, Georgiev, Jarosz 2019 (null collisions); Ve
 from typing import Any
 
 from endorender.engine import ti
-from endorender.render import illumination, primary, sampling, shading, tracking
+from endorender.render import backend, illumination, primary, sampling, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
@@ -37,6 +37,7 @@ def tracer(
     lighting = illumination.device(channels)
     chromatic = traits.chromatic
     eye = primary.device(camera)
+    SPREAD = backend.spread()
     COAT, PHASE, BSDF = shading.COAT, shading.PHASE, shading.BSDF
     Spectrum = shade.Spectrum
     WALL, HYBRID = surface == "interface", surface == "hybrid"
@@ -109,7 +110,10 @@ def tracer(
         max_scatterings: ti.i32,
         frame_key: ti.u64,
     ):
-        for pixel in range(first, last):
+        for unit in range(first * SPREAD, last * SPREAD):
+            if unit % SPREAD != 0:
+                continue
+            pixel = unit // SPREAD
             q = shade.unpack(view)
             for sample in range(sample0, eye.samples(pixel, q, sample0, sample1)):
                 rng = random.start(frame_key, pixel, sample)
