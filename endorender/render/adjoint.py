@@ -13,8 +13,9 @@ rest, c / (σ + c), at one further vertex per path, so that it is right where σ
 from typing import Any
 
 from endorender.engine import ti
-from endorender.render import air, backend, illumination, moving, primary, sampling, shading, slopes, tracking
+from endorender.render import air, backend, illumination, moving, primary, shading, slopes, tracking
 from endorender.render import rng as random
+from endorender.render import shadow as shadows
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
 from endorender.render.slopes import POINT, G
@@ -59,54 +60,8 @@ def tracer(
     COATED, BACKWARD = "coat" in wanted, len(wanted) > 0
     extra = air.device(kind, surface, phase, EMITTERS, traits)
     Scattered = ti.types.struct(at=vec3, d=vec3, phase=ti.types.vector(phase.FLOATS, float), any=int)
-    Lit = ti.types.struct(seen=float, length=float, point=vec3, coat=float)
-
-    @ti.func
-    def visibility(
-        field: ti.template(),
-        smooth: ti.template(),
-        cells: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        x,
-        w,
-        distance,
-        inside,
-        q,
-        rng: ti.template(),
-        side: ti.template(),
-    ):
-        """What gets through, mm of it in the medium, a uniform point of those, and d log / d specular of coats."""
-        lit = Lit(seen=1.0, length=0.0, point=x, coat=0.0)
-        o, left, within = x, distance, inside
-        while lit.seen > 0.0:
-            budget = sampling.exponential(rng)
-            event, s, through = t.shine(
-                field, cells, table, labels, o, w, left, q.inv, q.threshold, q.wall_hu, within, False, budget, rng
-            )
-            lit.seen *= through.x
-            if ti.static(SIGMA or PLACES):
-                if within if ti.static(WALL) else True:
-                    lit.length += s
-                    if rand(side) * lit.length < s:
-                        lit.point = o + rand(side) * s * w
-            if event != SURFACE:
-                break
-            if ti.static(WALL):
-                o += (s + q.nudge) * w
-                left -= s + q.nudge
-                n = t.normal(field, smooth, o, q.inv)
-                here = shade.coating(labels, table, o, 0.0, q)
-                mirror = shade.mirrored(here, n, w)
-                lit.seen *= 1.0 - mirror
-                lit.coat -= passing(mirror, here)
-                within = t.value(field, o, q.inv) >= q.threshold
-        return lit
-
-    @ti.func
-    def passing(mirror, here):
-        """-d log (1 - mirror) / d specular. here: of the coat: roughness, weight, IOR."""
-        return mirror / ti.max(here[1] * (1.0 - mirror), 1e-6)
+    shadow = shadows.device(kind, surface, dtype, phase, traits, SIGMA or PLACES)
+    visibility, passing = shadow.visibility, shadow.passing
 
     @ti.kernel
     def trace(
@@ -337,11 +292,11 @@ def tracer(
                         # 5. Next-event estimation: one shadow ray to each group of lights.
                         for group in ti.static(range(2)):
                             if ti.static((EMITTERS, ENVIRONMENT)[group]):
-                                light = (
-                                    lighting.sample_emitter(emitters, x, rng)
-                                    if ti.static(group == 0)
-                                    else lighting.sample_environment(env, alias, q.to_map, rng)
-                                )
+                                light = lighting.dark()
+                                if ti.static(group == 0):
+                                    light = lighting.sample_emitter(emitters, x, rng)
+                                else:
+                                    light = lighting.sample_environment(env, alias, q.to_map, rng)
                                 w = light.direction
                                 f = shade.bounce(ev, d, w, q, data)
                                 plain = beta * (f.shiny + f.diffuse)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from endorender.errors import UserError
 from endorender.render import backend, rng
 from endorender.render.exact import refuse_inside
-from endorender.render.medium import cells, held_blocks, prepare
+from endorender.render.medium import Prepared, cells, held_blocks, prepare
 from endorender.render.view import E, Traits, pack_emitters, pack_environment, pack_table, pack_view
 from endorender.scene.light import Kind
 from endorender.scene.scene import GridMedium, Scene
@@ -73,24 +74,14 @@ def radiance(
     if not all(shareable(scenes[0], s) for s in scenes[1:]):
         raise UserError("these conditions scatter light differently: render them one by one", "NOT_SHAREABLE")
     backend.ensure()
-    from endorender.render import mucosa
     from endorender.render.volpath import tracer
 
     first = scenes[0]
     prepared = prepare(first.medium)
     if prepared.kind == "tissue" and first.surface == "interface":
         refuse_inside(first, prepared)
-    environment = pack_environment(scenes)
-    with_emitters = any(hasattr(light, "emitters") for light in first.lights)
+    groups, fixed = packed(scenes, prepared, roulette)
     channels = 3 * len(scenes)
-    groups: tuple[str, ...] = ("emitters",) if with_emitters else ()
-    emitters = pack_emitters(scenes, prepared)
-    if with_emitters and (emitters[:, E.KIND] >= Kind.ROUND).any():
-        groups += ("areas",)
-    if environment:
-        light = environment[0][..., :channels]
-        # Where all directions are alike a path finds the light by leaving; a shadow ray would only add noise.
-        groups += ("even sky",) if (light == light[0, 0]).all() else ("environment",)
     kernel = tracer(
         prepared.kind,
         first.surface,
@@ -101,27 +92,14 @@ def radiance(
         groups,
         Traits.of(first),
     )
-    env, alias = environment or (np.zeros((2, 2, channels + 2), np.float32), np.zeros((1, 2), np.float32))
     n = first.camera.width * first.camera.height
-    view = pack_view(first, prepared, roulette)
-    fixed = [
-        prepared.field,
-        prepared.smooth,
-        cells(first.medium, first.tissue, first.surface, first.threshold, first.labelling),
-        backend.resident(pack_table(scenes)),
-        held_blocks(first),
-        prepared.albedo,
-        backend.resident(first.phase.data()),
-        *mucosa.layer(first),
-        *map(backend.resident, (view, emitters, env, alias)),
-    ]
     mean, squares = (backend.resident(np.zeros((n, channels), np.float32)) for _ in range(2))
     key = rng.key(seed, frame)
 
     def launch(p0: int, p1: int, s0: int, s1: int) -> None:
         kernel(*fixed, mean, squares, p0, p1, s0, s1, first.max_scatterings, key)
 
-    _in_short_launches(launch, n, spp, progress)
+    in_short_launches(launch, n, spp, progress)
     shape = (first.camera.height, first.camera.width, len(scenes), 3)
     means = backend.fetch(mean).reshape(shape)
     variances = backend.fetch(squares).reshape(shape) / (max(spp - 1, 1) * spp)
@@ -131,7 +109,41 @@ def radiance(
     ]
 
 
-def _in_short_launches(
+def packed(
+    scenes: Sequence[Scene], prepared: Prepared, roulette: float | None = None
+) -> tuple[tuple[str, ...], list[Any]]:
+    """Groups of light, see `volpath.tracer`, and what a tracer's kernel takes first, up to the alias table.
+
+    scenes: conditions of one view that share their paths.
+    """
+    from endorender.render import mucosa
+
+    first, channels = scenes[0], 3 * len(scenes)
+    emitters, environment = pack_emitters(list(scenes), prepared), pack_environment(list(scenes))
+    groups: tuple[str, ...] = ()
+    if any(hasattr(light, "emitters") for light in first.lights):
+        groups += ("emitters",)
+        if (emitters[:, E.KIND] >= Kind.ROUND).any():
+            groups += ("areas",)
+    if environment:
+        light = environment[0][..., :channels]
+        # Where all directions are alike a path finds the light by leaving; a shadow ray would only add noise.
+        groups += ("even sky",) if (light == light[0, 0]).all() else ("environment",)
+    env, alias = environment or (np.zeros((2, 2, channels + 2), np.float32), np.zeros((1, 2), np.float32))
+    return groups, [
+        prepared.field,
+        prepared.smooth,
+        cells(first.medium, first.tissue, first.surface, first.threshold, first.labelling),
+        backend.resident(pack_table(list(scenes))),
+        held_blocks(first),
+        prepared.albedo,
+        backend.resident(first.phase.data()),
+        *mucosa.layer(first),
+        *map(backend.resident, (pack_view(first, prepared, roulette), emitters, env, alias)),
+    ]
+
+
+def in_short_launches(
     launch: Callable[[int, int, int, int], None], pixels: int, spp: int, progress: Callable[[float], None] | None
 ) -> None:
     """Cover pixels × samples by launches that are timed and sized on the go. The result does not depend on them."""

@@ -1,4 +1,4 @@
-"""Pictures and their gradients, for `endorender.inverse`: what the adjoint integrator is given and gives back."""
+"""Radiances and their gradients, for `endorender.inverse`: what the adjoint integrator is given and gives back."""
 
 from __future__ import annotations
 
@@ -8,26 +8,17 @@ from typing import Any
 import numpy as np
 
 from endorender.errors import UserError
-from endorender.render import backend, mucosa, rng
+from endorender.render import backend, rng
 from endorender.render.exact import refuse_inside
-from endorender.render.film import _in_short_launches
-from endorender.render.medium import Prepared, cells, held_blocks, prepare
-from endorender.render.view import E, Traits, pack_emitters, pack_environment, pack_table, pack_view
+from endorender.render.film import Radiance, in_short_launches, packed
+from endorender.render.medium import Prepared, prepare
+from endorender.render.view import E, Traits, pack_emitters, pack_environment
 from endorender.scene.camera import Pinhole
 from endorender.scene.scene import GridMedium, Scene
 
 WANTED = ("sigma_t", "air", "albedo", "phase", "lights", "places", "pose", "coat", "sky")
 C_PER_VOXEL = 0.03  # c of the estimator of extinction, over the voxel's edge
 LINES = 1024  # pixels of a launch, each with a tape
-
-
-@dataclass(frozen=True)
-class Picture:
-    """mean, variance of the mean: (H, W, 3) float32. spp: samples per pixel."""
-
-    mean: np.ndarray
-    variance: np.ndarray
-    spp: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ class Gradient:
     shift: np.ndarray
     turn: np.ndarray
     focal: float
-    picture: Picture
+    picture: Radiance
 
 
 def refuse(scene: Scene, wanted: tuple[str, ...]) -> None:
@@ -101,11 +92,7 @@ def refuse(scene: Scene, wanted: tuple[str, ...]) -> None:
 def _kernel(scene: Scene, prepared: Prepared, wanted: tuple[str, ...], smooth_pixels: bool) -> tuple[Any, list[Any]]:
     from endorender.render.adjoint import tracer
 
-    environment = pack_environment([scene])
-    groups: tuple[str, ...] = ("emitters",) if any(hasattr(light, "emitters") for light in scene.lights) else ()
-    if environment:
-        light = environment[0][..., :3]
-        groups += ("even sky",) if (light == light[0, 0]).all() else ("environment",)
+    groups, fixed = packed([scene], prepared)
     kernel = tracer(
         prepared.kind,
         scene.surface,
@@ -117,18 +104,7 @@ def _kernel(scene: Scene, prepared: Prepared, wanted: tuple[str, ...], smooth_pi
         wanted,
         smooth_pixels,
     )
-    env, alias = environment or (np.zeros((2, 2, 5), np.float32), np.zeros((1, 2), np.float32))
-    return kernel, [
-        prepared.field,
-        prepared.smooth,
-        cells(scene.medium, scene.tissue, scene.surface, scene.threshold, scene.labelling),
-        backend.resident(pack_table([scene])),
-        held_blocks(scene),
-        prepared.albedo,
-        backend.resident(scene.phase.data()),
-        *mucosa.layer(scene),
-        *map(backend.resident, (pack_view(scene, prepared), pack_emitters([scene], prepared), env, alias)),
-    ]
+    return kernel, fixed
 
 
 def _run(
@@ -139,7 +115,7 @@ def _run(
     key: int,
     smooth_pixels: bool,
     ambient: float,
-) -> tuple[Picture, np.ndarray, Prepared]:
+) -> tuple[Radiance, np.ndarray, Prepared]:
     """The picture and the flat array of gradients; see `slopes` for its layout."""
     from endorender.render.slopes import G
     from endorender.render.tape import TAPE
@@ -155,7 +131,7 @@ def _run(
     columns = 1 + type(scene.phase).FLOATS + 3
     voxels = int(np.prod(prepared.shape))
     rest = 1025 * columns if prepared.kind == "tissue" else 4 * voxels + columns - 4
-    slots = rest + backend.fetch(fixed[10]).size + G.SIZE
+    slots = rest + pack_emitters([scene], prepared).size + G.SIZE
     if slots >= 1 << 28:
         raise UserError("a grid to be fitted may have up to 400³ voxels", "TOO_LARGE")
     n = scene.camera.width * scene.camera.height
@@ -175,13 +151,13 @@ def _run(
             b = min(a + LINES, p1)
             kernel(*fixed, *work, rest, most_air, ambient, a, b, s0, s1, scene.max_scatterings, key)
 
-    _in_short_launches(launch, n, spp, None)
+    in_short_launches(launch, n, spp, None)
     shape = (scene.camera.height, scene.camera.width, 3)
     variance = backend.fetch(squares).reshape(shape) / (max(spp - 1, 1) * spp)
-    return Picture(backend.fetch(mean).reshape(shape), variance, spp), backend.fetch(grads), prepared
+    return Radiance(backend.fetch(mean).reshape(shape), variance, spp), backend.fetch(grads), prepared
 
 
-def picture(scene: Scene, spp: int, seed: int, frame: int = 0, smooth_pixels: bool = False) -> Picture:
+def picture(scene: Scene, spp: int, seed: int, frame: int = 0, smooth_pixels: bool = False) -> Radiance:
     """What `radiance` estimates, by the adjoint's own walk.
 
     smooth_pixels: pixels weigh light by a quadratic B-spline three pixels wide instead of a box.
@@ -216,7 +192,7 @@ def gradient(
     return _unpacked(scene, flat, prepared, found)
 
 
-def _unpacked(scene: Scene, flat: np.ndarray, prepared: Prepared, found: Picture) -> Gradient:
+def _unpacked(scene: Scene, flat: np.ndarray, prepared: Prepared, found: Radiance) -> Gradient:
     from endorender.render.slopes import G
 
     columns = 1 + type(scene.phase).FLOATS + 3

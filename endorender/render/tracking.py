@@ -6,11 +6,10 @@ Positions in the grid frame (mm); `inv` is 1 / spacing; t is in mm along unit di
 from types import SimpleNamespace
 
 from endorender.engine import ti
+from endorender.render import collision, medium, sampling
 from endorender.render import field as fields
-from endorender.render import medium, sampling
 from endorender.render.cache import kernels
 from endorender.render.field import FAR
-from endorender.render.rng import rand, rand2
 from endorender.render.view import PLAIN, Traits
 from endorender.render.wall import crossing
 
@@ -20,112 +19,13 @@ NOTHING, COLLISION, SURFACE = 0, 1, 2
 
 @kernels
 def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> SimpleNamespace:
-    """Taichi functions for one kind of medium and surface mode.
-
-    dtype of the field only keys the cache. Where extinction differs between channels see `spectral`. By the similarity
-    relation flights and shadow rays told `reduced` meet its extinction.
-    """
+    """Taichi functions for one kind of medium and surface mode. dtype of the field only keys the cache."""
     ORIGIN = 0.0 if kind == "tissue" else 0.5
     WALL = surface == "interface"
     CELL = float(medium.CELL)
-    FORWARD, TINT = traits.back("forward"), traits.back("tint")
-    chromatic, similar, graded = traits.chromatic, traits.similar, traits.graded
     look = fields.device(kind, surface, traits)
-    interpolated, one_of_eight, clip = look.interpolated, look.one_of_eight, look.clip
-    block, tabulated, opacity = look.block, look.tabulated, look.opacity
-
-    @ti.func
-    def forward(table: ti.template(), v, wall_hu, row):
-        """Mean cosine of scattering at HU v."""
-        return tabulated(table, table.shape[1] - ti.static(FORWARD), v, wall_hu, row)
-
-    @ti.func
-    def spectral(
-        table: ti.template(),
-        v,
-        grey,
-        most,
-        shadow: ti.template(),
-        wall_hu,
-        row,
-        hero,
-        share: ti.template(),
-        rng: ti.template(),
-    ):
-        """A tentative collision where extinction differs between channels (Miller, Georgiev, Jarosz 2019).
-
-        Flight: decided by the hero channel; `share` becomes each channel's chance of the same decisions over the mean
-        of the three, which is the spectral MIS weight of a hero drawn evenly. Shadow: `share` is the transmittance by
-        ratio tracking, with roulette once it is low.
-        """
-        s = vec3(0.0)
-        for c in ti.static(range(3)):
-            s[c] = grey * tabulated(table, table.shape[1] - ti.static(TINT) + c, v, wall_hu, row)
-        chance = ti.min(s / most, 1.0)
-        real = False
-        if ti.static(shadow):
-            share *= 1.0 - chance
-            top = share.max()
-            if top < 0.1:
-                real = rand(rng) * 0.1 >= top
-                share *= 0.1 / ti.max(top, 1e-12)
-        else:
-            real = rand(rng) < chance[hero]
-            share *= chance if real else 1.0 - chance
-            share /= ti.max(share.sum() / 3.0, 1e-30)
-        return real
-
-    @ti.func
-    def collides(
-        field: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        p,
-        inv,
-        most,
-        least,
-        shadow: ti.template(),
-        wall_hu,
-        reduced,
-        hero,
-        share: ti.template(),
-        found: ti.template(),
-        budget: ti.template(),
-        rng: ti.template(),
-    ):
-        """Whether a tentative collision at index p is real. Draws the next `budget` too.
-
-        It is drawn before what is found decides anything: the processor works on it while the look-up is under way.
-        """
-        u = rand2(rng)
-        draw = u[0] * most
-        budget = sampling.minus_log(1.0 - u[1])  # noqa: F841 (handed back)
-        real = draw < least
-        if not real:
-            s = 0.0
-            row = 0
-            if ti.static(kind == "grid"):
-                s = one_of_eight(field, p, rng)
-            elif ti.static(kind == "uniform"):
-                s = interpolated(field, p)
-            else:
-                found = interpolated(field, p)
-                row = block(labels, p)
-                s = tabulated(table, 0, found, wall_hu, row)
-                if ti.static(similar):
-                    if reduced:
-                        s *= 1.0 - forward(table, found, wall_hu, row)
-                if ti.static(graded):
-                    # Six look-ups, for which a factor that can only take away need not be known where s is too low.
-                    if ti.static(chromatic) or draw < s:
-                        s *= opacity(field, table, p, inv, row)
-            if ti.static(chromatic):
-                real = spectral(table, found, s, most, shadow, wall_hu, row, hero, share, rng)
-            else:
-                real = draw < s
-        elif ti.static(kind == "tissue"):
-            found = interpolated(field, p)
-        return real
+    real = collision.device(kind, surface, traits)
+    clip, collides = look.clip, real.collides
 
     @ti.func
     def march(
@@ -154,6 +54,9 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         pass through it or it sticks out of the domain; an empty one holds instead of `least` how many cells on every
         side are empty too, so that lumens are crossed in leaps. A free flight ends at a tentative collision at rate
         `most` that is real with chance sigma_t / most: without a look-up where the draw is below `least` / most.
+
+        reduced: by the similarity relation. share: a path's spectral MIS weight; hero: the channel that decides
+        collisions (see `collision`). Returns (event, t, field value there, share of light that passes).
 
         budget: the optical depth until the next tentative collision. What a walk leaves of it serves the next one,
         since an exponential draw does not remember (and was drawn early, see `collides`).
@@ -252,22 +155,9 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                         t = tq
                         p = oi + di * t
                         if collides(
-                            field,
-                            table,
-                            labels,
-                            p,
-                            inv,
-                            bound,
-                            least,
-                            shadow,
-                            wall_hu,
-                            reduced,
-                            hero,
-                            share,
-                            found,
-                            budget,
-                            rng,
-                        ):
+                            field, table, labels, p, inv, bound, least, shadow, wall_hu, reduced, hero, share, found,
+                            budget, rng
+                        ):  # fmt: skip
                             event = COLLISION
                     if event != NOTHING:
                         break
@@ -334,70 +224,10 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         Returns (event, t, field value there); the value is looked up where it colours tissue only.
         """
         unused, budget = vec3(1.0), sampling.exponential(rng)
-        return flight(
-            field,
-            cells,
-            table,
-            labels,
-            o,
-            d,
-            start,
-            end,
-            inv,
-            threshold,
-            wall_hu,
-            inside,
-            False,
-            0,
-            unused,
-            budget,
-            rng,
-        )
-
-    @ti.func
-    def flight(
-        field: ti.template(),
-        cells: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        o,
-        d,
-        start,
-        end,
-        inv,
-        threshold,
-        wall_hu,
-        inside,
-        reduced,
-        hero,
-        share: ti.template(),
-        budget: ti.template(),
-        rng: ti.template(),
-    ):
-        """`walk` in full or `reduced` extinction that also keeps a path's spectral MIS weight `share`.
-
-        hero: the channel that decides collisions.
-        """
         event, hit, found, _ = march(
-            field,
-            cells,
-            table,
-            labels,
-            o,
-            d,
-            start,
-            end,
-            inv,
-            threshold,
-            wall_hu,
-            inside,
-            ti.static(False),
-            reduced,
-            hero,
-            share,
-            budget,
-            rng,
-        )
+            field, cells, table, labels, o, d, start, end, inv, threshold, wall_hu, inside, ti.static(False), False, 0,
+            unused, budget, rng
+        )  # fmt: skip
         return event, hit, found
 
     @ti.func
@@ -423,33 +253,17 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         """
         share = vec3(1.0)
         event, hit, _, through = march(
-            field,
-            cells,
-            table,
-            labels,
-            o,
-            d,
-            0.0,
-            end,
-            inv,
-            threshold,
-            wall_hu,
-            inside,
-            ti.static(True),
-            reduced,
-            0,
-            share,
-            budget,
-            rng,
-        )
+            field, cells, table, labels, o, d, 0.0, end, inv, threshold, wall_hu, inside, ti.static(True), reduced, 0,
+            share, budget, rng
+        )  # fmt: skip
         return event, hit, through * share
 
     return SimpleNamespace(
         **vars(look),
         crossing=crossing,
-        forward=forward,
+        forward=real.forward,
+        march=march,
         walk=walk,
-        flight=flight,
         shine=shine,
         SURFACE=SURFACE,
         COLLISION=COLLISION,

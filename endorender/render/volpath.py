@@ -141,25 +141,10 @@ def tracer(
                         entered = True
                     if not outside:
                         before = share
-                        event, hit, hu = t.flight(
-                            field,
-                            cells,
-                            table,
-                            labels,
-                            o,
-                            d,
-                            start,
-                            FAR,
-                            q.inv,
-                            q.threshold,
-                            q.wall_hu,
-                            inside,
-                            reduced,
-                            hero,
-                            share,
-                            budget,
-                            rng,
-                        )
+                        event, hit, hu, _ = t.march(
+                            field, cells, table, labels, o, d, start, FAR, q.inv, q.threshold, q.wall_hu, inside,
+                            ti.static(False), reduced, hero, share, budget, rng
+                        )  # fmt: skip
                         if event == NOTHING:
                             hit = FAR
                         if ti.static(chromatic):

@@ -41,7 +41,7 @@ def geometry(*args):
     stage("poses and geometry")
     return shots(*args)
 view._write_geometry = geometry
-launches = film._in_short_launches
+launches = film.in_short_launches
 def first(launch, *args):
     def one(*pixels):
         launch(*pixels)
@@ -49,7 +49,7 @@ def first(launch, *args):
         if "first pixel" not in stages:
             stage("first pixel")
     launches(one, *args)
-film._in_short_launches = first
+film.in_short_launches = first
 generate(config, sys.argv[1])
 stage("the rest")
 print(json.dumps(stages))

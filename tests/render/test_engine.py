@@ -1,7 +1,11 @@
 """What is changed in Taichi."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
+import endorender
 from endorender.engine import ti
 from endorender.render import backend
 
@@ -58,3 +62,14 @@ def test_a_function_in_a_class_is_known_as_one():
             return self.above(n)
 
     assert Shelf().top(4) == 7
+
+
+def test_no_call_hides_in_a_static_conditional_expression():
+    """Of `a if ti.static(c) else b` Taichi 1.7.4 runs both branches, and the chosen one twice, draws and all."""
+    found = []
+    for path in Path(endorender.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.IfExp) and "ti.static" in ast.unparse(node.test):
+                branches = [*ast.walk(node.body), *ast.walk(node.orelse)]
+                found += [f"{path.name}:{node.lineno}" for n in branches if isinstance(n, ast.Call)]
+    assert not found
