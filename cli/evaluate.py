@@ -7,7 +7,14 @@ import click
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path())
-@click.option("--data", "dataset", required=True, type=click.Path(), help="Folder of the dataset.")
+@click.option(
+    "--data",
+    "dataset",
+    required=True,
+    type=click.Path(),
+    metavar="DIR|LAYOUT@DIR",
+    help="Folder of the dataset, or of somebody else's (see: list layout).",
+)
 @click.option("--out", required=True, type=click.Path(), help="Folder of the evaluation.")
 @click.option(
     "--protocol", default="metric,median", show_default=True, help="How predictions are aligned (see: list protocol)."

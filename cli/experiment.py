@@ -10,7 +10,7 @@ import click
 @click.option("--out", required=True, type=click.Path(), help="Folder of the experiment; the same one goes on.")
 @click.option("--preset", metavar="NAME", default="small", show_default=True, help="tiny, small or paper.")
 @click.option("--ct", multiple=True, metavar="PATH|phantom:SEED", help="CTs instead of phantoms; three or more.")
-@click.option("--foreign", multiple=True, metavar="DIR", help="A dataset to judge on too (adapt); may be repeated.")
+@click.option("--foreign", multiple=True, metavar="DIR|LAYOUT@DIR", help="A dataset to judge on too (adapt).")
 @click.option(
     "--device", metavar="NAME", default="cpu", show_default=True, help="What renders: cpu, cuda, vulkan, metal."
 )

@@ -35,7 +35,7 @@ def command(
     resume: bool,
     **flags: Any,
 ) -> None:
-    """Train a network on the patients of a DATASET's split train.
+    """Train a network on the patients of a DATASET's split train; LAYOUT@DIR takes somebody else's (see: list layout).
 
     Example: endorender train frames --variations synthetic --steps 400 --out runs/synthetic
     """

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from endorender.dataset import open_dataset
+from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
 from training import statistics
 from training.checkpoint import LOG, RUN, Run, data_identity, load_run
@@ -52,8 +52,8 @@ def evaluate(
 ) -> Path:
     """Judges a run's network on a dataset's frames and returns the evaluation's folder.
 
-    run: a run's folder. data: a dataset's folder or an open Dataset. out: absent or empty; it is filled in
-    one move. protocols: names, or mappings with `type` and parameters.
+    run: a run's folder. data: a dataset's folder, "LAYOUT@FOLDER" or an open Dataset. out: absent or
+    empty; it is filled in one move. protocols: names, or mappings with `type` and parameters.
     split: "test" by default, None for every patient; patients: by alias, instead of a split.
     label: the network's name in reports; title: the data's.
 
@@ -65,7 +65,7 @@ def evaluate(
         raise UserError(f"{out} is not an empty folder: choose another output folder", "EXISTS")
     judges = _judges(protocols)
     trained = load_run(run)
-    dataset = open_dataset(data) if isinstance(data, (str, Path)) else data
+    dataset = open_data(data, split or "test") if isinstance(data, (str, Path)) else data
     split = None if patients is not None else split
     frames = dataset.select(split=split, patients=patients, variations=variations)
     if not frames:

@@ -58,7 +58,7 @@ def experiment(
     for what, given, known in (("experiment", name, EXPERIMENTS), ("preset", preset, PRESETS)):
         if given not in known:
             raise UserError(f"no {what} is called {given!r}; there are: {', '.join(known)}", "UNKNOWN_NAME")
-    folders = tuple(Path(path) for path in foreign)
+    folders = tuple(str(path) for path in foreign)
     study = Study(Path(out), name, PRESETS[preset], tuple(cts), folders, stage or _silent, device)
     info = begin(study, preset)
     return write_answer(study, info, EXPERIMENTS[name](study))

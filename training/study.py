@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from endorender.dataset import configure, generate, open_dataset
+from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
 from endorender.registry import Model
 from training.augment import Augment
@@ -84,7 +85,7 @@ class Study:
     name: str
     preset: Preset
     cts: tuple[str, ...]
-    foreign: tuple[Path, ...]
+    foreign: tuple[str, ...]
     stage: Stage
     device: str
 
@@ -145,7 +146,7 @@ class Study:
 
     def foreign_frames(self) -> dict[str, list[Any]]:
         """Title -> frames, of the datasets that were given by path."""
-        return {f"given dataset {n}": open_dataset(path).frames for n, path in enumerate(self.foreign, 1)}
+        return {f"given dataset {n}": open_data(path).frames for n, path in enumerate(self.foreign, 1)}
 
 
 def log_of(run: Path) -> list[dict[str, str]]:

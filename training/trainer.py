@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from endorender.dataset import open_dataset
+from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
 from endorender.registry import validated
 from training.checkpoint import RUN, WEIGHTS, Run, data_identity, digest, load_run, read_tensors
@@ -35,7 +35,8 @@ def train(
     """Trains a network on the dataset's split "train" and returns the run's folder.
 
     config: a TrainConfig or its keys. out: the run's folder, absent or empty unless `resume`.
-    data: a dataset's folder or an open Dataset; "val" patients, where there are any, are validated on.
+    data: a dataset's folder, "LAYOUT@FOLDER" (whose patients are all trained on) or an open
+    Dataset; "val" patients, where there are any, are validated on.
     init_from: a run whose weights to start from (fine-tuning); the model is then that run's.
     resume: go on from the last checkpoint; on one CPU the result is the same to the bit as without the
     interruption. A finished run is returned as it is.
@@ -54,7 +55,7 @@ def train(
     out = Path(out)
     start = load_run(init_from) if init_from is not None else None
     config, given = _with_model(config, start, pretrained)
-    dataset = open_dataset(data) if isinstance(data, (str, Path)) else data
+    dataset = open_data(data, "train") if isinstance(data, (str, Path)) else data
     frames = _frames(dataset, config)
     network = _network(config, start, given)
     frozen = _freeze(network, config)

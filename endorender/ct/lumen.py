@@ -119,10 +119,12 @@ def _is_room(piece: np.ndarray, at_end: list[tuple[bool, bool]]) -> bool:
         for other, other_end in faces[n + 1 :]:
             if other != axis and piece.take(end, axis).take(other_end, other - 1).mean() > 0.25:
                 return True
+    from scipy import ndimage
+
     touching = sum(int(piece.take(end, axis).sum()) for axis, end in faces)
     if not touching:
         return False
-    return touching > 0.3 * int((piece & ~voxels.eroded(piece)).sum())
+    return touching > 0.3 * int((piece & ~ndimage.binary_erosion(piece)).sum())
 
 
 def _grown(
@@ -134,9 +136,11 @@ def _grown(
     volumes: tuple[float, ...],
 ) -> Lumen:
     """A core of air at the highest threshold that does not leak. part, core: HU and mask in the box."""
+    from scipy import ndimage
+
     part, core = np.pad(part, 1), np.pad(core, 1)  # in tissue of 0 HU, where flooding ends
     # Air that is surely air may join at a higher threshold (two hollows behind a film): it is no leak.
-    air = voxels.opened(part < AIR_HU, 2) | core
+    air = ndimage.binary_opening(part < AIR_HU, iterations=2) | core
     near = voxels.widened(air, LEAK_MM, volume.spacing)
     most = LEAK_SHARE * core.sum()
     low, high, piece = AIR_HU, WALL_HU, core

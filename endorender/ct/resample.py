@@ -47,10 +47,13 @@ def isotropic(volume: Volume, spacing_mm: float | None = None) -> Volume:
 
 def _spline_along(hu: np.ndarray, axis: int, step: float) -> np.ndarray:
     """Values at 0, step, 2 step ... along one axis; float32. Not-a-knot ends."""
+    from scipy.interpolate import make_interp_spline
+
     n = hu.shape[axis]
     at = np.arange(int(np.floor((n - 1) / step + 1e-6)) + 1) * step
     at = np.minimum(at, n - 1)
-    matrix = _spline_matrix(n, at)  # once for all lines: interpolation is linear in the data
+    # Interpolation is linear in the data: splining the unit vectors gives its matrix (new, n), once for all lines.
+    matrix = make_interp_spline(np.arange(n), np.eye(n), k=min(3, n - 1))(at)
     lines = np.moveaxis(hu, axis, 0).reshape(n, -1)
     out = np.empty((len(at), lines.shape[1]), np.float32)
     width = max(1, SLAB_BYTES // (8 * max(n, len(at))))
@@ -59,27 +62,6 @@ def _spline_along(hu: np.ndarray, axis: int, step: float) -> np.ndarray:
         out[:, part] = matrix @ lines[:, part].astype(np.float64)
     rest = [s for a, s in enumerate(hu.shape) if a != axis]
     return np.ascontiguousarray(np.moveaxis(out.reshape(len(at), *rest), 0, axis))
-
-
-def _spline_matrix(n: int, at: np.ndarray) -> np.ndarray:
-    """(len(at), n) values at `at` of the interpolating cubic spline, from those at 0 .. n - 1. Not-a-knot ends.
-
-    As scipy's make_interp_spline to the last bit but one, without the fifth of a second in which that is imported.
-    """
-    if n < 4:
-        return np.vander(at, n) @ np.linalg.inv(np.vander(np.arange(n), n))
-    # Slopes at the samples such that second derivatives agree (de Boor 2001, chapter IV).
-    sums, given, inner = np.zeros((n, n)), np.zeros((n, n)), np.arange(1, n - 1)
-    sums[inner, inner - 1], sums[inner, inner], sums[inner, inner + 1] = 1, 4, 1
-    given[inner, inner - 1], given[inner, inner + 1] = -3, 3
-    # The third derivative agrees too, one sample before either end.
-    sums[0, :2], given[0, :3] = (1, 2), (-2.5, 2, 0.5)
-    sums[-1, -2:], given[-1, -3:] = (2, 1), (-0.5, -2, 2.5)
-    slopes, values = np.linalg.solve(sums, given), np.eye(n)
-    k = np.minimum(at.astype(int), n - 2)
-    t = (at - k)[:, None]
-    out = (1 + 2 * t) * (1 - t) ** 2 * values[k] + t**2 * (3 - 2 * t) * values[k + 1]
-    return np.asarray(out + t * (1 - t) ** 2 * slopes[k] - t**2 * (1 - t) * slopes[k + 1])
 
 
 def straighten(volume: Volume, resample: bool, limit_deg: float) -> Volume:

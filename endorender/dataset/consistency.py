@@ -110,10 +110,6 @@ def reproject(frame: Frame, after: Frame) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def sample(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """(H, W, C) at (N, 2) pixels, bilinear, held at the edges -> (N, C)."""
-    h, w = image.shape[:2]
-    u, v = np.clip(uv[:, 0], 0, w - 1), np.clip(uv[:, 1], 0, h - 1)
-    x, y = np.minimum(u.astype(int), max(w - 2, 0)), np.minimum(v.astype(int), max(h - 2, 0))
-    a, b = (u - x)[:, None], (v - y)[:, None]
-    x2, y2 = np.minimum(x + 1, w - 1), np.minimum(y + 1, h - 1)
-    top = (1 - a) * image[y, x] + a * image[y, x2]
-    return np.asarray((1 - b) * top + b * ((1 - a) * image[y2, x] + a * image[y2, x2]))
+    from scipy.ndimage import map_coordinates
+
+    return np.stack([map_coordinates(c, uv.T[::-1], order=1, mode="nearest") for c in np.moveaxis(image, -1, 0)], -1)

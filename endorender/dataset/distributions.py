@@ -257,12 +257,9 @@ def sobol_point(dimensions: int, index: int, seed: int) -> list[float]:
 
 def _gaussian(u: float, mean: float, sd: float, low: float, high: float) -> float:
     """Quantile u of a Gaussian between low and high."""
-    from scipy.special import ndtr, ndtri
+    from scipy.stats import truncnorm
 
     if sd == 0:
         return mean
-    # In the upper tail the distribution function rounds to 1: the lower tail's mirror image has the digits.
-    if low > mean:
-        return 2 * mean - _gaussian(1 - u, mean, sd, 2 * mean - high, 2 * mean - low)
-    a, b = ndtr((low - mean) / sd), ndtr((high - mean) / sd)
-    return float(min(max(mean + sd * float(ndtri(a + (b - a) * u)), low), high))
+    value = truncnorm.ppf(u, (low - mean) / sd, (high - mean) / sd, loc=mean, scale=sd)
+    return min(max(float(value), low), high)

@@ -88,37 +88,51 @@ def _first_hit(dtype: str):
     return first_hit
 
 
+def _walled(scene: Scene) -> Prepared:
+    backend.ensure()
+    prepared = prepare(scene.medium)
+    if prepared.kind != "tissue":
+        raise UserError("geometry needs a CT volume: a GridMedium has no wall", "INVALID_VALUE")
+    return prepared
+
+
+def first_hits(scene: Scene, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The wall that rays from the camera meet first: (N,) mm along them, (N, 3) normal, (N,) HU behind it; float32.
+
+    directions: (N, 3) unit, grid frame, as the normals are. NaN where a ray meets none.
+    """
+    prepared = _walled(scene)
+    n = len(directions)
+    distance, normal, behind = (backend.resident(np.full(shape, np.nan, np.float32)) for shape in (n, (n, 3), n))
+    if n:
+        _first_hit(str(np.dtype(np.int16)))(
+            prepared.field,
+            prepared.smooth,
+            cells(scene.medium, scene.tissue, "interface", scene.threshold),
+            backend.resident(scene.tissue.table()),
+            backend.resident(np.zeros((1, 1, 1), np.int16)),  # labels choose optics, which this walk never meets
+            backend.resident(directions.astype(np.float32)),
+            ti.math.vec3(*camera_in_grid(prepared, scene.world_from_camera)[0]),
+            ti.math.vec3(*(1 / prepared.spacing)),
+            scene.threshold,
+            distance,
+            normal,
+            behind,
+        )
+    return backend.fetch(distance), backend.fetch(normal), backend.fetch(behind)
+
+
 def geometry(scene: Scene) -> Geometry:
     """Geometry of a view: the first crossing of the wall's iso-value on the trilinear HU field.
 
     The root is exact to about 1e-4 voxel. The normal is that of the field blurred by 0.9 mm.
     """
-    backend.ensure()
-    prepared = prepare(scene.medium)
-    if prepared.kind != "tissue":
-        raise UserError("geometry needs a CT volume: a GridMedium has no wall", "INVALID_VALUE")
+    prepared = _walled(scene)
     refuse_inside(scene, prepared)
     camera = scene.camera
     in_camera = camera.unproject(camera.pixels()).reshape(-1, 3)
     origin, rotation = camera_in_grid(prepared, scene.world_from_camera)
-    n = len(in_camera)
-    distance = np.full(n, np.nan, np.float32)
-    normal = np.full((n, 3), np.nan, np.float32)
-    behind = np.full(n, np.nan, np.float32)
-    outputs = [distance, normal, behind]
-    arguments = [
-        prepared.field,
-        prepared.smooth,
-        cells(scene.medium, scene.tissue, "interface", scene.threshold),
-        backend.resident(scene.tissue.table()),
-        backend.resident(np.zeros((1, 1, 1), np.int16)),  # labels choose optics, which this walk never meets
-        backend.resident((in_camera @ rotation.T).astype(np.float32)),
-    ]
-    held = [backend.resident(a) for a in outputs]
-    _first_hit(str(np.dtype(np.int16)))(
-        *arguments, ti.math.vec3(*origin), ti.math.vec3(*(1 / prepared.spacing)), scene.threshold, *held
-    )
-    distance, normal, behind = (backend.fetch(a) for a in held)
+    distance, normal, behind = first_hits(scene, in_camera @ rotation.T)
     hidden = ~camera.visible().ravel()
     distance[hidden], normal[hidden], behind[hidden] = np.nan, np.nan, np.nan
     points = origin + distance[:, None] * (in_camera @ rotation.T)

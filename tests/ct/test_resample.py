@@ -7,7 +7,6 @@ import pytest
 
 from endorender.ct import CTError, Volume, isotropic
 from endorender.ct.lumen import sample
-from endorender.ct.resample import _spline_matrix
 
 AFFINE = np.array([[0.0, -0.8, 0, 30], [0.8, 0, 0, -20], [0, 0, 2.5, 5], [0, 0, 0, 1]])
 
@@ -68,12 +67,3 @@ def test_a_step_does_not_invent_values():
 def test_spacing_must_be_positive():
     with pytest.raises(CTError, match="must be > 0"):
         isotropic(volume(), -1.0)
-
-
-@pytest.mark.parametrize("n", [2, 3, 4, 5, 12, 87, 300])
-def test_the_spline_is_that_of_scipy(n):
-    from scipy.interpolate import make_interp_spline
-
-    at = np.minimum(np.arange(0, n - 1 + 0.28, 0.28125), n - 1)
-    expected = make_interp_spline(np.arange(n), np.eye(n), k=min(3, n - 1))(at)
-    assert np.abs(_spline_matrix(n, at) - expected).max() < 1e-15

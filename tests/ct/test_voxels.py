@@ -24,16 +24,6 @@ def masks():
 
 
 @pytest.mark.parametrize(("mask", "spacing"), list(masks()))
-def test_neighbourhoods_are_those_of_scipy(mask, spacing):
-    for by in (0.2, 1.0, 2.5, 9.0):
-        size = 2 * np.maximum(1, np.rint(by / spacing).astype(int)) + 1
-        expected = ndimage.maximum_filter(mask.view(np.uint8), size=tuple(int(n) for n in size)).view(bool)
-        assert (voxels.widened(mask, by, spacing) == expected).all()
-    assert (voxels.eroded(mask) == ndimage.binary_erosion(mask)).all()
-    assert (voxels.opened(mask, 2) == ndimage.binary_opening(mask, iterations=2)).all()
-
-
-@pytest.mark.parametrize(("mask", "spacing"), list(masks()))
 def test_depth_is_the_euclidean_distance_transform(mask, spacing):
     expected = ndimage.distance_transform_edt(np.pad(mask, 1), spacing)[1:-1, 1:-1, 1:-1][mask]
     depth = voxels.depth(mask, spacing)

@@ -11,8 +11,8 @@ from PIL import Image
 
 from endorender.dataset import open_dataset
 from endorender.dataset.layouts import export, layouts, open_layout
-from endorender.errors import UserError
 from tests.dataset.made import contents
+from tests.dataset.refusals import refusal
 from tests.dataset.sphere import make, truth
 
 CLOSE = 0.01  # mm
@@ -31,14 +31,6 @@ def scoped(tmp_path_factory):
 
 def frame_of(data, patient, variation, view):
     return next(f for f in data.frames if (f.patient, f.variation, f.view) == (patient, variation, view))
-
-
-def refusal(code, act, *args, **kwargs):
-    with pytest.raises(UserError) as error:
-        act(*args, **kwargs)
-    assert error.value.code == code
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def same_points(points, frame, valid=None):

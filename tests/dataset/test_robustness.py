@@ -14,8 +14,8 @@ import pytest
 from endorender.dataset import open_dataset
 from endorender.dataset.layouts import export
 from endorender.dataset.verify import verify
-from endorender.errors import UserError
 from tests.dataset.made import H, W, contents, make
+from tests.dataset.refusals import refusal
 from tests.dataset.sphere import make as sphere
 
 NUMBERS = ("INTRINSICS", "DEPTH", "NORMAL", "VALUES")  # the frames of made.py are numbers without a camera
@@ -35,14 +35,6 @@ def mounted(folder, options):
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
-
-
-def refusal(code, act, *args, **kwargs):
-    with pytest.raises(UserError) as error:
-        act(*args, **kwargs)
-    assert error.value.code == code
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 needs_mount = pytest.mark.skipif(

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from endorender.dataset import open_dataset
+from endorender.dataset.layouts import export
 from endorender.errors import UserError
+from tests.dataset import sphere
 from tests.dataset.made import make
 from training.checkpoint import load_run
 from training.compare import load_evaluation, sections
@@ -218,3 +220,16 @@ def test_datasets_on_disk_are_trained_on_and_judged_by_path(tmp_path):
     assert summary["data"]["patients"] == open_dataset(tmp_path / "data").split("test")
     everything = "".join(p.read_text() for p in done.iterdir() if p.suffix in (".json", ".csv"))
     assert str(tmp_path) not in everything + (run / "run.json").read_text()
+
+
+def test_other_peoples_layouts_are_trained_on_and_judged_by_path(tmp_path):
+    data = sphere.make(tmp_path / "data", camera="pinhole:fov=80", patients=2)
+    spec = f"simcol3d@{export(data, 'simcol3d', tmp_path / 'colons', variations=['red'])}"
+    run = train(CONFIG, tmp_path / "run", spec)
+    with pytest.raises(UserError, match="was trained on patient"):
+        evaluate(run, spec, tmp_path / "evaluation")
+    done = evaluate(run, spec, tmp_path / "evaluation", split=None)
+    summary = json.loads((done / "summary.json").read_text())
+    assert summary["data"]["patients"] == open_dataset(data).info["patients"]
+    with pytest.raises(UserError, match="no frame of c3vd"):
+        evaluate(run, f"c3vd@{tmp_path / 'colons'}", tmp_path / "other")

@@ -17,7 +17,7 @@ def whole(name):
     """(transformers' model of our small configuration, its configuration) of a registered network."""
     import transformers
 
-    from training.models import convnextv2, depth_anything, dpt, resnet
+    from training.models import depth_anything, dpt, encoders
 
     torch.manual_seed(1)
     if name == "dpt":
@@ -27,9 +27,9 @@ def whole(name):
         config = configuration("DepthAnythingConfig", depth_anything.SMALL, {})
         return transformers.DepthAnythingForDepthEstimation(config), config
     if name == "resnet":
-        config = configuration("ResNetConfig", resnet.SMALL, {})
+        config = configuration("ResNetConfig", encoders.ResNet.DEFAULT, {})
         return transformers.ResNetForImageClassification(config), config
-    config = configuration("ConvNextV2Config", convnextv2.SMALL, {})
+    config = configuration("ConvNextV2Config", encoders.ConvNeXtV2.DEFAULT, {})
     return transformers.ConvNextV2ForImageClassification(config), config
 
 

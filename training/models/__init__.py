@@ -7,6 +7,6 @@ from endorender.registry import Registry
 
 models = Registry("model")
 
-from training.models import cnn_crf, convnextv2, depth_anything, dpt, resnet, unet  # noqa: E402  (register themselves)
+from training.models import cnn_crf, depth_anything, dpt, encoders, unet  # noqa: E402  (register themselves)
 
-__all__ = ["cnn_crf", "convnextv2", "depth_anything", "dpt", "models", "resnet", "unet"]
+__all__ = ["cnn_crf", "depth_anything", "dpt", "encoders", "models", "unet"]

@@ -15,7 +15,7 @@ from endorender.dataset.layouts.layout import ForeignFrame, Layout, foreign_data
 from endorender.dataset.writer import TEMPORARY, disk_errors
 from endorender.errors import UserError
 
-__all__ = ["ForeignFrame", "Layout", "export", "layouts", "open_layout"]
+__all__ = ["ForeignFrame", "Layout", "export", "layouts", "open_data", "open_layout"]
 __all__ += ["c3vd", "depth_anything", "hdf5", "nerfstudio", "simcol3d", "webdataset"]
 
 
@@ -69,6 +69,16 @@ def open_layout(path: str | Path, layout: Any, split: str = "test") -> Dataset:
             f"no frame of {layouts.name_of(type(chosen))} is found there: give the folder above", "NO_FRAMES"
         )
     return foreign_dataset(root, frames, split)
+
+
+def open_data(data: str | Path | Dataset, split: str = "test") -> Dataset:
+    """An open dataset as it is; a folder of ours; or "LAYOUT@FOLDER", such as "c3vd@/data/C3VD", by `open_layout`."""
+    if isinstance(data, Dataset):
+        return data
+    layout, at, folder = str(data).partition("@")
+    if at and layout.partition(":")[0] in set(layouts):
+        return open_layout(folder, layout, split)
+    return open_dataset(data)
 
 
 def _built(layout: Any) -> Layout:
