@@ -123,7 +123,7 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
             row = block(labels, x * q.inv)
             v = hu
             if ti.static(WALL):
-                v = ti.static(LOWEST)
+                v = LOWEST
             for c in ti.static(range(3)):
                 out[c] = tabulated(table, table.shape[1] - ti.static(COATED) + c, v, q.wall_hu, row)
         return out
