@@ -213,6 +213,14 @@ def test_a_device_that_is_missing_is_refused_and_leaves_nothing(tmp_path, monkey
     assert not (tmp_path / "data").exists()
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C, even where the tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 STUCK = """
 import sys, time
 import endorender.dataset

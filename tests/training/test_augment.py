@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.cuts import cut_and_resumed
 from training.augment import Augment
 from training.checkpoint import digest, read_tensors
 from training.data import DepthFrames
@@ -101,14 +102,7 @@ def test_workers_and_an_interruption_change_nothing(tmp_path, make_tubes):
     config = SMALL | {"steps": 6, "save_every": 2}
     whole = train(config, tmp_path / "whole", make_tubes())
     by_workers = train(config | {"cache_mb": 0, "workers": 2}, tmp_path / "workers", make_tubes())
-
-    def crash(done, total, text):
-        if done == 5:
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError, match="power cut"):
-        train(config, tmp_path / "cut", make_tubes(), progress=crash)
-    cut = train(config, tmp_path / "cut", make_tubes(), resume=True)
+    cut = cut_and_resumed(config, tmp_path / "cut", make_tubes(), 5)
     assert len({digest(read_tensors(r / "model.safetensors")[0]) for r in (whole, by_workers, cut)}) == 1
 
 

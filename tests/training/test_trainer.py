@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from endorender.errors import UserError
+from tests.training.cuts import cut_and_resumed
 from training.checkpoint import digest, load_run, read_tensors
 from training.trainer import train
 
@@ -71,14 +72,7 @@ def test_a_signal_saves_the_step_and_resume_ends_at_the_same_bytes(tmp_path, mak
 def test_a_crash_between_checkpoints_resumes_from_the_last_one(tmp_path, make_tubes):
     config = SMALL | {"steps": 8, "save_every": 3}
     whole = train(config, tmp_path / "whole", make_tubes())
-
-    def crash(done, total, text):
-        if done == 5:
-            raise RuntimeError("power cut")
-
-    with pytest.raises(RuntimeError, match="power cut"):
-        train(config, tmp_path / "cut", make_tubes(), progress=crash)
-    cut = train(config, tmp_path / "cut", make_tubes(), resume=True)
+    cut = cut_and_resumed(config, tmp_path / "cut", make_tubes(), 5)
     assert (whole / "checkpoint.safetensors").read_bytes() == (cut / "checkpoint.safetensors").read_bytes()
     assert (whole / "log.csv").read_bytes() == (cut / "log.csv").read_bytes()
 
