@@ -54,10 +54,11 @@ def channels(here: Scene, after: Scene | None, seen: Geometry) -> dict[str, np.n
     flow = np.full((*seen.mask.shape, 2), np.nan)
     occluded = np.full(seen.mask.shape, np.nan)
     if after is not None:
-        points = points_of(seen.distance.astype(float), here.camera, here.world_from_camera)
-        uv = project(points, after.camera, after.world_from_camera)
-        flow = uv - here.camera.pixels()
-        occluded = np.where(hidden(after, points) | ~in_picture(uv, after.camera), 1.0, 0.0)
+        distance = seen.distance.astype(float)
+        flow = optical_flow(distance, here.camera, here.world_from_camera, after.camera, after.world_from_camera)
+        points = points_of(distance, here.camera, here.world_from_camera)
+        there = in_picture(flow + here.camera.pixels(), after.camera)
+        occluded = np.where(hidden(after, points) | ~there, 1.0, 0.0)
         occluded[~seen.mask] = np.nan
     return {
         "flow.U": flow[..., 0].astype(np.float32),

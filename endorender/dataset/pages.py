@@ -12,14 +12,13 @@ import numpy as np
 
 from endorender.dataset.frame import SPLITS, Dataset, Frame, read_info, stream_manifest
 from endorender.dataset.sheet import colour_depth, contact_sheet, depth_range, views_of
-from endorender.dataset.writer import sha256
+from endorender.dataset.writer import SUMS, sha256
 
 if TYPE_CHECKING:
     from endorender.dataset.writer import Writer
 
 DEPTH_WIDTH = 160  # px of a depth picture inside index.html
 HOVERED = 64  # pixels along the longer side whose depth a pointer can read there
-SUMS = "SHA256SUMS"
 MOST_VIEWS = 1000  # shown in index.html
 
 

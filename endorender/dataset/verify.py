@@ -13,8 +13,8 @@ import numpy as np
 from endorender.dataset import exr
 from endorender.dataset.config import fingerprint
 from endorender.dataset.frame import SPLITS, Dataset, Frame, frame_id, read_info, read_manifest
-from endorender.dataset.pages import SUMS, guarded, pages
-from endorender.dataset.writer import FAILED, LOCK, TEMPORARY, read_failed, sha256
+from endorender.dataset.pages import guarded, pages
+from endorender.dataset.writer import FAILED, LOCK, SUMS, TEMPORARY, read_failed, sha256
 from endorender.errors import UserError
 
 FARTHEST = 1000.0  # mm: no lumen of a patient is longer in sight

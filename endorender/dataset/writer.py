@@ -22,6 +22,7 @@ from endorender.errors import UserError
 TEMPORARY = ".tmp-"
 LOCK = ".lock"
 FAILED = "failed.jsonl"
+SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Writer:
             )
         for stray in self.root.rglob(f"{TEMPORARY}*"):
             stray.unlink()
-        (self.root / "SHA256SUMS").unlink(missing_ok=True)  # written when all is there: until then it would be wrong
+        (self.root / SUMS).unlink(missing_ok=True)  # written when all is there: until then it would be wrong
         seen: dict[str, bool] = {}
         wanted = set(self.ids)
         for at, frame in stream_manifest(self.root):
