@@ -51,7 +51,6 @@ def tracer(
     slope = slopes.device(kind, surface, phase, traits)
     move = moving.device(kind, surface, phase, traits)
     eye = primary.device(camera)
-    camera_ray = camera.device()
     COAT, PHASE = shading.COAT, shading.PHASE
     WALL, GRID = surface == "interface", kind != "tissue"
     EMITTERS, ENVIRONMENT, EVEN = "emitters" in groups, "environment" in groups, "even sky" in groups
@@ -112,12 +111,7 @@ def tracer(
                 lens, ahead, share = q.lens, vec3(0.0), 1.0
                 at_pixel, in_camera = vec2(0.0), vec3(0.0)
                 if ti.static(smooth_pixels):
-                    for a in ti.static(range(2)):
-                        at_pixel[a] = rand(rng) + rand(rng) + rand(rng) - 1.5
-                    in_camera = camera_ray(pixel % q.width + at_pixel[0], pixel // q.width + at_pixel[1], q.optics)
-                    ahead = (q.turn @ in_camera).normalized()
-                    if q.film[0] > 0.0:
-                        share = ti.pow(ti.max(in_camera.z, 0.0), q.film[0])
+                    at_pixel, in_camera, ahead, share = eye.smooth_ray(pixel, q, rng)
                 else:
                     lens, ahead, share = eye.ray(pixel, q, rng)
                 dl = vec3(0.0)

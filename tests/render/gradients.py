@@ -10,7 +10,7 @@ import numpy as np
 
 from endorender.engine import ti
 from endorender.render import adjoint as integrator
-from endorender.render import backend, cache, gradient, tape
+from endorender.render import backend, cache, film, gradient, tape
 from endorender.render.medium import bounds, prepare
 from tests.render.reference import SCENES, Reference
 
@@ -62,7 +62,7 @@ def same_bounds(scenes):
     # Of a cell that is empty in one of them nothing is certain.
     least = np.min([np.where(b[..., 0] == 0, 0, b[..., 1]) for b in each], 0)
     held = np.stack([np.where(care, -most, most), least], -1).astype(np.float32)
-    with mock.patch.object(gradient, "cells", return_value=backend.resident(held)):
+    with mock.patch.object(film, "cells", return_value=backend.resident(held)):
         yield
 
 
