@@ -60,7 +60,7 @@ PRESETS = {
         variety_views=4, unseen_views=1,
     ),
     "small": Preset(
-        people=(8, 2, 4), views=40, cinematic_views=10, size="128x96", spp=16, steps=400, further_steps=200,
+        people=(8, 2, 8), views=40, cinematic_views=10, size="128x96", spp=16, steps=400, further_steps=200,
         rates=(5e-4, 2e-3, 5e-3), seeds=3, counts=(40, 80, 160, 320), conditions=(1, 2, 3, 4), variety_views=24,
         unseen_views=6,
     ),
