@@ -60,6 +60,33 @@ class Limits:
             self._resource.setrlimit(kind, (soft if hard < 0 else min(soft, hard), hard))
 
 
+def twelve_bits(frame: bytes, rows: int, columns: int, stored: int, signed: int) -> Any:
+    """(rows, columns) integers of a JPEG Extended frame of more than 8 bits, which gdcm decodes and pydicom's gdcm
+    plugin refuses. Raises ValueError."""
+    import gdcm
+    import numpy as np
+
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(frame)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((columns, rows, 1))
+    image.SetDataElement(element)
+    kind = gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2")
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, stored, stored - 1, signed))
+    text = image.GetBuffer()
+    if text is None:
+        raise ValueError
+    pixels = np.frombuffer(text.encode("utf-8", "surrogateescape"), np.int16 if signed else np.uint16)
+    return pixels.reshape(rows, columns)
+
+
 def main() -> None:
     """Answers until standard input ends."""
     out = os.fdopen(os.dup(1), "wb")
@@ -79,6 +106,7 @@ def main() -> None:
     import pydicom.config
     from pydicom.encaps import encapsulate
     from pydicom.pixels import get_decoder
+    from pydicom.uid import JPEGExtended12Bit
 
     warnings.simplefilter("ignore")
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -92,7 +120,11 @@ def main() -> None:
             try:
                 pixels = options["rows"] * options["columns"]
                 limits.allow(pixels, pixels * options["bits_allocated"] // 8 + len(frame))
-                array, _ = get_decoder(syntax).as_array(encapsulate([frame], has_bot=False), raw=True, **options)
+                stored, signed = options["bits_stored"], options["pixel_representation"]
+                if syntax == JPEGExtended12Bit and stored > 8:
+                    array = twelve_bits(frame, options["rows"], options["columns"], stored, signed)
+                else:
+                    array, _ = get_decoder(syntax).as_array(encapsulate([frame], has_bot=False), raw=True, **options)
                 array = np.ascontiguousarray(array)
                 send(out, {"shape": array.shape, "dtype": array.dtype.str}, array.data)
             except Exception as error:  # a codec may raise anything; texts of a header stay here

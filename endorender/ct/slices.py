@@ -34,6 +34,8 @@ NO_VOLUMES = ("LOCALIZER", "SCOUT", "TOPOGRAM")
 # A kernel is vendor's free text, where a remark about the patient could stand: only names of these forms pass.
 KERNEL = re.compile(r"[A-Z][A-Za-z]{0,2}\d{1,3}[a-z]{0,2}|[A-FL]|[YU][A-F]")
 KERNELS = ("STANDARD", "SOFT", "LUNG", "BONE", "BONEPLUS", "DETAIL", "EDGE", "CHEST", "ULTRA")
+# Transfer syntaxes that may lose: JPEG, JPEG-LS near-lossless, JPEG 2000 and its high-throughput form (PS3.5, 10).
+LOSSY = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 81, 91, 93, 203))
 ALIKE_AXIS, ALIKE_PITCH = 5e-4, 5e-4  # a quarter of a pixel over 512
 
 
@@ -227,8 +229,14 @@ def _slice(header: Any, groups: list[Any], entry: Entry, frame: int, encoding: E
         encoding=encoding,
         facts=tuple(_facts(groups)),
         expected=_whole(header.get("ImagesInAcquisition")),
-        lossy=str(header.get("LossyImageCompression") or "") == "01",
+        lossy=_lossy(header),
     )
+
+
+def _lossy(header: Any) -> bool:
+    """What LossyImageCompression (0028,2110) says; where it is silent, whether the transfer syntax may lose."""
+    said = str(header.get("LossyImageCompression") or "")
+    return said == "01" or (said != "00" and str(header.file_meta.get("TransferSyntaxUID")) in LOSSY)
 
 
 def _whole(value: Any) -> int:

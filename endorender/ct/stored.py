@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
+from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -180,9 +181,12 @@ class _Reader:
 def _need_decoder(syntax: Any) -> None:
     """Raises CTError MISSING_DECODER."""
     from pydicom.pixels import get_decoder
+    from pydicom.uid import JPEGExtended12Bit
 
     try:
         available = get_decoder(syntax).is_available
+        if syntax == JPEGExtended12Bit:  # pydicom counts Pillow, which decodes no more than 8 bits
+            available = find_spec("gdcm") is not None
     except NotImplementedError:  # video, JPIP
         available = False
     if not available:

@@ -131,19 +131,29 @@ def _(folder):
     made.series(folder, change=change)
 
 
-def padded(vr: str, value: int, hu: int = -2000):
+def padded(vr: str, first: int, last: int | None = None, hu: tuple[int, int, int] = (-2000, -2000, -2000)):
+    """Three rows of padding, signed."""
+
     def change(ds, n):
         values = stored(ds).astype(np.int16) - 1024
-        values[:3] = hu
+        values[:3] = np.reshape(hu, (3, 1))
         made.pixels(ds, values.astype(np.int16))
         ds.RescaleIntercept = 0
-        ds.add_new(0x00280120, vr, value)
+        ds.add_new(0x00280120, vr, first)
+        if last is not None:
+            ds.add_new(0x00280121, vr, last)
 
     return change
 
 
 case("padding, signed", field=False)(lambda f: made.series(f, change=padded("SS", -2000)))
 case("padding, spelt unsigned", field=False)(lambda f: made.series(f, change=padded("US", 63536)))
+for name, args in {
+    "a range of padding, signed": ("SS", -2000, -1990, (-2000, -1995, -1990)),
+    "a range of padding, spelt unsigned and backwards": ("US", 63546, 63536, (-2000, -1995, -1990)),
+    "a range of padding that looks like bone": ("SS", 500, 510, (500, 505, 510)),
+}.items():
+    case(name, field=False)(lambda f, args=args: made.series(f, change=padded(*args)))
 case("padding that is not said", field=False)(lambda f: made.series(f, change=padded("SS", -1999)))
 case("inverted display")(lambda f: made.series(f, change=setting(PhotometricInterpretation="MONOCHROME1")))
 case("once lossy")(lambda f: made.series(f, change=setting(LossyImageCompression="01")))
@@ -172,7 +182,15 @@ for syntax in ("JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless"):
         made.squeeze(folder, syntax)
 
 
-@case("JPEG-LS, signed 12 bits")
+for syntax, bits in (("JPEGLSNearLossless", 16), ("JPEG2000", 16), ("JPEGExtendedProcess2_4", 12)):
+    # The header does not say that anything was lost: the transfer syntax does.
+    @case(f"{syntax}, with loss", field=False)
+    def _(folder, syntax=syntax, bits=bits):
+        made.series(folder, change=lambda ds, n: made.pixels(ds, stored(ds), bits=bits))
+        made.squeeze(folder, syntax)
+
+
+@case("JPEG 2000, signed")
 def _(folder):
     def change(ds, n):
         made.pixels(ds, (stored(ds).astype(int) - 1024).astype(np.int16), bits=16)

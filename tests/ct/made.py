@@ -130,15 +130,26 @@ def enhanced(file: Path, count: int = 6, step: float = 3.0) -> None:
 
 
 def squeeze(folder: Path, syntax: str) -> None:
-    """Compresses every file of a folder by gdcm. syntax: a name of gdcm.TransferSyntax."""
+    """Compresses every file of a folder by gdcm. syntax: a name of gdcm.TransferSyntax; those that lose are told to."""
     import gdcm
 
+    lossy = None
+    if syntax == "JPEGLSNearLossless":
+        lossy = gdcm.JPEGLSCodec()
+        lossy.SetLossless(False)
+        lossy.SetLossyError(2)
+    elif syntax == "JPEG2000":
+        lossy = gdcm.JPEG2000Codec()
+        lossy.SetReversible(False)
+        lossy.SetRate(0, 2.0)
     for file in folder.iterdir():
         reader = gdcm.ImageReader()
         reader.SetFileName(str(file))
         assert reader.Read()
         change = gdcm.ImageChangeTransferSyntax()
         change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+        if lossy:
+            change.SetUserCodec(lossy)
         change.SetInput(reader.GetImage())
         assert change.Change()
         writer = gdcm.ImageWriter()

@@ -13,6 +13,7 @@ from pydicom.pixels.decoders.base import Decoder
 from endorender.ct import CTError, decoder, load
 from endorender.ct.stored import THREADS
 from tests.ct import made
+from tests.ct.corpus_dicom import stored
 
 
 @pytest.fixture
@@ -104,3 +105,12 @@ def test_the_child_has_little_time_and_memory(packed, tmp_path, monkeypatch, doe
         load(folder)
     assert caught.value.code == code
     assert time.monotonic() - start < 10
+
+
+def test_pillow_is_no_decoder_for_12_bits(tmp_path, monkeypatch):
+    made.series(tmp_path / "in", change=lambda ds, n: made.pixels(ds, stored(ds), bits=12))
+    made.squeeze(tmp_path / "in", "JPEGExtendedProcess2_4")
+    assert load(tmp_path / "in").shape == (24, 20, 8)
+    monkeypatch.setattr("endorender.ct.stored.find_spec", lambda name: None)
+    with pytest.raises(CTError, match=r"JPEG Extended.* needs a decoder: pip install 'endorender\[dicom\]'"):
+        load(tmp_path / "in")
