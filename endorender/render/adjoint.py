@@ -17,9 +17,9 @@ from endorender.render import air, backend, illumination, moving, primary, shadi
 from endorender.render import rng as random
 from endorender.render import shadow as shadows
 from endorender.render.cache import kernels
-from endorender.render.rng import rand
+from endorender.render.rng import rand, rand2
 from endorender.render.slopes import POINT, G
-from endorender.render.tape import MARGIN, OWN, RED, TAPE, TOTAL, put, put3, settle
+from endorender.render.tape import MARGIN, OWN, RED, TAPE, TOTAL, add, put, put3, settle
 from endorender.render.tracking import COLLISION, FAR, NOTHING, SURFACE
 from endorender.render.view import E, Traits
 
@@ -86,6 +86,7 @@ def tracer(
         rest: ti.i32,
         most_air: ti.f32,
         ambient: ti.f32,
+        grain: ti.f64,
         first: ti.i32,
         last: ti.i32,
         sample0: ti.i32,
@@ -96,7 +97,7 @@ def tracer(
         """weights: (N, 3) the picture's gradient. rest: slot of the first emitter. most_air: c of the estimator, mm⁻¹.
 
         ambient: radiance to expect beside that of the emitters. book, tape: (lines, TAPE), a line for each pixel of the
-        launch.
+        launch. grain: what sums are multiples of.
         """
         for unit in range(first * SPREAD, last * SPREAD):
             if unit % SPREAD != 0:
@@ -113,7 +114,7 @@ def tracer(
                 if ti.static(smooth_pixels):
                     at_pixel, in_camera, ahead, share = eye.smooth_ray(pixel, q, rng)
                 else:
-                    lens, ahead, share = eye.ray(pixel, q, rng)
+                    lens, ahead, share = eye.ray(pixel, rand2(rng), q, rng)
                 dl = vec3(0.0)
                 if ti.static(BACKWARD):
                     dl = share * vec3(weights[pixel, 0], weights[pixel, 1], weights[pixel, 2])
@@ -145,7 +146,7 @@ def tracer(
                         starts = leg == TAIL and step == 1
                         if ti.static(BACKWARD):
                             if leg == AGAIN and end[1] > ti.static(TAPE - MARGIN):
-                                settle(book, tape, end, total, grads)
+                                settle(book, tape, end, total, grads, grain, side)
 
                         # 1. Fly, unless the path begins at a collision.
                         event, hit, hu, length, start = COLLISION, 0.0, kept.hu, 0.0, 0.0
@@ -346,7 +347,7 @@ def tracer(
                                             put(book, tape, end, once + G.SPECULAR, OWN, lost * gain, 0.0)
 
                         # 6. Onwards.
-                        turn = shade.sample(ev, d, q, data, rng)
+                        turn = shade.sample(ev, d, q, data, rand2(rng), rng)
                         if turn.stop == 1:
                             break
                         w = turn.direction
@@ -388,14 +389,14 @@ def tracer(
                         if leg == TAIL:
                             value = dl.dot(kept.om * radiance) * all_weights / kept.weight
                             slot = slope.sigma_slot(slope.place(field, kept.x, q, side))
-                            ti.atomic_add(grads[slot], ti.cast(value, ti.f64))
+                            add(grads, slot, value, grain, side)
                         else:
                             each = dl * radiance
                             total = vec4(each.sum(), each)
                             if leg == WALK and end[1] > TAPE:
                                 next_leg = AGAIN
                             else:
-                                settle(book, tape, end, total, grads)
+                                settle(book, tape, end, total, grads, grain, side)
                                 if all_weights > 0.0:
                                     next_leg = TAIL
                     leg = next_leg

@@ -29,6 +29,8 @@ def device(kind: str, surface: str, phase: Any, lit: bool, traits: Traits) -> Si
         """Of a voxel by its flat index."""
         k, ij = flat % field.shape[2], flat // field.shape[2]
         i, j = ij // field.shape[1], ij % field.shape[1]
+        if grid.shape[0] == 1:  # the same everywhere
+            i, j, k = 0, 0, 0
         return vec3(grid[i, j, k, 0], grid[i, j, k, 1], grid[i, j, k, 2])
 
     @ti.func

@@ -118,13 +118,13 @@ def device(kind: str, surface: str, traits: Traits = PLAIN) -> SimpleNamespace:
         """Interval of t inside the domain; empty when [1] <= [0]."""
         near, far = 0.0, FAR
         for a in ti.static(range(3)):
-            lo = ti.static(ORIGIN) / inv[a]
-            hi = (field.shape[a] - 1 - ti.static(ORIGIN)) / inv[a]
+            lo = ti.static(ORIGIN) - o[a] * inv[a]
+            hi = field.shape[a] - 1.0 - ti.static(ORIGIN) - o[a] * inv[a]
             if ti.abs(d[a]) > 1e-12:
-                t0, t1 = (lo - o[a]) / d[a], (hi - o[a]) / d[a]
-                near = ti.max(near, ti.min(t0, t1))
-                far = ti.min(far, ti.max(t0, t1))
-            elif o[a] < lo or o[a] > hi:
+                r = 1.0 / (d[a] * inv[a])
+                near = ti.max(near, ti.min(lo * r, hi * r))
+                far = ti.min(far, ti.max(lo * r, hi * r))
+            elif lo > 0.0 or hi < 0.0:
                 far = -1.0
         return ti.math.vec2(near, far)
 

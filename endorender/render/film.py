@@ -23,7 +23,10 @@ LAUNCH_SECONDS = 0.3  # a kernel cannot be interrupted: keep launches well below
 
 @dataclass(frozen=True)
 class Radiance:
-    """mean: (H, W, 3) float32 linear radiance. variance: (H, W, 3) float32, of the mean. spp: samples per pixel."""
+    """mean: (H, W, 3) float32 linear radiance. variance: (H, W, 3) float32, of the mean. spp: samples per pixel.
+
+    The variance is that of independent samples. `radiance` spreads them evenly, which leaves less.
+    """
 
     mean: np.ndarray
     variance: np.ndarray

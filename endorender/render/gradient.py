@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,12 +145,15 @@ def _run(
         backend.resident(np.zeros(s, d)) for s, d in (((lines, length), np.int32), ((lines, length, 2), "f4"))
     )
     most_air = C_PER_VOXEL / float(prepared.spacing.mean()) if "air" in wanted else 0.0
+    # Of the size of a whole gradient, 2⁻³⁶: a path's share is far above it, and sums stay below 2⁵³ of it.
+    whole = max(float(np.abs(image_gradient).sum()) * spp * ambient, 1e-30)
+    grain = 2.0 ** (math.ceil(math.log2(whole)) - 36)
     work = [mean, squares, backend.resident(image_gradient.astype(np.float32)), grads, book, tape]
 
     def launch(p0: int, p1: int, s0: int, s1: int) -> None:
         for a in range(p0, p1, LINES):
             b = min(a + LINES, p1)
-            kernel(*fixed, *work, rest, most_air, ambient, a, b, s0, s1, scene.max_scatterings, key)
+            kernel(*fixed, *work, rest, most_air, ambient, grain, a, b, s0, s1, scene.max_scatterings, key)
 
     in_short_launches(launch, n, spp, None)
     shape = (scene.camera.height, scene.camera.width, 3)
@@ -177,14 +181,15 @@ def gradient(
 ) -> Gradient:
     """Gradient of Σ weights × picture. weights: (H, W, 3). wanted: of WANTED.
 
-    ambient: radiance to expect in the scene, which guides sampling in air; None: from a quick look.
+    ambient: radiance to expect in the scene, which guides sampling in air and says how finely sums are kept; None: from
+    a quick look.
     """
     if unknown := set(wanted) - set(WANTED):
         raise ValueError(f"no gradient of {min(unknown)}")
     if "pose" in wanted and not smooth_pixels:
         raise ValueError("the gradient of a pose needs smooth pixels")
     if ambient is None:
-        ambient = float(picture(scene, 1, seed, frame, smooth_pixels).mean.mean()) if "air" in wanted else 0.0
+        ambient = float(picture(scene, 1, seed, frame, smooth_pixels).mean.mean())
     order = tuple(w for w in WANTED if w in wanted)
     found, flat, prepared = _run(
         scene, np.asarray(weights), order, spp, rng.key(seed, frame), smooth_pixels, max(ambient, 1e-12)

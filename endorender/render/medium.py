@@ -29,7 +29,8 @@ class Prepared:
     """A medium ready for kernels.
 
     kind: `tissue` (HU through a table), `grid` (sigma_t and albedo directly) or `uniform` (a grid of one sigma_t).
-    field: (I, J, K) HU or sigma_t. smooth: blurred HU, (I, J, K) or half of it. albedo: (I, J, K, 3), grid only.
+    field: (I, J, K) HU or sigma_t. smooth: blurred HU, (I, J, K) or half of it. albedo: (I, J, K, 3), grid
+    only; one node where all of a uniform grid are alike.
     low, high: (A, B, C) range of the field over each cell. origin: index where the domain begins.
     spacing: (3,) mm. rotation: (3, 3) world_from_grid. translation: (3,) world mm of index 0.
     host: the field as numpy, on a CPU the same memory.
@@ -98,6 +99,8 @@ def prepare(medium: Volume | GridMedium) -> Prepared:
         field = np.pad(medium.sigma_t.astype(np.float32), 1, mode="edge")
         albedo = np.pad(medium.albedo.astype(np.float32), ((1, 1),) * 3 + ((0, 0),), mode="edge")
         kind = "uniform" if field.min() == field.max() else "grid"
+        if kind == "uniform" and (albedo == albedo[0, 0, 0]).all():
+            albedo = albedo[:1, :1, :1].copy()
         origin, smooth = 0.5, dummy[..., 0]
         translation = translation - rotation @ spacing  # the padding moved index 0
         reach = 2

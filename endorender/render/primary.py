@@ -50,14 +50,13 @@ def device(camera: Any) -> SimpleNamespace:
         return at, c, (q.turn @ c).normalized(), vignette(c, q)
 
     @ti.func
-    def ray(pixel, q, rng: ti.template()):
+    def ray(pixel, at, q, rng: ti.template()):
         """Origin (mm) and unit direction in the grid frame, and the share of light that vignetting leaves.
 
-        A box filter over the pixel. Only a camera with a lens draws a place on it.
+        at: two uniform numbers, the place in the pixel, under a box filter. A place on the lens is drawn where there is
+        one.
         """
-        u = pixel % q.width + rand(rng) - 0.5
-        v = pixel // q.width + rand(rng) - 0.5
-        c = camera_ray(u, v, q.optics)
+        c = camera_ray(pixel % q.width + at[0] - 0.5, pixel // q.width + at[1] - 0.5, q.optics)
         share = vignette(c, q)
         o = q.lens
         if ti.static(camera.LENS):

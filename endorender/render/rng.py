@@ -56,3 +56,24 @@ def rand2(state: ti.template()):
     bits = draw64(state)
     low = ti.cast(bits & ti.u64(0xFFFFFF), ti.f32)
     return ti.math.vec2(ti.cast(bits >> ti.u64(40), ti.f32), low) * 5.9604645e-08
+
+
+# Fractional parts of multiples of the powers of 1 / 1.1347, the root of x⁶ = x + 1 (Roberts 2018), in 32 bits.
+STEPS = [round((1 / 1.1347241384015194**n) % 1 * 2**32) for n in range(1, 6)]
+Five = ti.types.vector(5, ti.f32)
+
+
+@ti.func
+def lattice(frame_key, pixel, sample):
+    """Five uniform numbers in [0, 1) that fill the unit cube more evenly over a pixel's samples than random ones do.
+
+    A Kronecker sequence, shifted by a random vector of the pixel (Cranley, Patterson 1976): each point by itself is
+    uniform, so nothing is biased; samples of one pixel are no longer independent of one another.
+    """
+    shift = mix(frame_key ^ ti.cast(pixel, ti.u64) ^ ti.u64(0x6A09E667F3BCC909))
+    out = Five(0.0)
+    for n in ti.static(range(5)):
+        shift = mix(shift + ti.u64(0x9E3779B97F4A7C15))
+        u = ti.cast(shift >> ti.u64(32), ti.u32) + ti.cast(sample, ti.u32) * ti.u32(STEPS[n])
+        out[n] = ti.cast(u >> ti.u32(8), ti.f32) * 5.9604645e-08
+    return out

@@ -100,7 +100,9 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
                 a[c] = tabulated(table, 1 + P + c, hu, q.wall_hu, row)
         else:
             # Light is linear in the albedo: one node drawn by its trilinear weight is right on average.
-            e = sampling.corner(x * q.inv, grid.shape[0], grid.shape[1], grid.shape[2], rng)
+            e = ti.math.ivec3(0)
+            if grid.shape[0] > 1:  # one node: the same albedo everywhere
+                e = sampling.corner(x * q.inv, grid.shape[0], grid.shape[1], grid.shape[2], rng)
             for c in ti.static(range(C)):
                 a[c] = grid[e.x, e.y, e.z, c]
         return a
@@ -212,26 +214,28 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         return ev
 
     @ti.func
-    def sample(ev, d, q, data: ti.template(), rng: ti.template()):
-        """Where a path goes on. The coat lets it pass (reflected = 0) with its direction and density unchanged."""
+    def sample(ev, d, q, data: ti.template(), u, rng: ti.template()):
+        """Where a path goes on. u: two uniform numbers for the direction.
+
+        The coat lets it pass (reflected = 0) with its direction and density unchanged.
+        """
         turn = Turn(direction=d, weight=Spectrum(1.0), density=-1.0, reflected=0, stop=0)
         if ev.kind == PHASE:
-            cos_theta = phase_sample(rand(rng), ev.phase, data)
+            cos_theta = phase_sample(u[0], ev.phase, data)
             turn.density = phase_pdf(cos_theta, ev.phase, data)
             if ti.static(similar):
                 if ev.even == 1:
                     cos_theta, turn.density = 1.0 - 2.0 * rand(rng), 0.25 / PI
-            turn.direction = sampling.around(d, cos_theta, rand(rng))
+            turn.direction = sampling.around(d, cos_theta, u[1])
             turn.reflected = 1
         elif ti.static(WALL or HYBRID):
             shine = rand(rng) < ev.reflect
             if shine or ev.kind == BSDF:
                 turn.reflected = 1
-                u, v = rand(rng), rand(rng)
                 if shine:
-                    turn.direction = coat.sample(-d, ev.film, ev.coat[0], u, v).normalized()
+                    turn.direction = coat.sample(-d, ev.film, ev.coat[0], u[0], u[1]).normalized()
                 else:
-                    turn.direction = sampling.around(ev.n, ti.sqrt(1.0 - u), v)
+                    turn.direction = sampling.around(ev.n, ti.sqrt(1.0 - u[0]), u[1])
                 f = bounce(ev, d, turn.direction, q, data)
                 turn.density = f.density
                 if f.shiny + f.diffuse <= 0.0 or f.density <= 0.0:

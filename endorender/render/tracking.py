@@ -68,10 +68,11 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         per_cell = ti.static(1.0 / CELL)
         t = start
         through = 1.0  # of light (shadow)
-        u = (oi + di * t - ti.static(ORIGIN)) * per_cell
-        c = ti.math.clamp(
-            ti.cast(ti.floor(u), ti.i32), 0, ti.math.ivec3(cells.shape[0], cells.shape[1], cells.shape[2]) - 1
-        )
+        c = ti.math.ivec3(0)  # of a uniform grid every cell is like the first
+        if ti.static(kind != "uniform"):
+            u = (oi + di * t - ti.static(ORIGIN)) * per_cell
+            last = ti.math.ivec3(cells.shape[0], cells.shape[1], cells.shape[2]) - 1
+            c = ti.math.clamp(ti.cast(ti.floor(u), ti.i32), 0, last)
         most, least = cells[c.x, c.y, c.z, 0], cells[c.x, c.y, c.z, 1]
 
         # 1. Most flights in dense tissue end in the cell where they begin: no set-up for those.

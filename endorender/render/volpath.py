@@ -10,7 +10,7 @@ from endorender.engine import ti
 from endorender.render import backend, illumination, primary, sampling, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
-from endorender.render.rng import rand
+from endorender.render.rng import rand, rand2
 from endorender.render.tracking import COLLISION, FAR, NOTHING, SURFACE
 from endorender.render.view import Traits
 
@@ -115,9 +115,13 @@ def tracer(
                 continue
             pixel = unit // SPREAD
             q = shade.unpack(view)
+            average, spread = Spectrum(0.0), Spectrum(0.0)
+            for c in ti.static(range(channels)):
+                average[c], spread[c] = mean[pixel, c], squares[pixel, c]
             for sample in range(sample0, eye.samples(pixel, q, sample0, sample1)):
                 rng = random.start(frame_key, pixel, sample)
-                o, d, share_seen = eye.ray(pixel, q, rng)
+                even = random.lattice(frame_key, pixel, sample)
+                o, d, share_seen = eye.ray(pixel, even[:2], q, rng)
                 radiance, beta = Spectrum(0.0), Spectrum(1.0)
                 vertex = o  # where the direction was last sampled
                 density = -1.0  # of that direction; from the lens nothing else could have sampled it
@@ -125,7 +129,7 @@ def tracer(
                 inside = False
                 entered = False  # the lens may lie outside the grid
                 share, hero = ti.math.vec3(1.0), 0  # spectral MIS weight, and the channel that decides collisions
-                budget = sampling.exponential(rng)  # optical depth until the next tentative collision
+                budget = sampling.minus_log(1.0 - even[2])  # optical depth until the next tentative collision
                 if ti.static(chromatic):
                     hero = ti.min(ti.cast(rand(rng) * 3.0, ti.i32), 2)
                 while True:
@@ -137,7 +141,8 @@ def tracer(
                         # From here on every vertex lies in the grid.
                         span = t.clip(field, o, d, q.inv)
                         start, outside = span[0], span[1] <= span[0]
-                        inside = t.value(field, o + d * start, q.inv) >= q.threshold
+                        if ti.static(WALL):
+                            inside = t.value(field, o + d * start, q.inv) >= q.threshold
                         entered = True
                     if not outside:
                         before = share
@@ -245,7 +250,10 @@ def tracer(
                                 )
 
                     # 5. Onwards.
-                    turn = shade.sample(ev, d, q, phase_data, rng)
+                    u = rand2(rng)
+                    if ev.kind == PHASE and scatterings == 1:
+                        u = even[3:]
+                    turn = shade.sample(ev, d, q, phase_data, u, rng)
                     if turn.stop == 1:
                         break
                     o = x
@@ -261,9 +269,10 @@ def tracer(
 
                 radiance *= share_seen
                 # Welford 1962: mean and sum of squared deviations, the same whatever the launches.
-                for c in ti.static(range(channels)):
-                    delta = radiance[c] - mean[pixel, c]
-                    mean[pixel, c] += delta / (sample + 1)
-                    squares[pixel, c] += delta * (radiance[c] - mean[pixel, c])
+                delta = radiance - average
+                average += delta / (sample + 1)
+                spread += delta * (radiance - average)
+            for c in ti.static(range(channels)):
+                mean[pixel, c], squares[pixel, c] = average[c], spread[c]
 
     return trace

@@ -14,7 +14,7 @@ from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.film import Radiance
 from endorender.render.medium import blocks, bounds, held_blocks, prepare
-from endorender.render.rng import rand
+from endorender.render.rng import rand, rand2
 from endorender.render.tracking import FAR
 from endorender.render.view import Traits, pack_emitters, pack_environment, pack_table, pack_view
 from endorender.scene.scene import Scene
@@ -70,7 +70,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
             q = shade.unpack(view)
             for sample in range(eye.samples(pixel, q, 0, spp)):
                 rng = random.start(frame_key, pixel, sample)
-                o, d, share_seen = eye.ray(pixel, q, rng)
+                o, d, share_seen = eye.ray(pixel, rand2(rng), q, rng)
                 beta, radiance = vec3(1.0), vec3(0.0)
                 scatterings = 0
                 straight = True  # along the camera's ray still: no emitter was sampled that could lie on it
@@ -149,7 +149,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                             through *= 1.0 - shade.mirrored(here, n, light.direction)
                         radiance += beta * weight * light.radiance * through
                     # 4. Onwards.
-                    turn = shade.sample(event, d, q, phase_data, rng)
+                    turn = shade.sample(event, d, q, phase_data, rand2(rng), rng)
                     if turn.stop == 1:
                         break
                     beta *= turn.weight

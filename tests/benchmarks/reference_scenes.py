@@ -1,8 +1,9 @@
 """`make bench`: endorender beside Mitsuba 3 on the reference scenes, alternately in one run, as ratios.
 
 efficiency = 1 / (relative variance × seconds per path); relative variance = mean over pixels and channels of the
-variance of one path, over the squared mean of the image. Times are CPU seconds of the whole process, so threads do
-not matter. Needs the extra `bench` and a libLLVM that Dr.Jit can load (Debian: libllvm19; DRJIT_LIBLLVM_PATH).
+variance of a round's pictures times its samples, over the squared mean of the image: not that of one path, since a
+pixel's samples are not independent here. Times are CPU seconds of the whole process, so threads do not matter. Needs
+the extra `bench` and a libLLVM that Dr.Jit can load (Debian: libllvm19; DRJIT_LIBLLVM_PATH).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from endorender.render import init, radiance
 from tests.render.reference import SCENES, Reference, build, environment, grids
 
-ROUNDS = 3
+ROUNDS = 8
 OURS = {"a": 256, "b": 32, "c": 64}  # samples per pixel and round
 THEIRS = {"a": 64, "b": 2, "c": 4}
 
@@ -114,27 +115,27 @@ def time_mitsuba(scene, mi, spp: int, seed: int) -> tuple[np.ndarray, float]:
 
 
 def compare(ref: Reference, mi) -> dict:
-    """Alternate rounds of both; relative variance of theirs from the spread of its rounds about our mean."""
+    """Alternate rounds of both; relative variance from the spread of rounds, of theirs about our mean."""
     kind = ref.name[0]
     ours, theirs = build(ref), mitsuba_scene(ref, mi)
     radiance([ours], 1, 0)
     time_mitsuba(theirs, mi, 1, 0)  # compiles
-    our_seconds, their_seconds, our_images, their_images, variances = [], [], [], [], []
+    our_seconds, their_seconds, our_images, their_images = [], [], [], []
     paths = ref.size**2
     for n in range(ROUNDS):
         began = time.process_time()
-        image = radiance([ours], OURS[kind], 1 + n)[0]
+        image = radiance([ours], OURS[kind], 1 + n)[0].mean
         our_seconds.append((time.process_time() - began) / (paths * OURS[kind]))
-        our_images.append(image.mean)
-        variances.append(image.variance * OURS[kind])
+        our_images.append(image)
         image, seconds = time_mitsuba(theirs, mi, THEIRS[kind], 1 + n)
         their_seconds.append(seconds / (paths * THEIRS[kind]))
         their_images.append(image)
     best = np.mean(our_images, 0, dtype=float)
     spread = np.mean([(i.astype(float) - best) ** 2 for i in their_images], 0)
-    own = np.mean(variances, 0, dtype=float) / (ROUNDS * OURS[kind])  # noise of `best` itself
+    variance = np.var(our_images, 0, dtype=float, ddof=1)
+    own = variance / ROUNDS  # noise of `best` itself
     mean = best.mean()
-    our_relative = float(np.mean(variances) / mean**2)
+    our_relative = float(variance.mean() * OURS[kind] / mean**2)
     their_relative = float(((spread - own).mean() * THEIRS[kind]) / mean**2)
     us, them = statistics.median(our_seconds), statistics.median(their_seconds)
     return {

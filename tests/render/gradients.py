@@ -89,7 +89,15 @@ def adjoint(scene, weighted, wanted, spp, rounds, take, smooth_pixels=False):
 
 
 @ti.func
-def settle_magnitudes(book: ti.template(), pages: ti.template(), end: ti.template(), total, grads: ti.template()):
+def settle_magnitudes(
+    book: ti.template(),
+    pages: ti.template(),
+    end: ti.template(),
+    total,
+    grads: ti.template(),
+    grain: ti.f64,
+    side,
+):
     """`tape.settle` of absolute values."""
     for i in range(ti.min(end[1], tape.TAPE)):
         code = book[end[0], i]
