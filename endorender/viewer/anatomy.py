@@ -11,7 +11,7 @@ import numpy as np
 from endorender.viewer.controls import Development, Optics
 from endorender.viewer.preview import MOST, SIZE, Stage, Worker, enlarged, refined
 from endorender.viewer.shapes import wall
-from endorender.viewer.stage import CHOSEN, INK, frustum, furnish, stand_back, standpoint, step_into
+from endorender.viewer.stage import CHOSEN, INK, frustum, furnish, orient, stand_back, standpoint, step_into
 
 if TYPE_CHECKING:
     import viser
@@ -42,7 +42,7 @@ class AnatomyPage:
         self._camera = Pinhole(width=SIZE[0], height=SIZE[1])
         self._chosen, self._pose = views // 3, self._poses[views // 3]
         self._lock = threading.Lock()
-        self._stage: Stage | None = None
+        self._stage: tuple[Stage, int] | None = None  # with the number of the camera that it is of
         self._exposure: float | None = None
         self._worker = Worker(self._render, self._say)
 
@@ -50,6 +50,7 @@ class AnatomyPage:
         """Put everything on the page."""
         self._server = server
         furnish(server, self._mesh.vertices)
+        orient(server, self._mesh.vertices)
         self._wall: Any = server.scene.add_mesh_simple(
             "/wall", *self._mesh, color=WALL, side="back", cast_shadow=False, receive_shadow=False
         )
@@ -57,6 +58,8 @@ class AnatomyPage:
         server.scene.add_line_segments(
             "/way", np.stack([points[:-1], points[1:]], 1), WAY, thickness=2.5, thickness_units="screen"
         )
+        for name, at, mm in (("start", points[0], 0.0), ("end", points[-1], self._ready.path.length)):
+            server.scene.add_label(f"/way/{name}", f"{mm:.0f} mm", position=at, font_screen_scale=0.8)
         size = float(np.clip(0.45 * np.median(self._ready.path.clearance), 1.5, 8.0))
         self._frusta = []
         for n, pose in enumerate(self._poses):
@@ -75,9 +78,13 @@ class AnatomyPage:
     def _add_picture(self, gui: Any) -> None:
         panel = gui.add_panel()
         with panel.add_tab("Render"):
-            self._picture = gui.add_image(np.full((SIZE[1], SIZE[0], 3), 24, np.uint8), format="jpeg", jpeg_quality=92)
+            self._picture = gui.add_image(
+                enlarged(np.full((SIZE[1], SIZE[0], 3), 24, np.uint8)), format="jpeg", jpeg_quality=92
+            )
             self._state = gui.add_markdown("waiting")
-        panel.float(x=15, y=15, width=470)
+        panel.dock_left()
+        panel.set_width(400)
+        gui.main_panel.dock_right()
 
     def _add_views(self, gui: Any) -> None:
         with gui.add_folder("View"):
@@ -86,9 +93,11 @@ class AnatomyPage:
                 "camera", [*names, HERE], initial_value=names[self._chosen], hint="or click a pyramid"
             )
             self._view.on_update(lambda event: self._named(event))
-            here = gui.add_button("Render from here", hint="from where this page's viewpoint stands, in the lumen")
+            here = gui.add_button(
+                "Render from here", color="gray", hint="from where this page's viewpoint stands, in the lumen"
+            )
             here.on_click(lambda event: self._stand_here(event.client))
-            back = gui.add_button("Back to the overview")
+            back = gui.add_button("Back to the overview", color="gray")
             back.on_click(lambda event: stand_back([event.client], self._mesh.vertices))
             sides = gui.add_dropdown("wall", [*SIDES, "hidden"], initial_value="cut open")
 
@@ -144,7 +153,11 @@ class AnatomyPage:
 
     def _named(self, event: Any) -> None:
         # Set from here the dropdown has no client, and the choice is made already.
-        if event.client is not None and self._view.value != HERE:
+        if event.client is None:
+            return
+        if self._view.value == HERE:
+            self._stand_here(event.client)
+        else:
             self._choose(int(self._view.value), event.client)
 
     def _choose(self, n: int, client: Any) -> None:
@@ -170,7 +183,9 @@ class AnatomyPage:
 
     def _again(self) -> None:
         """The picture is another one: render it."""
-        self._say("rendering")
+        self._say(
+            "rendering" if self._stage else "starting the renderer; on a new machine its kernels are compiled first"
+        )
         self._worker.ask((self._pose, self._chosen, self._wanted()))
 
     def _wanted(self) -> Optics:
@@ -194,23 +209,23 @@ class AnatomyPage:
         )
         for stage in refined(scene, go_on):
             with self._lock:
-                self._stage = stage
-            self._develop(number)
+                self._stage = stage, number
+            self._develop()
 
-    def _develop(self, number: int | None = None) -> None:
+    def _develop(self) -> None:
         """The radiance as far as it is known, through the response as it is set now."""
         with self._lock:
-            stage = self._stage
-            if stage is None:
+            if self._stage is None:
                 return
+            stage, number = self._stage
             held = self._exposure if self._hold.value else None
             development = Development(self._look.value, self._stops.value, held, self._contrast.value)
             response, self._exposure = development.response(stage.radiance, stage.mask)
-            picture = enlarged(response.apply(stage.radiance, mask=stage.mask), SIZE[0])
-            self._picture.image = picture
-            if (n := self._chosen if number is None else number) >= 0:
-                self._frusta[n].image = picture
-        where = f"camera {n}" if n >= 0 else "from here"
+            picture = response.apply(stage.radiance, mask=stage.mask)
+            self._picture.image = enlarged(picture)
+            if number >= 0:
+                self._frusta[number].image = picture
+        where = f"camera {number}" if number >= 0 else "from here"
         size = f"{stage.radiance.shape[1]}×{stage.radiance.shape[0]}"
         self._say(f"{where} · {size} · {stage.spp} of {MOST} samples per pixel")
 

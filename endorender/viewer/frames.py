@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 POINTS = 400_000  # of all views together
 MOST_CAMERAS = 150  # of a patient; of more views evenly spread ones are shown
-THUMBNAIL, SHOWN = 120, 380  # px wide: on a pyramid, in the panel
+THUMBNAIL = 120  # px wide, on a pyramid
 PATIENCE = 0.8  # seconds for a file that is being read
 ALL, ONE, NONE = "all views", "chosen view", "none"
 
@@ -50,7 +50,9 @@ class FramesPage:
             blank = np.full((3, 4, 3), 24, np.uint8)
             self._picture, self._depth = gui.add_image(blank), gui.add_image(blank)
             self._state = gui.add_markdown("")
-        panel.float(x=15, y=15, width=400)
+        panel.dock_left()
+        panel.set_width(400)
+        gui.main_panel.dock_right()
         patients, variations = (self._there(key) for key in ("patient", "variation"))
         with gui.add_folder("Frames"):
             self._patient = gui.add_dropdown("patient", patients, initial_value=patients[0])
@@ -59,7 +61,7 @@ class FramesPage:
                 "variation", variations, initial_value=variations[min(1, len(variations) - 1)]
             )
             self._view = gui.add_dropdown("view", ["0"], initial_value="0", hint="or click a pyramid")
-            back = gui.add_button("Back to the overview")
+            back = gui.add_button("Back to the overview", color="gray")
         with gui.add_folder("Points"):
             self._which = gui.add_dropdown("of", [ALL, ONE, NONE], initial_value=ALL)
             self._colour = gui.add_dropdown("coloured by", list(self._paints), initial_value="image")
@@ -116,8 +118,8 @@ class FramesPage:
             self._drawn = asked
         for view, handle in self._cameras.items():
             handle.color = CHOSEN if view == self._chosen else INK
-        self._picture.image = enlarged(frame.image(), SHOWN)
-        self._depth.image = enlarged(colour_depth(frame.geometry()["z_depth"], self._top), SHOWN)
+        self._picture.image = enlarged(frame.image())
+        self._depth.image = enlarged(colour_depth(frame.geometry()["z_depth"], self._top))
         self._say(f"{frame.id} · {f'{frame.spp} samples per pixel' if frame.spp else 'synthetic'}, then its z-depth")
         if moved:
             stand_back(self._server.get_clients().values(), self._points)

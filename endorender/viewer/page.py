@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -55,15 +56,14 @@ def serve(
     Returns whether all work has ended: False where a kernel is still being compiled, under which the interpreter
     cannot shut down.
     """
-    try:
-        with serving(port, page.title) as server:
+    done = True
+    with contextlib.suppress(KeyboardInterrupt), serving(port, page.title) as server:  # Ctrl-C is how one leaves
+        try:
             page.build(server)
             told(f"http://127.0.0.1:{server.get_port()}")
             (ended or threading.Event()).wait()
-    except KeyboardInterrupt:
-        pass  # how one leaves
-    finally:
-        done: bool = page.close()
+        finally:
+            done = page.close()
     return done
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SIZE = (320, 240)
 ROUGH = ((4, 1), (2, 1))  # the first pictures: by how much smaller, samples per pixel
+SHOWN = 380  # px, width of a picture in a panel
 MOST = 64  # samples per pixel after which the picture is left as it is
 
 
@@ -120,7 +121,7 @@ def _filtered(image: np.ndarray, guide: Any) -> np.ndarray:
         return image
 
 
-def enlarged(picture: np.ndarray, width: int) -> np.ndarray:
+def enlarged(picture: np.ndarray, width: int = SHOWN) -> np.ndarray:
     """(h, w, 3) uint8, at least so wide: pages show pictures pixel by pixel, and jump where their size changes."""
     from PIL import Image
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TRIANGLES = 250_000  # of a wall; a browser turns more of them, but they take seconds to send and to draw in software
 OVERVIEW = np.radians(45)  # vertical angle of the page's first viewpoint
-FILLED = 0.8 * np.tan(OVERVIEW / 2)  # of it points fill so much; the panels at the sides take the rest of the width
+FILLED = 0.72 * np.tan(OVERVIEW / 2)  # of it points fill so much; the panels at the sides take the rest of the width
 WIDEST = np.tan(np.radians(65))  # half-angles beyond it are drawn as this one: no pyramid opens to 180 degrees
 
 

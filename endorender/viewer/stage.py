@@ -28,6 +28,17 @@ def furnish(server: viser.ViserServer, points: np.ndarray) -> None:
     camera.near, camera.far = NEAR_MM, FAR_MM
 
 
+def orient(server: viser.ViserServer, points: np.ndarray) -> None:
+    """The patient's directions as letters around (N, 3) points: right, left, anterior, posterior and so on."""
+    low, high = points.min(0), points.max(0)
+    middle, reach = (low + high) / 2, (high - low) / 2
+    reach = np.maximum(reach, 0.6 * reach.max()) + 6.0
+    for axis, (minus, plus) in enumerate(("LR", "PA", "IS")):
+        for sign, letter in ((-1, minus), (1, plus)):
+            at = middle + sign * reach[axis] * np.eye(3)[axis]
+            server.scene.add_label(f"/directions/{letter}", letter, position=at, anchor="center-center")
+
+
 def stand_back(clients: Any, points: np.ndarray) -> None:
     """Every page's viewpoint back to where (N, 3) points are seen as a whole."""
     position, middle = overview(points)
@@ -73,7 +84,7 @@ def frustum(
         fov,
         aspect,
         scale=size,
-        thickness=1.5,
+        thickness=2.0,
         thickness_units="screen",
         color=INK,
         image=image,

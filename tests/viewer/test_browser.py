@@ -1,0 +1,102 @@
+"""The pages as a person gets them: in a browser, with a click."""
+
+import contextlib
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from endorender.viewer.page import opened, serve
+from endorender.viewer.shapes import OVERVIEW, overview
+from tests.dataset import sphere
+from tests.dataset.test_generate import tube
+from tests.viewer.browser import browsed, canvas, seen
+
+pytest.importorskip("viser", reason="needs the extra: pip install 'endorender[view]'")
+REPOSITORY = Path(__file__).parents[2]
+BACKGROUND = 40  # 8-bit levels below which a pixel is the dark page
+
+
+def drawn(picture):
+    """Share of the canvas that something is drawn on."""
+    return (picture.max(-1) > BACKGROUND).mean()
+
+
+def pixel(point, points, shape):
+    """Where a point lies on the canvas (h, w) of a page that still stands where it began, px."""
+    position, middle = overview(points)
+    forward = (middle - position) / np.linalg.norm(middle - position)
+    right = np.cross(forward, (0, 0, 1))
+    right /= np.linalg.norm(right)
+    x, y, z = np.stack([right, np.cross(forward, right), forward]) @ (point - position)
+    focal = shape[0] / 2 / np.tan(OVERVIEW / 2)
+    return shape[1] / 2 + focal * x / z, shape[0] / 2 + focal * y / z
+
+
+@contextlib.contextmanager
+def served(page):
+    """The address at which a page is served by another thread of this process."""
+    addresses, up, ended = [], threading.Event(), threading.Event()
+
+    def told(address):
+        addresses.append(address)
+        up.set()
+
+    thread = threading.Thread(target=serve, args=(page, 0, told, ended), daemon=True)
+    thread.start()
+    try:
+        assert up.wait(30)
+        yield addresses[0]
+    finally:
+        ended.set()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_dataset_is_seen_and_a_click_steps_into_a_camera(tmp_path):
+    page = opened(str(sphere.make(tmp_path / "SMITH_JOHN", size="64x48", views=3, patients=2)), 0)
+    with served(page) as address, browsed(address, tmp_path / "profile") as browser:
+        picture = seen(browser, tmp_path / "overview.png", lambda p: drawn(p) > 0.05)
+        assert len(np.unique(picture.reshape(-1, 3) // 16, axis=0)) > 60, "points carry the picture's colours"
+        assert "p001/0000/red" in browser.inner_text("body")
+        assert "SMITH" not in browser.content() + browser.title()
+        frame = page._rows[2]
+        pose = np.array(frame.world_from_camera)
+        box = browser.locator("canvas").first.bounding_box()
+        x, y = pixel(pose[:3, 3] + 1.0 * pose[:3, 2], page._points, picture.shape[:2])
+        browser.mouse.move(box["x"] + x, box["y"] + y)
+        browser.wait_for_timeout(500)
+        browser.mouse.click(box["x"] + x, box["y"] + y)
+        browser.get_by_text(f"{frame.id} ·").wait_for(timeout=20_000)
+        # Inside the sphere the wall is all around.
+        inside = seen(browser, tmp_path / "inside.png", lambda p: drawn(p) > 0.5)
+        browser.get_by_text("Back to the overview").click()
+        back = seen(browser, tmp_path / "back.png", lambda p: abs(drawn(p) - drawn(picture)) < 0.02)
+        assert drawn(inside) > drawn(back)
+
+
+def test_a_ct_is_seen_and_its_preview_gets_better(tmp_path):
+    ct = tube(tmp_path / "SMITH_JOHN.nii.gz")
+    command = [sys.executable, "-m", "endorender", "view", str(ct), "--port", "0"]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            address = re.search(r"http://\S+", process.stdout.readline())[0]
+            with browsed(address, tmp_path / "profile") as browser:
+                wall = seen(browser, tmp_path / "wall.png", lambda p: drawn(p) > 0.05)
+                r, g, b = (wall[..., k].astype(int) for k in range(3))
+                assert ((r > g + 15) & (g > b) & (r > 60)).mean() > 0.04, "the wall is drawn in its own colour"
+                browser.get_by_text(re.compile(r"80×60 · 1 of 64|160×120|320×240")).wait_for(timeout=120_000)
+                browser.get_by_text(re.compile(r"camera \d+ · 320×240 · \d+ of 64 samples")).wait_for(timeout=120_000)
+                assert "SMITH" not in browser.content() + browser.title()
+                asked = time.monotonic()
+                browser.get_by_text("vessels and film").click()
+                browser.get_by_text(re.compile("80×60 · 1 of 64|160×120 · 2 of 64")).wait_for(timeout=60_000)
+                assert time.monotonic() - asked < 20
+                canvas(browser, tmp_path / "changed.png")
+        finally:
+            process.terminate()
