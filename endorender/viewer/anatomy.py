@@ -59,7 +59,7 @@ class AnatomyPage:
             "/way", np.stack([points[:-1], points[1:]], 1), WAY, thickness=2.5, thickness_units="screen"
         )
         for name, at, mm in (("start", points[0], 0.0), ("end", points[-1], self._ready.path.length)):
-            server.scene.add_label(f"/way/{name}", f"{mm:.0f} mm", position=at, font_screen_scale=0.8)
+            server.scene.add_label(f"/way/{name}", f"{mm:.0f} mm", position=at, font_screen_scale=0.8, depth_test=True)
         size = float(np.clip(0.45 * np.median(self._ready.path.clearance), 1.5, 8.0))
         self._frusta = []
         for n, pose in enumerate(self._poses):

@@ -36,9 +36,11 @@ class FramesPage:
         self._chosen = 0
         self._rows: list[Frame] = []
         self._cameras: dict[int, Any] = {}
+        self._thumbnails: dict[int, np.ndarray] = {}
         self._clouds: list[Any] = []
         self._points = np.zeros((1, 3))
         self._drawn: tuple[Any, ...] = ()
+        self._marked: tuple[Any, ...] = ()
         self._worker = Worker(self._show, self._say)
 
     def build(self, server: viser.ViserServer) -> None:
@@ -116,8 +118,7 @@ class FramesPage:
         if asked != self._drawn:
             self._draw_points(chosen, go_on)
             self._drawn = asked
-        for view, handle in self._cameras.items():
-            handle.color = CHOSEN if view == self._chosen else INK
+        self._mark(frame)
         self._picture.image = enlarged(frame.image())
         self._depth.image = enlarged(colour_depth(frame.geometry()["z_depth"], self._top))
         self._say(f"{frame.id} · {f'{frame.spp} samples per pixel' if frame.spp else 'synthetic'}, then its z-depth")
@@ -131,15 +132,17 @@ class FramesPage:
 
         for handle in [*self._cameras.values(), *self._clouds]:
             handle.remove()
-        self._cameras, self._clouds, self._rows, self._drawn = {}, [], [], ()
+        self._cameras, self._thumbnails, self._clouds, self._rows = {}, {}, [], []
+        self._drawn = self._marked = ()
         places = np.array([f.world_from_camera for f in rows])[:, :3, 3]
         size = _apart(places)
         for frame in rows:
             go_on()
             picture = Image.fromarray(frame.image())
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
+            self._thumbnails[frame.view] = np.asarray(picture)
             camera, pose = cameras.build(frame.camera), np.array(frame.world_from_camera)
-            handle = frustum(self._server, f"/cameras/{frame.view}", camera, pose, size, np.asarray(picture))
+            handle = frustum(self._server, f"/cameras/{frame.view}", camera, pose, size, self._thumbnails[frame.view])
             handle.on_click(lambda event, view=frame.view: self._choose(view, event.client))
             self._cameras[frame.view] = handle
         if self._chosen not in self._cameras:
@@ -148,6 +151,21 @@ class FramesPage:
         self._view.value = str(self._chosen)
         self._rows = list(rows)
         self._points = places if len(places) > 1 else places + np.array([[-5.0] * 3, [5.0] * 3])
+
+    def _mark(self, frame: Frame) -> None:
+        """The chosen camera in its colour, with the whole picture: one that is stepped into fills the page.
+
+        Unless points are coloured by something else: the picture would hide them.
+        """
+        wanted = (frame.id, self._colour.value == "image")
+        if wanted == self._marked:
+            return
+        for view, handle in self._cameras.items():
+            handle.color = CHOSEN if view == frame.view else INK
+            if handle.image is not self._thumbnails[view]:
+                handle.image = self._thumbnails[view]
+        self._cameras[frame.view].image = frame.image() if wanted[1] else None
+        self._marked = wanted
 
     def _draw_points(self, frames: Sequence[Frame], go_on: Callable[[], None]) -> None:
         paint, scale = self._paints[self._colour.value]

@@ -33,10 +33,12 @@ def orient(server: viser.ViserServer, points: np.ndarray) -> None:
     low, high = points.min(0), points.max(0)
     middle, reach = (low + high) / 2, (high - low) / 2
     reach = np.maximum(reach, 0.6 * reach.max()) + 6.0
-    for axis, (minus, plus) in enumerate(("LR", "PA", "IS")):
-        for sign, letter in ((-1, minus), (1, plus)):
+    for axis, pair in enumerate(("LR", "PA", "IS")):
+        for sign, letter in zip((-1, 1), pair):
             at = middle + sign * reach[axis] * np.eye(3)[axis]
-            server.scene.add_label(f"/directions/{letter}", letter, position=at, anchor="center-center")
+            server.scene.add_label(
+                f"/directions/{letter}", letter, position=at, anchor="center-center", depth_test=True
+            )
 
 
 def stand_back(clients: Any, points: np.ndarray) -> None:
