@@ -13,7 +13,6 @@ from endorender.errors import UserError
 if TYPE_CHECKING:
     from endorender.dataset import Frame
 
-UNKNOWN = (110, 110, 110)  # pixels of which nothing is known
 ERROR_MM = 5.0  # ends of the scale of predictions
 RESIDUAL_MM = 0.5  # likewise of the agreement of neighbouring views: twice what `check-geometry` lets pass
 
@@ -27,12 +26,11 @@ class Scale(NamedTuple):
     high: float
 
     def paint(self, values: np.ndarray) -> np.ndarray:
-        """(...) -> (..., 3) uint8; NaN is grey."""
+        """(...) -> (..., 3) uint8."""
         from matplotlib import colormaps
 
         share = np.clip((np.nan_to_num(values) - self.low) / (self.high - self.low), 0, 1)
-        painted = colormaps[self.colours](share, bytes=True)[..., :3]
-        return np.where(np.isfinite(values)[..., None], painted, np.asarray(UNKNOWN, np.uint8))
+        return np.asarray(colormaps[self.colours](share, bytes=True)[..., :3])
 
     def html(self) -> str:
         """A bar with its ends."""
@@ -44,7 +42,7 @@ class Scale(NamedTuple):
             f"<div style='padding: 0 1em; font-size: 0.8em'>{self.what}"
             f"<div style='height: 0.8em; border-radius: 3px; background: linear-gradient(to right, {stops})'></div>"
             "<div style='display: flex; justify-content: space-between'>"
-            f"<span>{self.low:g} mm</span><span>grey: unknown</span><span>{self.high:g} mm</span></div></div>"
+            f"<span>{self.low:g} mm</span><span>{self.high:g} mm</span></div></div>"
         )
 
 
@@ -75,23 +73,26 @@ class Predictions:
             raise UserError("the evaluation is of other data: it holds no frame of this dataset", "NO_PREDICTIONS")
 
 
-# A frame, the next view's frame of the same patient if there is one -> (H, W, 3) uint8.
-Paint = Callable[["Frame", "Frame | None"], np.ndarray]
+# A frame, the next view's frame of the same patient if there is one -> (H, W) mm, NaN where nothing is known.
+Values = Callable[["Frame", "Frame | None"], np.ndarray]
 
 
-def paints(top: float, predictions: Predictions | None = None) -> dict[str, tuple[Paint, Scale | None]]:
-    """What points may be coloured by, each with its scale. top: mm, end of the scale of depth."""
-    depth = Scale("z-depth", "viridis", 0.0, top)
-    between = Scale("distance from the wall that the next view sees", "inferno", 0.0, RESIDUAL_MM)
-    found: dict[str, tuple[Paint, Scale | None]] = {
-        "image": (lambda frame, after: frame.image(), None),
-        "depth": (lambda frame, after: depth.paint(frame.geometry()["z_depth"]), depth),
-        "agreement of views": (lambda frame, after: between.paint(residual(frame, after)), between),
+def measures(top: float, predictions: Predictions | None = None) -> dict[str, tuple[Values, Scale]]:
+    """What points may be coloured by instead of their picture, each with its scale. top: mm, end of that of depth."""
+    found: dict[str, tuple[Values, Scale]] = {
+        "depth": (lambda frame, after: frame.geometry()["z_depth"], Scale("z-depth", "viridis", 0.0, top)),
+        "agreement of views": (
+            residual,
+            # From pale to dark red: on the dark page what agrees must be seen as well.
+            Scale("distance from the wall that the next view sees", "YlOrRd", 0.0, RESIDUAL_MM),
+        ),
     }
     if predictions is not None:
         known = predictions
-        error = Scale("predicted minus true z-depth", "coolwarm", -ERROR_MM, ERROR_MM)
-        found["prediction error"] = (lambda frame, after: error.paint(prediction_error(frame, known)), error)
+        found["prediction error"] = (
+            lambda frame, after: prediction_error(frame, known),
+            Scale("predicted minus true z-depth", "coolwarm", -ERROR_MM, ERROR_MM),
+        )
     return found
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from endorender.dataset.sheet import colour_depth, depth_range, views_of
-from endorender.viewer.colours import Predictions, Scale, paints
+from endorender.viewer.colours import Predictions, measures
 from endorender.viewer.preview import Worker, enlarged
 from endorender.viewer.shapes import cloud
 from endorender.viewer.stage import CHOSEN, INK, frustum, furnish, stand_back, step_into
@@ -23,6 +23,7 @@ MOST_CAMERAS = 150  # of a patient; of more views evenly spread ones are shown
 THUMBNAIL = 120  # px wide, on a pyramid
 PATIENCE = 0.8  # seconds for a file that is being read
 ALL, ONE, NONE = "all views", "chosen view", "none"
+IMAGE = "image"
 
 
 class FramesPage:
@@ -32,7 +33,7 @@ class FramesPage:
         self.title = "endorender · dataset"
         self._dataset = dataset
         self._top = depth_range(views_of(dataset.frames))
-        self._paints = paints(self._top, predictions)
+        self._measures = measures(self._top, predictions)
         self._chosen = 0
         self._rows: list[Frame] = []
         self._cameras: dict[int, Any] = {}
@@ -66,7 +67,7 @@ class FramesPage:
             back = gui.add_button("Back to the overview", color="gray")
         with gui.add_folder("Points"):
             self._which = gui.add_dropdown("of", [ALL, ONE, NONE], initial_value=ALL)
-            self._colour = gui.add_dropdown("coloured by", list(self._paints), initial_value="image")
+            self._colour = gui.add_dropdown("coloured by", [IMAGE, *self._measures], initial_value=IMAGE)
             self._scale = gui.add_html("")
             self._size = gui.add_slider("size ×", 0.25, 4.0, 0.25, 1.0)
         self._show(None, lambda: None)
@@ -157,7 +158,7 @@ class FramesPage:
 
         Unless points are coloured by something else: the picture would hide them.
         """
-        wanted = (frame.id, self._colour.value == "image")
+        wanted = (frame.id, self._colour.value == IMAGE)
         if wanted == self._marked:
             return
         for view, handle in self._cameras.items():
@@ -168,8 +169,8 @@ class FramesPage:
         self._marked = wanted
 
     def _draw_points(self, frames: Sequence[Frame], go_on: Callable[[], None]) -> None:
-        paint, scale = self._paints[self._colour.value]
-        self._scale.content = scale.html() if isinstance(scale, Scale) else ""
+        values, scale = self._measures.get(self._colour.value, (None, None))
+        self._scale.content = "" if scale is None else scale.html()
         for handle in self._clouds:
             handle.remove()
         self._clouds = []
@@ -180,6 +181,11 @@ class FramesPage:
         for frame in frames:
             go_on()
             points, where = cloud(frame, stride)
+            colours = frame.image()[where]
+            if values is not None and scale is not None:
+                # Points of which nothing is known would hide those of other views.
+                found = values(frame, following.get(frame.view))[where]
+                points, colours = points[np.isfinite(found)], scale.paint(found[np.isfinite(found)])
             if not len(points):
                 continue
             # As wide as the pixels between them are apart on a wall that faces the camera.
@@ -187,7 +193,7 @@ class FramesPage:
             handle = self._server.scene.add_point_cloud(
                 f"/points/{frame.view}",
                 points,
-                paint(frame, following.get(frame.view))[where],
+                colours,
                 point_size=self._size.value * gap,
                 point_shape="circle",
                 point_shading="flat",

@@ -90,6 +90,7 @@ def frustum(
         thickness_units="screen",
         color=INK,
         image=image,
+        jpeg_quality=92,
         wxyz=Rotation.from_matrix(pose[:3, :3]).as_quat(scalar_first=True),
         position=pose[:3, 3],
         cast_shadow=False,

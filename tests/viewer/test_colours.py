@@ -5,7 +5,7 @@ import pytest
 
 from endorender.dataset import open_dataset
 from endorender.errors import UserError
-from endorender.viewer.colours import UNKNOWN, Predictions, Scale, paints, prediction_error, residual
+from endorender.viewer.colours import Predictions, Scale, measures, prediction_error, residual
 from tests.dataset import sphere
 
 
@@ -47,25 +47,24 @@ def test_a_prediction_is_compared_before_any_alignment(frames, tmp_path):
         Predictions(tmp_path)
 
 
-def test_every_colouring_gives_each_pixel_a_colour(frames, tmp_path):
+def test_every_measure_has_a_scale_on_which_its_values_lie(frames, tmp_path):
     np.savez_compressed(tmp_path / "predictions.npz", **{frames[0].id: frames[0].geometry()["z_depth"]})
-    found = paints(40.0, Predictions(tmp_path))
-    assert list(found) == ["image", "depth", "agreement of views", "prediction error"]
-    assert "prediction error" not in paints(40.0)
-    shape = frames[0].image().shape
-    for paint, scale in found.values():
-        colours = paint(frames[0], frames[1])
-        assert colours.shape == shape
-        assert colours.dtype == np.uint8
-        assert scale is None or scale.what in scale.html()
-    right = found["prediction error"][0](frames[0], None).reshape(-1, 3)
+    found = measures(40.0, Predictions(tmp_path))
+    assert list(found) == ["depth", "agreement of views", "prediction error"]
+    assert "prediction error" not in measures(40.0)
+    for values, scale in found.values():
+        known = values(frames[0], frames[1])
+        assert known.shape == frames[0].geometry()["mask"].shape
+        assert scale.low <= np.nanmedian(known) <= scale.high
+        assert scale.what in scale.html()
+        assert f"{scale.high:g} mm" in scale.html()
+    values, scale = found["prediction error"]
+    right = scale.paint(values(frames[0], None)).reshape(-1, 3)
     assert (np.ptp(right.astype(int), axis=1) < 12).all(), "no error lies in the middle of the scale, which is grey"
 
 
-def test_a_scale_ends_where_it_says_and_shows_the_unknown():
-    scale = Scale("what", "viridis", 1.0, 3.0)
-    low, below, high, above, unknown = scale.paint(np.array([1.0, -9, 3, 99, np.nan]))
+def test_a_scale_ends_where_it_says():
+    low, below, high, above = Scale("what", "viridis", 1.0, 3.0).paint(np.array([1.0, -9, 3, 99]))
     assert (low == below).all()
     assert (high == above).all()
     assert (low != high).any()
-    assert tuple(unknown) == UNKNOWN
