@@ -39,6 +39,9 @@ class AnatomyPage:
         views = int(np.clip(ready.path.length / APART_MM, FEWEST, MOST_CAMERAS))
         # Upright, on the centreline, looking along it: a dataset's cameras stray, these are to be found again.
         self._poses = poses(ready.volume, ready.lumen, ready.path, views, 0, jitter=0.0, roll=0.0, look_aside=0.0)
+        # They stand on the path, whose points are evenly spaced.
+        nearest = [np.linalg.norm(ready.path.points - at, axis=1).argmin() for at in self._poses[:, :3, 3]]
+        self._along = np.array(nearest) * ready.path.length / (len(ready.path.points) - 1)
         self._camera = Pinhole(width=SIZE[0], height=SIZE[1])
         self._chosen, self._pose = views // 3, self._poses[views // 3]
         self._lock = threading.Lock()
@@ -58,8 +61,6 @@ class AnatomyPage:
         server.scene.add_line_segments(
             "/way", np.stack([points[:-1], points[1:]], 1), WAY, thickness=2.5, thickness_units="screen"
         )
-        for name, at, mm in (("start", points[0], 0.0), ("end", points[-1], self._ready.path.length)):
-            server.scene.add_label(f"/way/{name}", f"{mm:.0f} mm", position=at, font_screen_scale=0.8, depth_test=True)
         size = float(np.clip(0.45 * np.median(self._ready.path.clearance), 1.5, 8.0))
         self._frusta = []
         for n, pose in enumerate(self._poses):
@@ -225,7 +226,9 @@ class AnatomyPage:
             self._picture.image = enlarged(picture)
             if number >= 0:
                 self._frusta[number].image = picture
-        where = f"camera {number}" if number >= 0 else "from here"
+        where = (
+            f"camera {number} at {self._along[number]:.0f} of {self._ready.path.length:.0f} mm" if number >= 0 else HERE
+        )
         size = f"{stage.radiance.shape[1]}×{stage.radiance.shape[0]}"
         self._say(f"{where} · {size} · {stage.spp} of {MOST} samples per pixel")
 
