@@ -2,10 +2,7 @@
 
 import contextlib
 import re
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +12,10 @@ from endorender.viewer.shapes import OVERVIEW, overview
 from tests.dataset import sphere
 from tests.dataset.test_generate import tube
 from tests.viewer.browser import browsed, seen
+from tests.viewer.test_page import begin, left
 
 pytestmark = pytest.mark.slow  # the processor draws what a card would
 pytest.importorskip("viser", reason="needs the extra: pip install 'endorender[view]'")
-REPOSITORY = Path(__file__).parents[2]
 BACKGROUND = 40  # 8-bit levels below which a pixel is the dark page
 
 
@@ -85,19 +82,16 @@ def test_a_dataset_is_seen_and_a_click_steps_into_a_camera(tmp_path):
 
 
 def test_a_ct_is_seen_and_its_preview_gets_better(tmp_path):
-    ct = tube(tmp_path / "SMITH_JOHN.nii.gz")
-    command = [sys.executable, "-m", "endorender", "view", str(ct), "--port", "0"]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            address = re.search(r"http://\S+", process.stdout.readline())[0]
-            with browsed(address, tmp_path / "profile") as browser:
-                wall = seen(browser, tmp_path / "wall.png", lambda p: drawn(p) > 0.05 and faded_in(p))
-                r, g, b = (wall[..., k].astype(int) for k in range(3))
-                assert ((r > g + 15) & (g > b) & (r > 60)).mean() > 0.04, "the wall is drawn in its own colour"
-                browser.get_by_text(re.compile(r"80×60|160×120|320×240")).wait_for()
-                browser.get_by_text(re.compile(r"camera \d+ at \d+ of \d+ mm · 320×240 · \d+ of 64 samples")).wait_for()
-                assert "SMITH" not in browser.content() + browser.title()
-                browser.get_by_text("vessels and film").click()
-                browser.get_by_text(re.compile("80×60 · 1 of 64|160×120 · 1 of 64")).wait_for()
-        finally:
-            process.terminate()
+    with begin(tube(tmp_path / "SMITH_JOHN.nii.gz")) as process:
+        address = re.search(r"http://\S+", process.stdout.readline())[0]
+        with browsed(address, tmp_path / "profile") as browser:
+            wall = seen(browser, tmp_path / "wall.png", lambda p: drawn(p) > 0.05 and faded_in(p))
+            r, g, b = (wall[..., k].astype(int) for k in range(3))
+            assert ((r > g + 15) & (g > b) & (r > 60)).mean() > 0.04, "the wall is drawn in its own colour"
+            browser.get_by_text(re.compile(r"80×60|160×120|320×240")).wait_for()
+            browser.get_by_text(re.compile(r"camera \d+ at \d+ of \d+ mm · 320×240 · \d+ of 64 samples")).wait_for()
+            assert "SMITH" not in browser.content() + browser.title()
+            browser.get_by_text("vessels and film").click()
+            browser.get_by_text(re.compile("80×60 · 1 of 64|160×120 · 1 of 64")).wait_for()
+            # In the middle of the work.
+            assert left(process) == ("", "", 0)

@@ -59,25 +59,27 @@ def test_what_cannot_be_shown_is_said_in_one_line(dataset, tmp_path, monkeypatch
     assert "pip install 'endorender[view]'" in mistake(dataset)
 
 
-def test_ctrl_c_is_how_one_leaves(dataset):
-    # Python sets its own handler even where a shell's background ignores the signal.
+def begin(*args):
+    """`endorender view` in a process that hears Ctrl-C, even where a shell's background ignores it."""
     code = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from cli.main import main; main(sys.argv[1:])"
+        "from cli.main import main; main(['view', *sys.argv[1:]])"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "view", dataset, "--port", "0"],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        line = process.stdout.readline()
-        assert line.startswith("view: http://127.0.0.1:"), process.stderr.read()
-        process.send_signal(signal.SIGINT)
-        said, complained = process.communicate(timeout=20)
-    assert (process.returncode, said, complained) == (0, "", "")
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", code, *map(str, args), "--port", "0"]
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=pipe, stderr=pipe, text=True)
+
+
+def left(process):
+    """Ctrl-C: exit code, and whatever is said after the address."""
+    process.send_signal(signal.SIGINT)
+    return (*process.communicate(timeout=60), process.returncode)
+
+
+def test_ctrl_c_is_how_one_leaves(dataset):
+    with begin(dataset) as process:
+        assert process.stdout.readline().startswith("view: http://127.0.0.1:")
+        assert left(process) == ("", "", 0)
 
 
 @pytest.fixture
