@@ -11,7 +11,13 @@ import click
 @click.argument("what", metavar="DATASET|CT")
 @click.option("--port", default=8080, show_default=True, help="On this machine (127.0.0.1); 0: any free one.")
 @click.option("--evaluation", type=click.Path(), help="Of this dataset, by `evaluate`: colours points by error.")
-@click.option("--device", default="cpu", show_default=True, help="For the preview: cpu, cuda, vulkan or metal.")
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda", "vulkan", "metal"]),
+    default="cpu",
+    show_default=True,
+    help="For the preview of a CT (see: doctor).",
+)
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
 @click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from endorender.errors import UserError
 from endorender.viewer.controls import Development, Optics
 from endorender.viewer.preview import MOST, SIZE, Stage, Worker, enlarged, refined
 from endorender.viewer.shapes import wall
@@ -194,10 +195,14 @@ class AnatomyPage:
 
     def _render(self, wish: tuple[np.ndarray, int, Optics], go_on: Callable[[], None]) -> None:
         """In the worker's thread, the only one that calls Taichi."""
+        from endorender.ct.lumen import sample
         from endorender.render import init
         from endorender.scene import Scene
 
         pose, number, optics = wish
+        # Air outside the scan is no lumen either: there is 0 HU for this purpose.
+        if float(sample(self._ready.volume, self._ready.volume.hu, pose[:3, 3])) >= self._ready.lumen.threshold:
+            raise UserError("this viewpoint is not in the lumen: click a pyramid, then move from there", "NOT_IN_LUMEN")
         init(self._device)
         scene = Scene(
             medium=self._ready.volume,

@@ -122,7 +122,8 @@ class FramesPage:
         self._mark(frame)
         self._picture.image = enlarged(frame.image())
         self._depth.image = enlarged(colour_depth(frame.geometry()["z_depth"], self._top))
-        self._say(f"{frame.id} · {f'{frame.spp} samples per pixel' if frame.spp else 'synthetic'}, then its z-depth")
+        sampled = f"{frame.spp} samples per pixel" if frame.spp else "synthetic"
+        self._say(f"{frame.id} · {sampled} · z-depth 0 to {self._top:g} mm")
         if moved:
             stand_back(self._server.get_clients().values(), self._points)
 

@@ -50,8 +50,9 @@ def serving(port: int, title: str) -> Iterator[viser.ViserServer]:
     with _guarded() as guarded, _silent():
         server = Private(HERE, port, label=title, verbose=False)
     try:
-        if not guarded or (port and server.get_port() != port):
-            # viser takes the next port where another program was faster; a guard that was passed by guards nothing.
+        if not guarded:
+            raise RuntimeError("this viser does not serve through websockets.asyncio: its requests go unchecked")
+        if port and server.get_port() != port:  # viser takes the next one where another program was faster
             raise UserError(f"port {port} was taken at this moment: choose another --port", "PORT")
         server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
         yield server

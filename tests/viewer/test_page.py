@@ -129,6 +129,17 @@ def test_a_chosen_camera_is_stepped_into_and_asked_for(anatomy, monkeypatch):
     assert asked[-1][1] == -1
 
 
+def test_a_viewpoint_outside_the_lumen_is_told_and_not_rendered(anatomy, monkeypatch):
+    page, _ = anatomy
+    monkeypatch.setattr("endorender.render.init", lambda device: pytest.fail("was rendered"), raising=False)
+    for away in ([30.0, 0, 0], [5000.0, 0, 0]):
+        pose = page._poses[0].copy()
+        pose[:3, 3] += away
+        page._worker.ask((pose, -1, Optics()))
+        until(lambda: page._state.content.startswith("this viewpoint is not in the lumen"))
+        page._say("")
+
+
 def test_what_is_known_is_developed_again_without_new_light(anatomy, monkeypatch):
     page, _ = anatomy
     monkeypatch.setattr(page._worker, "ask", pytest.fail)

@@ -122,6 +122,12 @@ def test_a_port_in_use_is_said_and_not_replaced_by_another(port):
         pass
 
 
+def test_a_server_whose_requests_cannot_be_checked_does_not_stay_up(monkeypatch):
+    monkeypatch.setattr("endorender.viewer.server._guarded", lambda: contextlib.nullcontext([]))
+    with pytest.raises(RuntimeError, match="unchecked"), serving(0, "test"):
+        pass
+
+
 def test_no_client_can_ask_for_a_public_address(monkeypatch):
     from viser import _viser
 
