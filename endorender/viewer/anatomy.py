@@ -46,7 +46,7 @@ class AnatomyPage:
         self._camera = Pinhole(width=SIZE[0], height=SIZE[1])
         self._chosen, self._pose = views // 3, self._poses[views // 3]
         self._lock = threading.Lock()
-        self._stage: tuple[Stage, int] | None = None  # with the number of the camera that it is of
+        self._stage: tuple[Stage, int, str] | None = None  # with the number of its camera and its look
         self._exposure: float | None = None
         self._worker = Worker(self._render, self._say)
 
@@ -215,7 +215,7 @@ class AnatomyPage:
         )
         for stage in refined(scene, go_on):
             with self._lock:
-                self._stage = stage, number
+                self._stage = stage, number, optics.look
             self._develop()
 
     def _develop(self) -> None:
@@ -223,13 +223,13 @@ class AnatomyPage:
         with self._lock:
             if self._stage is None:
                 return
-            stage, number = self._stage
+            stage, number, look = self._stage
             held = self._exposure if self._hold.value else None
-            development = Development(self._look.value, self._stops.value, held, self._contrast.value)
+            development = Development(look, self._stops.value, held, self._contrast.value)
             response, self._exposure = development.response(stage.radiance, stage.mask)
             picture = response.apply(stage.radiance, mask=stage.mask)
             self._picture.image = enlarged(picture)
-            if number >= 0:
+            if number >= 0 and number == self._chosen:
                 self._frusta[number].image = picture
         where = (
             f"camera {number} at {self._along[number]:.0f} of {self._ready.path.length:.0f} mm" if number >= 0 else HERE

@@ -144,7 +144,10 @@ def test_what_is_known_is_developed_again_without_new_light(anatomy, monkeypatch
     page, _ = anatomy
     monkeypatch.setattr(page._worker, "ask", pytest.fail)
     light = np.random.default_rng(0).uniform(0.1, 2, (60, 80, 3)).astype(np.float32)
-    page._stage = Stage(light, np.ones((60, 80), bool), 4), 0
+    page._stage = Stage(light, np.ones((60, 80), bool), 4), 0, "dark_red"
+    page._develop()
+    assert page._frusta[0].image is None, "another camera is chosen by now"
+    page._chosen = 0
     page._develop()
     before = page._picture.image.astype(float)
     assert before.shape == (285, 380, 3)
@@ -155,7 +158,7 @@ def test_what_is_known_is_developed_again_without_new_light(anatomy, monkeypatch
     until(lambda: page._picture.image.mean() < 0.7 * before.mean())
     page._hold.value = True
     held = page._exposure
-    page._stage = Stage(8 * light, np.ones((60, 80), bool), 8), 0
+    page._stage = Stage(8 * light, np.ones((60, 80), bool), 8), 0, "dark_red"
     page._develop()
     assert page._exposure == pytest.approx(held)
 
