@@ -14,7 +14,7 @@ def looked_at(what: str, port: int, evaluation: str | None, device: str, **readi
     from cli.progress import bar
     from endorender.viewer.page import opened, serve
 
-    with bar("reading", patience=0.6) as progress:
+    with bar("reading") as progress:
         page = opened(what, port, evaluation, device, progress, **reading)
     if not serve(page, port, lambda address: click.echo(f"view: {address}  (Ctrl-C ends it)")):
         # A kernel that is being compiled cannot be cut off, and the interpreter cannot shut down under it.

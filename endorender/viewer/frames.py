@@ -204,6 +204,8 @@ class FramesPage:
             seen.append(points[:: max(1, len(points) // 2000)])
         if seen:
             self._points = np.concatenate(seen)
+        elif frames:
+            self._scale.content += "<div style='padding: 0 1em'>Nothing is known of these views.</div>"
 
     def _say(self, text: str) -> None:
         self._state.content = text

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HERE = "127.0.0.1"
 NAMES = (HERE, "localhost")
+TITLE = b"<title>Viser</title>", b"<title>endorender</title>"  # what the browser's tab says
 # The client is one page with everything in it, unpacked by a script; its decoders are WebAssembly in workers.
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; style-src 'unsafe-inline' blob: "
@@ -126,7 +127,13 @@ def _checked(answer: Callable[..., Any]) -> Callable[..., Any]:
         port = connection.local_address[1]
         if reason := refusal(request.headers, port):
             return connection.respond(http.HTTPStatus.FORBIDDEN, f"refused: {reason}\n")
+        with contextlib.suppress(KeyError):
+            del request.headers["Accept-Encoding"]  # so that the page comes as it is
         response = answer(connection, request)
+        if response is not None and TITLE[0] in response.body:
+            response.body = response.body.replace(*TITLE)
+            del response.headers["Content-Length"]
+            response.headers["Content-Length"] = str(len(response.body))
         if response is not None:
             sockets = " ".join(f"ws://{name}:{port}" for name in NAMES)
             response.headers["Content-Security-Policy"] = POLICY.format(sockets=sockets)

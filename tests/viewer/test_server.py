@@ -53,6 +53,9 @@ def test_own_names_are_answered_with_a_page_that_may_load_nothing_from_elsewhere
     status, headers, body = get(port, Host=f"{name}:{port}")
     assert status == 200
     assert body.lstrip().startswith(b"<!doctype html>")
+    assert b"<title>endorender</title>" in body
+    assert int(headers["Content-Length"]) == len(body)
+    assert get(port, **{"Host": f"{name}:{port}", "Accept-Encoding": "gzip"})[2] == body
     policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == "'none'"
     allowed = {word for words in policy.values() for word in words.split() if not word.startswith("'")}
