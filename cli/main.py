@@ -14,6 +14,7 @@ COMMANDS = (
     "demo",
     "inspect",
     "render",
+    "view",
     "verify",
     "check-geometry",
     "export",
