@@ -204,7 +204,7 @@ def free_flights(profile, tracker, spp=65536):
     return mean_of(f"{profile}, {tracker}", image, float(np.exp(-p.sigma_t(t).sum() * step)))
 
 
-def shadow_rays(profile, tracker, spp=262144):
+def shadow_rays(profile, tracker, spp=655360):
     """Single scattering of a point light at the lens: there and back, albedo / 4π ∫ sigma_t T² I / r² dt."""
     p = PROFILES[profile]()
     step = p.depth / 100_000

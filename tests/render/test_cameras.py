@@ -6,6 +6,7 @@ import pytest
 from endorender.engine import ti
 from endorender.errors import UserError
 from endorender.render import backend, geometry, primary, radiance, synthetic
+from endorender.render.rng import rand2
 from endorender.render.shading import View
 from endorender.render.volpath_simple import radiance_simple
 from endorender.scene import Constant, Pinhole, ThinLens, cameras
@@ -106,7 +107,7 @@ def test_rays_of_a_lens_meet_on_the_sharp_plane_and_fill_the_lens():
             q.film = ti.Vector([film[k] for k in range(FILM)])
             q.optics = ti.Vector([optics[k] for k in range(PARAMETERS)])
             rng = ti.cast(i, ti.u64) * ti.u64(0x9E3779B97F4A7C15)
-            a, b, _ = eye.ray(5 * 32 + 9, q, rng)
+            a, b, _ = eye.ray(5 * 32 + 9, rand2(rng), q, rng)
             for c in ti.static(range(3)):
                 o[i, c] = a[c]
                 w[i, c] = b[c]
