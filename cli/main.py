@@ -14,6 +14,7 @@ COMMANDS = (
     "demo",
     "inspect",
     "render",
+    "fit",
     "verify",
     "check-geometry",
     "export",
