@@ -21,7 +21,7 @@ import click
 @click.option("--parameters", metavar="A,B", help="What to fit (docs/fitting.md).  [albedo, g, coat, exposure, gamma]")
 @click.option("--size", default=64, show_default=True, help="Longer side of the pictures compared, pixels.")
 @click.option("--views", default=6, show_default=True, help="Photographs used at most; without poses, views flown.")
-@click.option("--steps", default=14, show_default=True, help="Of the fit; with more, samples grow more slowly.")
+@click.option("--steps", default=12, show_default=True, help="Of the fit; with more, samples grow more slowly.")
 @click.option("--spp", default=96, show_default=True, help="Samples per pixel of the last step.")
 @click.option("--repeats", default=3, show_default=True, help="Fits of other seeds, for the intervals.")
 @click.option("--seed", default=0, show_default=True, help="Everything random follows from it.")

@@ -14,7 +14,7 @@ import numpy as np
 from endorender.inverse.problem import Problem, State, scene_gradient
 from endorender.scene.distorted import Scaramuzza
 
-BLOCKS = 8  # across and down a picture
+BLOCKS = 6  # across and down a picture
 UNSEEN = 0.5  # share of what was allowed for before the fit that an interval must fall below to count as seen
 MARGIN = 2.0
 CHANNELS = ((0,), (1,), (2,))

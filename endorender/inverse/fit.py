@@ -35,13 +35,13 @@ class Plan:
     other places and seeds, of `again` steps each, from whose spread intervals follow.
     """
 
-    steps: int = 14
+    steps: int = 12
     first: int = 16
     last: int = 96
-    jacobian: int = 24
-    renewed: tuple[int, ...] = (0, 2, 5, 9)
+    jacobian: int = 16
+    renewed: tuple[int, ...] = (0, 2, 5)
     repeats: int = 3
-    again: int = 6
+    again: int = 4
 
     def spp(self, step: int) -> int:
         """Samples per pixel of a step: a geometric row."""
@@ -146,7 +146,7 @@ def _repeated(problem: Problem, run: _Run, plan: Plan, seed: int, told: _Teller)
 
 def _judged(problem: Problem, before: State, run: _Run, plan: Plan, seed: int, spread: np.ndarray) -> Fit:
     """Intervals, and what was not seen: what the prior tells, or what stays where a repeat began."""
-    noise = max(run.best.loss, QUIET)
+    noise = max(run.best.loss, 0.0) + run.best.noise / max(plan.steps // 2, 1) + QUIET
     sigma = np.full(len(run.best.u), PRIOR)
     if run.metric is not None:
         metric = run.metric
@@ -174,26 +174,31 @@ class _Teller:
 
 
 def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: int, seed: int, told: _Teller) -> None:
-    """Steps from run.best; keeps the best point there whatever happens. start: where the prior is centred."""
+    """Steps from run.best; keeps the best point there whatever happens. start: where the prior is centred.
+
+    Each step's measurement is joined with what the steps before have told, as in a Kalman filter: a direction that is
+    seen well follows at once, one that drowns in the renderer's noise moves the less the more is known already. What
+    was told far from here is forgotten.
+    """
     at, reach, lost = run.best, 1.0, 0
     own = run.metric is None
-    proposals: list[np.ndarray] = []
+    told_before, worth = np.zeros((len(start), len(start))), 0.0
     for step in range(steps):
         spp = plan.spp(step + plan.steps - steps)
         if own and (run.metric is None or step in plan.renewed):
             run.metric = curvature(problem, at, plan.jacobian, seed + 10 * step)
         assert run.metric is not None
-        weak = max(at.loss, QUIET) / PRIOR**2
-        pull = problem.slope(at, max(spp // 2, 2), seed + 10 * step + 1) + weak * (at.u - start)
-        move = -np.linalg.solve(run.metric.hessian(MARGIN) + weak * np.eye(len(start)), pull)
+        kept = min(step / max(0.6 * steps, 1), 1.0)
+        noise = max(at.loss, 0.0) + at.noise + QUIET
+        told_before, worth = kept * told_before + run.metric.hessian(MARGIN) / noise, kept * worth + 1
+        pull = problem.slope(at, max(spp // 2, 2), seed + 10 * step + 1) / noise
+        pull += (at.u - start) / PRIOR**2 / worth
+        move = -np.linalg.solve(told_before + np.eye(len(start)) / PRIOR**2, pull)
         move *= min(1.0, reach / max(float(np.abs(move).max()), 1e-9))
-        if step >= steps // 2:
-            proposals.append(at.u + move)
         new = _looked(problem, at.u + move, spp, seed + 10 * step + 2)
         run.history.append({"step": step + 1, "loss": np.nan if new is None else new.loss, "spp": spp})
-        if new is None or new.loss > 1.2 * at.loss + 4 * np.hypot(new.error, at.error):
+        if new is None or new.loss > 1.2 * max(run.best.loss, 0.0) + 4 * np.hypot(new.error, run.best.error):
             lost, reach, at = lost + 1, reach / 2, run.best
-            proposals.clear()
             if lost == LOSSES:
                 run.stopped = "diverged"
                 return
@@ -202,10 +207,6 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
         if new.loss < run.best.loss + 2 * np.hypot(new.error, run.best.error):
             run.best = new  # of two alike the later one, which was seen with more samples
         told(at)
-    if len(proposals) > 1:
-        mean = _looked(problem, np.mean(proposals, 0), plan.last, seed + 3)
-        if mean is not None and mean.loss < run.best.loss + 2 * np.hypot(mean.error, run.best.error):
-            run.best = mean
 
 
 def _looked(problem: Problem, u: np.ndarray, spp: int, seed: int) -> State | None:

@@ -24,7 +24,8 @@ class State:
 
     pictures: (2, B, H, W, 3) linear radiance, two independent halves of the samples. residuals: of both, in levels of
     the photographs. weight: (B, H, W, 3). loss: mean squared residual without the renderer's noise (the product of
-    both halves' residuals, whose noise is independent). error: its standard error.
+    both halves' residuals, whose noise is independent). error: its standard error. noise: mean square of what the
+    renderer leaves in the residuals.
     """
 
     u: np.ndarray
@@ -36,6 +37,7 @@ class State:
     weight: np.ndarray
     loss: float
     error: float
+    noise: float
     spp: int
 
     @property
@@ -95,7 +97,9 @@ class Problem:
         products = weight * residuals[0] * residuals[1]
         total = max(float(weight.sum()), 1e-9)
         error = float(products.std() * np.sqrt(products.size)) / total
-        return State(u, values, pictures, residuals, gain, aim, weight, float(products.sum()) / total, error, 2 * half)
+        noise = float((weight * (residuals[0] - residuals[1]) ** 2).sum()) / 4 / total
+        loss = float(products.sum()) / total
+        return State(u, values, pictures, residuals, gain, aim, weight, loss, error, noise, 2 * half)
 
     def slope(self, state: State, spp: int, seed: int) -> np.ndarray:
         """(P,) gradient of half the sum of weighted squared residuals; the scene's part from samples of its own."""

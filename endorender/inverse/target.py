@@ -1,7 +1,7 @@
 """Photographs as what a fit compares radiance with.
 
 A photograph is taken back through the response to linear levels t, and radiance I times its gain is compared with t in
-units of the photograph's own levels: slope · (gain · I - t), slope the response's at t. Both slope and weight follow
+units of the photograph's own levels: slope · (gain · I - t), slope the response's near t. Both slope and weight follow
 from the photograph alone, so the residual is linear in I and its noise does not bias the fit, however curved the
 response is.
 """
@@ -25,6 +25,7 @@ BURNT = 250  # 8-bit level from which on a pixel is taken for saturated
 DARKEST = 5 / 255  # level below which the response's slope is taken to be that at this level: at 0 it may be infinite
 SPLINE = (1 / 12, 10 / 12, 1 / 12)  # takes box pixels to those of a quadratic B-spline: the same variance, 1/6 px² more
 STEP = 0.02
+NEAR = 1.5  # px, over which the level is averaged at which the slope is taken
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,15 @@ def target(photographs: np.ndarray, response: Fixed, visible: np.ndarray, smooth
             weight = ndimage.minimum_filter1d(weight, 3, axis, mode="nearest")
         seen = encoded(levels, response)
     floor = linear(np.full(3, DARKEST) + encoded(np.zeros(3), response), response)
-    at = np.maximum(levels, floor)
+    # At what neighbours have together: at a pixel's own noisy level, the darker of two errors would count more.
+    near = ndimage.gaussian_filter(levels, (0, NEAR, NEAR, 0), mode="nearest")
+    at = np.maximum(near, floor)
     up, down = (encoded(at * np.exp(h), response) for h in (STEP, -STEP))
     slope = (up - down) / (2 * STEP * at)
     by_gamma = np.zeros_like(seen)
     if response.gamma is not None:
         more, less = (
-            encoded(levels, response.model_copy(update={"gamma": response.gamma * np.exp(h)})) for h in (STEP, -STEP)
+            encoded(at, response.model_copy(update={"gamma": response.gamma * np.exp(h)})) for h in (STEP, -STEP)
         )
         by_gamma = (more - less) / (2 * STEP)
     return Target(levels, slope, np.repeat(weight[..., None], 3, -1), by_gamma)
