@@ -23,7 +23,7 @@ from endorender.scene.scene import Scene
 PRIOR = 1.5  # standard deviation that a coordinate is allowed for beforehand: a factor of 4.5 up or down
 QUIET = (1 / 255) ** 2 / 12  # mean square that 8 bits alone leave
 JITTER = 0.3  # of the coordinates from which a repeat starts
-LOSSES = 5  # steps in a row that may lose before a fit counts as diverged
+LOSSES = 5  # steps that may lose, without a better one in between, before a fit counts as diverged
 Progress = Callable[[int, int, float, Values], None]  # step, steps, loss, values
 
 
@@ -203,9 +203,9 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
                 run.stopped = "diverged"
                 return
             continue
-        lost, reach, at = 0, min(1.0, 1.5 * reach), new
+        reach, at = min(1.0, 1.5 * reach), new
         if new.loss < run.best.loss + 2 * np.hypot(new.error, run.best.error):
-            run.best = new  # of two alike the later one, which was seen with more samples
+            run.best, lost = new, 0  # of two alike the later one, which was seen with more samples
         told(at)
 
 

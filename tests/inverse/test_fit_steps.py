@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from endorender.errors import UserError
 from endorender.inverse.curvature import Curvature
 
 fits = importlib.import_module("endorender.inverse.fit")  # the package's name is the function's
@@ -88,5 +89,13 @@ def test_a_wrong_turn_leads_back_and_in_the_end_says_so(descent, monkeypatch):
     found = descent(made, fits.Plan(steps=30))
     assert found.stopped == "diverged"
     assert found.best.loss <= made.at(np.zeros(4), 512, 3).loss * 1.3
-    monkeypatch.setattr(made, "at", lambda u, spp, seed: None if u.any() else Made.at(made, u, spp, seed))
-    assert descent(made, fits.Plan(steps=30)).stopped == "diverged"
+
+    def refused(u, spp, seed):
+        if u.any():
+            raise UserError("the scene does not take these values")
+        return Made.at(made, u, spp, seed)
+
+    monkeypatch.setattr(made, "at", refused)
+    found = descent(made, fits.Plan(steps=30))
+    assert found.stopped == "diverged"
+    assert not found.best.u.any()
