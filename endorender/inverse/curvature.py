@@ -11,10 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from endorender.inverse.parameters import moved
 from endorender.inverse.problem import Problem, State, scene_gradient
+from endorender.inverse.unknowns import BALANCE, EXPOSURE, GAMMA
+from endorender.render import geometry, synthetic
 from endorender.scene.distorted import Scaramuzza
 
 BLOCKS = 6  # across and down a picture
+NUDGE = np.array([0.1, 0.1, 0.1, 0.005, 0.005, 0.005])  # mm and radians of the differences of the shaded wall
 UNSEEN = 0.5  # share of what was allowed for before the fit that an interval must fall below to count as seen
 MARGIN = 2.0
 CHANNELS = ((0,), (1,), (2,))
@@ -70,15 +74,19 @@ def cropped(camera: Any, x: int, y: int, width: int, height: int) -> Any:
 def curvature(problem: Problem, state: State, spp: int, seed: int) -> Curvature:
     """At a point. spp: samples per pixel and channel, in two halves."""
     names = problem.unknowns.of_scene
-    geometric = bool(names) and all(name.startswith("camera.") for name in problem.unknowns.names)
+    if names == ("camera.pose",):
+        return _by_geometry(problem, state)
+    # Where things are moves all channels alike: one row serves them.
+    geometric = all(n.startswith("camera.") or n in (EXPOSURE, GAMMA) for n in problem.unknowns.names)
     root, residual = np.sqrt(state.weight), state.residuals.mean(0)
     height, width = root.shape[1:3]
     rows: list[list[np.ndarray]] = []
     counts, sums = [], []
     scenes = problem.scenes(state.values)
+    tall, wide = -(-height // BLOCKS), -(-width // BLOCKS)
     for view, (scene, plain) in enumerate(zip(scenes, problem.views)):
-        for y, x in _corners(height, width):
-            part = np.s_[view, y : y + -(-height // BLOCKS), x : x + -(-width // BLOCKS)]
+        for y, x in [(y, x) for y in range(0, height, tall) for x in range(0, width, wide)]:
+            part = np.s_[view, y : y + tall, x : x + wide]
             for channels in ((0, 1, 2),) if geometric else CHANNELS:
                 mine = np.zeros(root[part].shape)
                 mine[..., channels] = root[part][..., channels]
@@ -108,9 +116,45 @@ def curvature(problem: Problem, state: State, spp: int, seed: int) -> Curvature:
     return Curvature(np.array(rows).transpose(1, 0, 2), np.array(counts), np.array(sums))
 
 
-def _corners(height: int, width: int) -> list[tuple[int, int]]:
-    """(y, x) of the blocks."""
-    return [(y, x) for y in range(0, height, -(-height // BLOCKS)) for x in range(0, width, -(-width // BLOCKS))]
+def _by_geometry(problem: Problem, state: State) -> Curvature:
+    """Of poses (and the response): from the exact wall, plainly shaded, which has no noise. A row is a pixel.
+
+    A block's gradient of a pose drowns in noise, and edges that move cancel within it. As a metric the shaded wall is
+    near enough; what a fit steps along is the gradient of the traced picture.
+    """
+    root = np.sqrt(state.weight)
+    light = state.pictures.mean(0)
+    slopes = np.zeros((*light.shape, 6))
+    for view, (scene, plain) in enumerate(zip(problem.scenes(state.values), problem.views)):
+        colour = light[view].mean((0, 1)) / max(float(_shaded(scene).mean()), 1e-12)
+        xi = state.values["camera.pose"][view]
+        for k, step in enumerate(np.diag(NUDGE)):
+            up, down = (
+                _shaded(plain.with_(world_from_camera=moved(plain.world_from_camera, xi + s))) for s in (step, -step)
+            )
+            slopes[view, ..., k] = (up - down)[..., None] * colour / (2 * NUDGE[k])
+    lever = root * state.lever
+    pulls, residual = np.einsum("vyxc,vyxck->vyxk", lever, slopes), root * state.residuals.mean(0)
+    values, rows, counts, sums = state.values, [], [], []
+    for view, y, x in np.argwhere(root.sum(-1) > 0):
+        found: dict[str, np.ndarray] = {"camera.pose": _placed(pulls[view, y, x], view, problem)}
+        by_gain = lever[view, y, x] * light[view, y, x]
+        if EXPOSURE in values:
+            each = by_gain.sum() / values[EXPOSURE]
+            found[EXPOSURE] = each * (np.arange(problem.unknowns.views) == view) if each.ndim else each
+        if BALANCE in values:
+            found[BALANCE] = by_gain / values[BALANCE]
+        if GAMMA in values:
+            found[GAMMA] = (root * state.target.by_gamma)[view, y, x].sum() / values[GAMMA]
+        rows.append(problem.unknowns.chain(found, values))
+        counts.append(float(root[view, y, x].sum() ** 2 / (root[view, y, x] ** 2).sum()))
+        sums.append(float(residual[view, y, x].sum()))
+    return Curvature(np.array([rows, rows]), np.array(counts), np.array(sums))
+
+
+def _shaded(scene: Any) -> np.ndarray:
+    """(H, W) the wall of a scene in plain light."""
+    return np.asarray(synthetic(scene, geometry(scene))[..., 0], float)
 
 
 def _placed(value: np.ndarray, view: int, problem: Problem) -> np.ndarray:

@@ -23,6 +23,7 @@ from endorender.scene.scene import Scene
 PRIOR = 1.5  # standard deviation that a coordinate is allowed for beforehand: a factor of 4.5 up or down
 QUIET = (1 / 255) ** 2 / 12  # mean square that 8 bits alone leave
 JITTER = 0.3  # of the coordinates from which a repeat starts
+REACH = 0.6  # of a coordinate in one step
 LOSSES = 5  # steps that may lose, without a better one in between, before a fit counts as diverged
 Progress = Callable[[int, int, float, Values], None]  # step, steps, loss, values
 
@@ -180,7 +181,7 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
     seen well follows at once, one that drowns in the renderer's noise moves the less the more is known already. What
     was told far from here is forgotten.
     """
-    at, reach, lost = run.best, 1.0, 0
+    at, reach, lost, stiff = run.best, REACH, 0, 1.0
     own = run.metric is None
     told_before, worth = np.zeros((len(start), len(start))), 0.0
     for step in range(steps):
@@ -190,23 +191,37 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
         assert run.metric is not None
         kept = min(step / max(0.6 * steps, 1), 1.0)
         noise = max(at.loss, 0.0) + at.noise + QUIET
-        told_before, worth = kept * told_before + run.metric.hessian(MARGIN) / noise, kept * worth + 1
+        told_before, worth = kept * told_before + stiff * run.metric.hessian(MARGIN) / noise, kept * worth + 1
         pull = problem.slope(at, max(spp // 2, 2), seed + 10 * step + 1) / noise
         pull += (at.u - start) / PRIOR**2 / worth
         move = -np.linalg.solve(told_before + np.eye(len(start)) / PRIOR**2, pull)
         move *= min(1.0, reach / max(float(np.abs(move).max()), 1e-9))
         new = _looked(problem, at.u + move, spp, seed + 10 * step + 2)
         run.history.append({"step": step + 1, "loss": np.nan if new is None else new.loss, "spp": spp})
+        if new is not None:
+            stiff = _stiffness(stiff, at, new, float(move @ run.metric.hessian() @ move))
         if new is None or new.loss > 1.2 * max(run.best.loss, 0.0) + 4 * np.hypot(new.error, run.best.error):
             lost, reach, at = lost + 1, reach / 2, run.best
             if lost == LOSSES:
                 run.stopped = "diverged"
                 return
             continue
-        reach, at = min(1.0, 1.5 * reach), new
+        reach, at = min(REACH, 1.5 * reach), new
         if new.loss < run.best.loss + 2 * np.hypot(new.error, run.best.error):
             run.best, lost = new, 0  # of two alike the later one, which was seen with more samples
         told(at)
+
+
+def _stiffness(before: float, at: State, new: State, foreseen: float) -> float:
+    """By how much the residuals change more than the Jacobian by blocks foresaw, which does not see fine detail.
+
+    foreseen: the sum of squares of their change. What drowns in noise leaves things as they were.
+    """
+    change = new.residuals - at.residuals
+    unsure = 4 * float(np.hypot(new.error, at.error)) * float(new.weight.sum())
+    if foreseen < unsure:
+        return before
+    return max(1.0, (before + float((new.weight * change[0] * change[1]).sum()) / foreseen) / 2)
 
 
 def _looked(problem: Problem, u: np.ndarray, spp: int, seed: int) -> State | None:

@@ -28,7 +28,7 @@ COARSE = 24  # pixels of the longer side in the search
 DARK = 1e-3  # of the brightest luminance: below, its logarithm says nothing
 GAUGE = np.radians([2.9, 2.9, 2.9])  # turn that moves a picture about as far as 1 mm, as in `unknowns.POSE_UNIT`
 ROUNDS, ELITE = 7, 8
-PLAN = Plan(steps=14, first=24, last=96, jacobian=48, renewed=(0, 2, 4, 7), repeats=2, again=4)
+PLAN = Plan(steps=12, first=32, last=128, renewed=(0, 1, 2, 4, 6, 8), repeats=2, again=4)
 WALL = 60.0  # HU about the threshold over which the wall of `clear` becomes dense
 
 

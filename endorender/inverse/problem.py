@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from endorender.inverse import parameters
-from endorender.inverse.target import Target, by_rank, gains, of_values, target
+from endorender.inverse.target import NEAR, Target, by_rank, gains, of_values, target
 from endorender.inverse.unknowns import BALANCE, EXPOSURE, GAMMA, Unknowns, Values
 from endorender.render.film import Radiance, radiance
 from endorender.render.gradient import gradient, picture
@@ -85,15 +86,15 @@ class Problem:
             [self._picture(scene, half, seed, 2 * i + k) for i, scene in enumerate(self.scenes(values))] for k in (0, 1)
         ]
         pictures = np.array([[p.mean for p in row] for row in shot], float)
-        variance = np.array([[p.variance for p in row] for row in shot], float).mean(0) / 2
         response = of_values(self.response, values)
         visible = np.stack([view.camera.visible() for view in self.views])
         wanted = self.wanted(pictures.mean(0), visible)
         aim = target(wanted, response, visible, self.smooth)
         gain = gains(response, values, len(self.views))
         residuals = aim.slope * (gain * pictures - aim.levels)
-        spread = ROBUST**2 + (aim.slope * gain) ** 2 * variance  # noise of the picture alone makes no outlier
-        weight = aim.weight / np.sqrt(1 + residuals.mean(0) ** 2 / spread)
+        # Neighbours tell together what counts less: by a pixel's own noise, bright and dark would not count alike.
+        near = ndimage.gaussian_filter(residuals.mean(0), (0, NEAR, NEAR, 0), mode="nearest")
+        weight = aim.weight / np.sqrt(1 + (near / ROBUST) ** 2)
         products = weight * residuals[0] * residuals[1]
         total = max(float(weight.sum()), 1e-9)
         error = float(products.std() * np.sqrt(products.size)) / total

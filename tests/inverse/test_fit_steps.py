@@ -36,7 +36,15 @@ class Made:
         products = pair[0] * pair[1]
         error = float(products.std() / np.sqrt(PIXELS))
         noise = float(((pair[0] - pair[1]) ** 2).mean() / 4)
-        return SimpleNamespace(u=u, residuals=pair, loss=float(products.mean()), error=error, noise=noise, values={})
+        return SimpleNamespace(
+            u=u,
+            residuals=pair,
+            weight=np.ones(PIXELS),
+            loss=float(products.mean()),
+            error=error,
+            noise=noise,
+            values={},
+        )
 
     def slope(self, state, spp, seed):
         return (self.j * (1 + 0.4 * state.u)).T @ state.residuals.mean(0)
@@ -81,6 +89,20 @@ def test_intervals_hold_what_they_say(descent):
         inside.append(np.abs(found.best.u - Made().truth) < 1.96 * sigma)
         assert sigma[3] > fits.UNSEEN * fits.PRIOR
     assert np.mean(inside, 0)[:2].min() > 0.7
+
+
+def test_a_jacobian_that_is_too_weak_is_found_out(descent, monkeypatch):
+    """Blocks that average detail away foresee a fifth of each change: steps would be five times too long."""
+    made = Made()
+
+    def weak(problem, state, spp, seed):
+        whole = Made.curvature(made, problem, state, spp, seed)
+        return Curvature(whole.rows / np.sqrt(5), whole.counts, whole.sums)
+
+    monkeypatch.setattr(made, "curvature", weak)
+    found = descent(made, fits.Plan(steps=14, first=16, last=128))
+    assert not found.stopped
+    assert np.abs(found.best.u - made.truth)[:2].max() < 0.15
 
 
 def test_a_wrong_turn_leads_back_and_in_the_end_says_so(descent, monkeypatch):
