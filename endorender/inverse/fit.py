@@ -32,7 +32,7 @@ Progress = Callable[[int, int, float, Values], None]  # step, steps, loss, value
 class Plan:
     """How much work a fit takes: steps of samples per pixel from `first` to `last`, gradients with half of them.
 
-    jacobian: samples per pixel and channel of a Jacobian, made anew before the steps `renewed`. repeats: fits from
+    jacobian: samples per pixel of each picture of a Jacobian, made anew before the steps `renewed`. repeats: fits from
     other places and seeds, of `again` steps each, from whose spread intervals follow.
     """
 
@@ -184,6 +184,7 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
     at, reach, lost, stiff = run.best, REACH, 0, 1.0
     own = run.metric is None
     told_before, worth = np.zeros((len(start), len(start))), 0.0
+    scatter: list[np.ndarray] = []
     for step in range(steps):
         spp = plan.spp(step + plan.steps - steps)
         if own and (run.metric is None or step in plan.renewed):
@@ -191,12 +192,17 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
         assert run.metric is not None
         kept = min(step / max(0.6 * steps, 1), 1.0)
         noise = max(at.loss, 0.0) + at.noise + QUIET
-        told_before, worth = kept * told_before + stiff * run.metric.hessian(MARGIN) / noise, kept * worth + 1
-        pull = problem.slope(at, max(spp // 2, 2), seed + 10 * step + 1) / noise
-        pull += (at.u - start) / PRIOR**2 / worth
+        pair = [problem.slope(at, max(spp // 4, 1), seed + 10 * step + k) for k in (1, 2)]
+        scatter.append((pair[0] - pair[1]) ** 2 / 4 * spp)
+        shape = stiff * run.metric.hessian(MARGIN)
+        # Of the gradient at hand: what residuals scatter, and what the adjoint adds to it.
+        doubt = shape * noise + np.diag(np.mean(scatter, 0) / spp + 1e-6 * noise)
+        trust = np.linalg.solve(doubt, shape).T
+        told_before, worth = kept * told_before + trust @ shape, kept * worth + 1
+        pull = trust @ np.mean(pair, 0) + (at.u - start) / PRIOR**2 / worth
         move = -np.linalg.solve(told_before + np.eye(len(start)) / PRIOR**2, pull)
         move *= min(1.0, reach / max(float(np.abs(move).max()), 1e-9))
-        new = _looked(problem, at.u + move, spp, seed + 10 * step + 2)
+        new = _looked(problem, at.u + move, spp, seed + 10 * step + 3)
         run.history.append({"step": step + 1, "loss": np.nan if new is None else new.loss, "spp": spp})
         if new is not None:
             stiff = _stiffness(stiff, at, new, float(move @ run.metric.hessian() @ move))

@@ -71,6 +71,14 @@ class Problem:
     def _picture(self, scene: Scene, spp: int, seed: int, frame: int) -> Radiance:
         return picture(scene, spp, seed, frame, True) if self.smooth else radiance([scene], spp, seed, frame)[0]
 
+    def halves(self, values: Values, spp: int, seed: int) -> np.ndarray:
+        """(2, B, H, W, 3) linear radiance, from half of the samples each."""
+        shot = [
+            [self._picture(scene, max(spp // 2, 1), seed, 2 * i + k) for i, scene in enumerate(self.scenes(values))]
+            for k in (0, 1)
+        ]
+        return np.array([[p.mean for p in row] for row in shot], float)
+
     def wanted(self, pictures: np.ndarray, visible: np.ndarray) -> np.ndarray:
         """(B, H, W, 3) uint8: the photographs, or with `statistics` their colours dealt out to each picture."""
         if not self.statistics:
@@ -82,10 +90,7 @@ class Problem:
         """Pictures and residuals at a point, from twice `spp` / 2 samples per pixel."""
         values = self.unknowns.values(u)
         half = max(spp // 2, 1)
-        shot = [
-            [self._picture(scene, half, seed, 2 * i + k) for i, scene in enumerate(self.scenes(values))] for k in (0, 1)
-        ]
-        pictures = np.array([[p.mean for p in row] for row in shot], float)
+        pictures = self.halves(values, spp, seed)
         response = of_values(self.response, values)
         visible = np.stack([view.camera.visible() for view in self.views])
         wanted = self.wanted(pictures.mean(0), visible)

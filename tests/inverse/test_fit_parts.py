@@ -5,11 +5,11 @@ import pytest
 
 from endorender.errors import UserError
 from endorender.inverse import parameters
-from endorender.inverse.curvature import Curvature, cropped
+from endorender.inverse.curvature import Curvature, _groups
 from endorender.inverse.pose import apart
 from endorender.inverse.target import by_rank, encoded, gains, linear, target
 from endorender.inverse.unknowns import unknowns
-from endorender.scene import LOOKS, Point, Response, cameras
+from endorender.scene import LOOKS, Point, Response
 from endorender.scene.response import LUMA
 from tests.render.scenes import cube_scene, tube_scene
 
@@ -137,23 +137,12 @@ def test_colours_are_dealt_out_by_rank():
     assert np.percentile(luma, [10, 50, 90]) == pytest.approx(wanted, abs=4)
 
 
-@pytest.mark.parametrize(("name", "case"), cameras.cases(), ids=str)
-def test_a_crop_sees_what_the_whole_camera_sees_there(name, case):
-    camera = cameras.build({"type": name, **case})
-    w, h = camera.width // 4, camera.height // 5
-    part = cropped(camera, 2 * w, h, w, h)
-    whole = camera.unproject(camera.pixels())
-    assert part.unproject(part.pixels()) == pytest.approx(whole[h : 2 * h, 2 * w : 3 * w], abs=1e-9)
-    # The device does what numpy does with these; see tests/scene.
-    assert part.parameters().dtype == np.float32
-
-
 def test_curvature_knows_what_was_seen():
     """Rows of two coordinates of which the second has none but noise: its interval is the prior's."""
     rng = np.random.default_rng(4)
     signal = np.stack([rng.normal(size=200) * 30, np.zeros(200)], 1)
     rows = signal + rng.normal(size=(2, 200, 2)) * 0.3
-    seen = Curvature(rows, np.full(200, 64.0), rng.normal(size=200) * 0.01 * 8)
+    seen = Curvature(rows / 8, 0.0)
     sigma = np.sqrt(np.diag(seen.covariance(1e-4, 1.5)))
     truth = 0.01 / np.sqrt((signal[:, 0] ** 2 / 64).sum())
     assert 0.75 * truth < sigma[0] < 6 * truth  # noise leaks a little of the second's into the first's
@@ -167,3 +156,12 @@ def test_distance_of_poses():
     mm, degrees = apart(a, b)
     assert degrees == pytest.approx(3, abs=1e-6)
     assert mm == pytest.approx(0.5, abs=0.02)
+
+
+def test_channels_and_views_share_a_picture_of_the_jacobian():
+    free = np.ones((2, 3), bool)
+    free[1, 0] = False
+    assert _groups("tissue.albedo", free) == [[0, 1, 2], [3, 4]]
+    assert _groups("camera.pose", np.ones((2, 6), bool))[1] == [1, 7]
+    assert _groups("phase.g", np.ones((), bool)) == [[0]]
+    assert _groups("tissue.sigma_t", np.array([False, True, True])) == [[0], [1]]
