@@ -190,7 +190,7 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
         if own and (run.metric is None or step in plan.renewed):
             run.metric = curvature(problem, at, plan.jacobian, seed + 10 * step)
         assert run.metric is not None
-        kept = min(step / max(0.6 * steps, 1), 1.0)
+        kept = float(np.clip((step / steps - 0.25) / 0.4, 0, 1))
         noise = max(at.loss, 0.0) + at.noise + QUIET
         pair = [problem.slope(at, max(spp // 4, 1), seed + 10 * step + k) for k in (1, 2)]
         scatter.append((pair[0] - pair[1]) ** 2 / 4 * spp)
