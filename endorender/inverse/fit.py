@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from endorender.errors import UserError
-from endorender.inverse.curvature import MARGIN, UNSEEN, Curvature, curvature
+from endorender.inverse.curvature import UNSEEN, Curvature, curvature
 from endorender.inverse.problem import Problem, State
 from endorender.inverse.unknowns import Values, unknowns
 from endorender.scene.response import Response
@@ -23,6 +23,7 @@ from endorender.scene.scene import Scene
 PRIOR = 1.5  # standard deviation that a coordinate is allowed for beforehand: a factor of 4.5 up or down
 QUIET = (1 / 255) ** 2 / 12  # mean square that 8 bits alone leave
 JITTER = 0.3  # of the coordinates from which a repeat starts
+CAREFUL = 0.5  # standard errors of the Jacobian's noise by which steps are shortened
 REACH = 0.6  # of a coordinate in one step
 LOSSES = 5  # steps that may lose, without a better one in between, before a fit counts as diverged
 Progress = Callable[[int, int, float, Values], None]  # step, steps, loss, values
@@ -194,9 +195,9 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
         noise = max(at.loss, 0.0) + at.noise + QUIET
         pair = [problem.slope(at, max(spp // 4, 1), seed + 10 * step + k) for k in (1, 2)]
         scatter.append((pair[0] - pair[1]) ** 2 / 4 * spp)
-        shape = stiff * run.metric.hessian(MARGIN)
+        shape = stiff * run.metric.hessian(CAREFUL)
         # Of the gradient at hand: what residuals scatter, and what the adjoint adds to it.
-        doubt = shape * noise + np.diag(np.mean(scatter, 0) / spp + 1e-6 * noise)
+        doubt = shape * noise + np.diag(np.mean(scatter[-3:], 0) / spp + 1e-6 * noise)
         trust = np.linalg.solve(doubt, shape).T
         told_before, worth = kept * told_before + trust @ shape, kept * worth + 1
         pull = trust @ np.mean(pair, 0) + (at.u - start) / PRIOR**2 / worth
@@ -221,12 +222,12 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
 def _stiffness(before: float, at: State, new: State, foreseen: float) -> float:
     """By how much the residuals change more than the Jacobian by blocks foresaw, which does not see fine detail.
 
-    foreseen: the sum of squares of their change. What drowns in noise leaves things as they were.
+    foreseen: the sum of squares of their change. What drowns in noise lets it fall back to 1.
     """
     change = new.residuals - at.residuals
     unsure = 4 * float(np.hypot(new.error, at.error)) * float(new.weight.sum())
     if foreseen < unsure:
-        return before
+        return 1 + 0.6 * (before - 1)
     return max(1.0, (before + float((new.weight * change[0] * change[1]).sum()) / foreseen) / 2)
 
 
