@@ -9,6 +9,7 @@ import yaml
 from PIL import Image
 
 from endorender.dataset import configure, generate, open_dataset
+from endorender.inverse.photographs import read_poses
 from tests.cli.test_main import mistake, run
 from tests.ct.made import CANARY
 from tests.dataset.test_generate import tube
@@ -76,6 +77,23 @@ def test_with_poses_and_the_result_is_a_preset_of_render(clinic, tmp_path):
     smaller = run("render", "--config", out, "--ct", "phantom:1", "--views", 1, "--spp", 1, "--size", "16x12", "--out",
                   tmp_path / "small")  # fmt: skip
     assert smaller.exit_code == 0, smaller.output
+
+
+@pytest.mark.slow
+def test_pose_takes_our_datasets_and_writes_refined_poses(clinic, tmp_path):
+    made, out = clinic / "made", tmp_path / "tissue.yaml"
+    manifest = made / "manifest.jsonl"
+    result = run("fit", "--ct", clinic / f"{CANARY}.nii.gz", "--images", made, "--camera", manifest, "--poses",
+                 manifest, "--pose", "--out", out, "--steps", 1, "--spp", 2, "--repeats", 0, "--size", 16, "--views",
+                 1)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found, files = read_poses(tmp_path / "tissue.poses.json", made)
+    given = [np.array(f.world_from_camera) for f in open_dataset(made).frames]
+    assert found.shape == (2, 4, 4)
+    assert files == []
+    assert found[1] == pytest.approx(given[1])  # one photograph was asked for
+    assert 0 < np.linalg.norm(found[0, :3, 3] - given[0][:3, 3]) < 8
+    nothing_told(tmp_path)
 
 
 def test_without_poses_it_says_that_nothing_was_compared_place_by_place(clinic, tmp_path):
