@@ -15,6 +15,7 @@ COMMANDS = (
     "inspect",
     "render",
     "view",
+    "fit",
     "verify",
     "check-geometry",
     "export",

@@ -1,0 +1,38 @@
+"""What `endorender fit` does and says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from endorender.errors import UserError
+
+
+def fitted(out: str, steps: int, spp: int, repeats: int, parameters: str | None, **options: Any) -> str:
+    """Fit and write; the numbers and where things are. An interruption leaves the best so far and is passed on."""
+    from cli._options import names
+    from cli.progress import bar
+    from endorender.dataset.config import parse_spec
+    from endorender.inverse import Plan, calibrate, report
+
+    if min(steps, spp) < 1 or repeats < 0:
+        raise UserError("--steps and --spp must be at least 1, --repeats at least 0", "INVALID_VALUE")
+    plan = Plan(steps=steps, first=max(2, spp // 6), last=spp, jacobian=max(2, spp // 4), repeats=repeats)
+    spec = {key: parse_spec(options.pop(key)) for key in ("light",)}
+    known = parse_spec(f"x:{text}") if (text := options.pop("response")) else {}
+    known = {key: value for key, value in known.items() if key != "type"}
+    with bar("fitting") as progress:
+        done = calibrate(**options, **spec, response=known, names=names(parameters), plan=plan, progress=progress)
+    files = report.write(done, out)
+    said = report.text(done) + "\n" + "\n".join(f"wrote {file}" for file in files)
+    if done.found.stopped:
+        click.echo(said)
+        if done.found.stopped == "interrupted":
+            raise KeyboardInterrupt
+        raise UserError(
+            f"the fit diverged; {out} holds the best parameters so far: start from a nearer --look, or fit fewer "
+            "--parameters",
+            "DIVERGED",
+        )
+    return said

@@ -1,0 +1,37 @@
+"""`endorender fit`: tissue and response from a clinic's own photographs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+@click.command("fit")
+@click.option("--ct", required=True, metavar="PATH|sample|phantom:SEED", help="The patient's CT.")
+@click.option("--images", required=True, type=click.Path(), metavar="DIR", help="Photographs, or a dataset's folder.")
+@click.option("--camera", required=True, type=click.Path(), metavar="CALIB", help="Calibration, YAML or JSON.")
+@click.option("--poses", type=click.Path(), metavar="FILE", help="world_from_camera of each photograph.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False), help="YAML, for render --config.")
+@click.option("--pose", "refine", is_flag=True, help="Refine the poses against the CT, and write them.")
+@click.option("--variation", metavar="NAME", help="Which pictures of a dataset that has several of a view.")
+@click.option("--look", default="pale_pink", show_default=True, help="Where the tissue starts (see: list tissue).")
+@click.option("--light", metavar="SPEC", help="The scope's light, as for render.  [endoscope]")
+@click.option("--response", metavar="VALUES", help="What is known of the response: key=value,...  [gamma=2.2]")
+@click.option("--parameters", metavar="A,B", help="What to fit (docs/fitting.md).  [albedo, g, coat, exposure, gamma]")
+@click.option("--size", default=64, show_default=True, help="Longer side of the pictures compared, pixels.")
+@click.option("--views", default=6, show_default=True, help="Photographs used at most; without poses, views flown.")
+@click.option("--steps", default=12, show_default=True, help="Of the fit; with more, samples grow more slowly.")
+@click.option("--spp", default=96, show_default=True, help="Samples per pixel of the last step.")
+@click.option("--repeats", default=3, show_default=True, help="Fits of other seeds, for the intervals.")
+@click.option("--seed", default=0, show_default=True, help="Everything random follows from it.")
+@click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
+def command(out: str, **options: Any) -> None:
+    """Fit how the wall looks to photographs, so that rendered data look like them.
+
+    Example: endorender fit --ct CT --images photographs --camera scope.yaml --poses poses.json --out tissue.yaml
+    """
+    from cli._fit import fitted
+
+    click.echo(fitted(out, **options))

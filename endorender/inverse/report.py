@@ -1,0 +1,162 @@
+"""What a fit leaves behind: a configuration for `endorender render`, figures, pictures. No path, no file's name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from endorender.inverse.calibrate import METERED, Calibrated
+from endorender.inverse.fit import Fit
+from endorender.inverse.problem import State
+from endorender.inverse.target import encoded, of_values
+from endorender.inverse.unknowns import EXPOSURE
+from endorender.scene import cameras, lights, tissues
+
+INK, FAINT, BLUE = "#1f2328", "#d0d7de", "#0072b2"
+
+
+def configuration(done: Calibrated) -> dict[str, Any]:
+    """Keys of a configuration under which `endorender render --config` renders what was fitted."""
+    found = done.found
+    scene = found.problem.scenes(found.values)[0]
+    response = of_values(found.problem.response, found.values).model_dump(mode="json")
+    exposure = found.values.get(EXPOSURE, np.array(found.problem.response.exposure))
+    if exposure.ndim:
+        # Each photograph had its own: automatic exposure that meters like them.
+        luma = float(np.clip(done.luma, 1, 254))
+        response |= {"exposure": None, "metered": METERED, "target": round(luma, 2)}
+    else:
+        response["exposure"] = float(exposure)
+    camera = cameras.dump(done.camera)
+    size = (camera.pop("width"), camera.pop("height"))
+    if camera.get("fx") is not None and camera.get("calibrated") is None:
+        camera["calibrated"] = list(size)  # so that another --size stretches the intrinsics with the picture
+    light = lights.dump(scene.lights[0])
+    look = {"name": "fitted", "look": "pale_pink", "tissue": tissues.dump(scene.tissue), "light": light,
+            "response": response}  # fmt: skip
+    return {
+        "size": f"{size[0]}x{size[1]}",
+        "surface": scene.surface,
+        "mucosa": "none",
+        "camera": camera,
+        "light": light,
+        "variations": [look],
+    }
+
+
+def rows(found: Fit) -> list[dict[str, Any]]:
+    """One for each fitted number: parameter, value, low, high (95 %), observable."""
+    keys = ("parameter", "value", "low", "high", "observable")
+    return [dict(zip(keys, row)) for row in found.intervals()]
+
+
+def text(done: Calibrated) -> str:
+    """For people: how it was fitted, and every number with its interval."""
+    found = done.found
+    fixed = ["the light keeps its strength (only its product with the exposure is seen)"]
+    lines = [done.method, *done.notes, "; ".join(fixed)]
+    if found.stopped:
+        lines.append(f"the fit {_stopped(found)}: these are the best parameters so far")
+    width = max(len(label) for label, *_ in found.intervals())
+    for row in rows(found):
+        seen = "" if row["observable"] else "  not observable"
+        lines.append(f"{row['parameter']:{width}}  {row['value']:9.4g}  [{row['low']:.4g}, {row['high']:.4g}]{seen}")
+    lines.append(f"loss {found.before.loss:.6f} -> {found.after.loss:.6f} (mean squared difference of levels 0..1)")
+    return "\n".join(lines)
+
+
+def _stopped(found: Fit) -> str:
+    return "diverged" if found.stopped == "diverged" else f"was {found.stopped}"
+
+
+def write(done: Calibrated, out: str | Path) -> list[Path]:
+    """OUT, and beside it OUT's name with .before_after.png, .loss.png, .json and, where refined, .poses.json."""
+    import yaml
+
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stem = path.with_suffix("")
+    files = [path, *(Path(f"{stem}{end}") for end in (".before_after.png", ".loss.png", ".json"))]
+    told = "".join(f"# {line}\n" for line in text(done).split("\n"))
+    keys = yaml.safe_dump(configuration(done), sort_keys=False, default_flow_style=None, width=110)
+    path.write_text(f"{told}# endorender render --config THIS --ct CT --out FOLDER\n{keys}", encoding="utf-8")
+    files[1].write_bytes(_png(before_after(done.found)))
+    files[2].write_bytes(_png(loss_curve(done.found)))
+    facts: Mapping[str, Any] = {
+        "method": done.method,
+        "notes": list(done.notes),
+        "stopped": done.found.stopped,
+        "loss": {"before": done.found.before.loss, "after": done.found.after.loss},
+        "parameters": rows(done.found),
+        "steps": [{k: None if v != v else v for k, v in row.items()} for row in done.found.history],
+    }
+    files[3].write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    if done.poses is not None:
+        files.append(Path(f"{stem}.poses.json"))
+        poses = {"world_from_camera": np.round(done.poses, 9).tolist()}
+        files[-1].write_text(json.dumps(poses, indent=1) + "\n", encoding="utf-8")
+    return files
+
+
+def _developed(found: Fit, state: State) -> np.ndarray:
+    """(B, H, W, 3) 0..1 pictures of a state as the response shows them."""
+    response = of_values(found.problem.response, state.values)
+    return encoded(state.gain * state.pictures.mean(0), response)
+
+
+def before_after(found: Fit) -> Any:
+    """Each view a row: photograph, before, after, and the difference after (grey: none)."""
+    from matplotlib.figure import Figure
+
+    before, after = (_developed(found, state) for state in (found.before, found.after))
+    visible = np.stack([view.camera.visible() for view in found.problem.views])
+    wanted = found.problem.wanted(found.after.pictures.mean(0), visible)
+    heads = ["photograph", "before", "after", "after − photograph"]
+    if found.problem.statistics:
+        heads[0] = "photographs' colours\nby rank of luminance"
+    height, width = wanted.shape[1:3]
+    side = 1.9
+    figure = Figure(figsize=(4 * side, len(wanted) * side * height / width + 0.5), layout="constrained")
+    panels = figure.subplots(len(wanted), 4, squeeze=False)
+    for i, line in enumerate(panels):
+        shown = (wanted[i] / 255, before[i], after[i], 0.5 + after[i] - wanted[i] / 255)
+        for axes, picture, head in zip(line, shown, heads):
+            axes.imshow(np.clip(np.where(visible[i][..., None], picture, 0), 0, 1), interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if i == 0:
+                axes.set_title(head, fontsize=8, color=INK)
+        line[0].set_ylabel(f"view {i + 1}", fontsize=7, color=INK)
+    return figure
+
+
+def loss_curve(found: Fit) -> Any:
+    """Loss over steps, with the samples per pixel of each."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 3.0), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color=FAINT, linewidth=0.6)
+    steps = [0, *(row["step"] for row in found.history)]
+    losses = [found.before.loss, *(row["loss"] for row in found.history)]
+    axes.plot(steps, np.maximum(losses, 1e-8), "o-", color=BLUE, markersize=3.5, linewidth=1.5)
+    axes.set_yscale("log")
+    axes.set_xlabel("step", fontsize=9, color=INK)
+    axes.set_ylabel("mean squared difference, levels 0..1", fontsize=9, color=INK)
+    axes.tick_params(labelsize=8, colors=INK)
+    samples = sorted({int(row["spp"]) for row in found.history}) or [0]
+    axes.set_title(f"{samples[0]} to {samples[-1]} samples per pixel", fontsize=8, color=INK, loc="left")
+    return figure
+
+
+def _png(figure: Any) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()

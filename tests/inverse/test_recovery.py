@@ -1,0 +1,34 @@
+"""Hidden parameters found again: through noise and 8 bits, by a fit that has never seen them. Minutes each.
+
+tests/benchmarks/recovery.py prints the same, and the larger experiments, as tables.
+"""
+
+import pytest
+
+from endorender.inverse import Plan
+from tests.inverse import recoveries
+
+pytestmark = pytest.mark.slow
+SHORT = Plan(steps=7, first=16, last=48, jacobian=16, renewed=(0, 2), repeats=0)
+
+
+def test_a_picture_by_another_renderer():
+    """Mitsuba's picture of a cube: albedo and exposure. In dense tissue g trades against albedo: the fit says so."""
+    _, rows = recoveries.by_mitsuba(plan=SHORT)
+    for label, hidden, value, low, high, seen in rows:
+        assert low <= hidden <= high, label
+        if label == "phase.g":
+            assert not seen
+        else:
+            assert seen
+            assert value == pytest.approx(hidden, rel=0.05), label
+
+
+def test_one_parameter_alone():
+    """g of a patchwork of tissues, all else known: within 5 %, and its interval is narrow."""
+    plan = Plan(steps=6, first=16, last=48, jacobian=16, renewed=(0, 2), repeats=1, again=2)
+    _, rows = recoveries.joint(["phase.g"], 32, spp=64, plan=plan)
+    (_, hidden, value, low, high, seen) = rows[0]
+    assert seen
+    assert value == pytest.approx(hidden, rel=0.05)
+    assert high - low < 0.1
