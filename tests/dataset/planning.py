@@ -5,6 +5,7 @@ FINISHED: rows that the manifest holds already. Each points at the same three sm
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import endorender.dataset  # noqa: F401  (the package's `generate` hides the module of that name)
@@ -54,13 +55,19 @@ def prepare(root: Path, config, finished: int) -> None:
 def main(root: Path, finished: int) -> None:
     """Plan everything, render nothing."""
     generating = sys.modules["endorender.dataset.generate"]
+
+    def count(work, report):
+        while unit := work.take("nobody"):
+            planned[unit.patient] += len(unit.names)
+        yield from ()
+
     config = configure(ct=[f"phantom:{n + 1}" for n in range(PATIENTS)], views=VIEWS, size="320x240")
     if finished:
         prepare(root, config, finished)
-    planned = []
-    generating._patient = lambda config, patient, writer, missing, progress: planned.append(len(missing))
+    planned: Counter[str] = Counter()
+    generating.alone = count
     generating.generate(config, root, resume=bool(finished))
-    assert planned[0] == PATIENTS * VIEWS * 5 - finished
+    assert planned.total() == PATIENTS * VIEWS * 5 - finished
     # Not getrusage: its peak is also that of the process that started this one.
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     print(int(peak.split()[1]) / 1024)
