@@ -120,12 +120,13 @@ def test_ctrl_c_ends_all_processes_and_loses_no_frame(folder, whole, tmp_path):
     options = ["--ct", folder, "--views", 4, "--size", "24x18", "--spp", 2, "--seed", 3, "--out", root, "--workers", 2]
     command = [sys.executable, "-m", "endorender", "render", *map(str, options)]
     environment = {**os.environ, "RAY_TMPDIR": home}
-    with subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    how = {"cwd": REPOSITORY, "env": environment, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, **how) as process:
         while len(read_manifest(root)) < 3:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)
         began = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: Ray's processes hear it too
         _, told = process.communicate(timeout=60)
         took = time.monotonic() - began
     assert process.returncode in (130, -signal.SIGINT), told
