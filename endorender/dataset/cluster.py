@@ -11,6 +11,8 @@ import logging
 import os
 import re
 import socket
+import subprocess
+import sys
 import warnings
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
@@ -26,6 +28,7 @@ from endorender.errors import Notice, UserError
 AHEAD = 2  # views that a worker has at a time: one to render, one so that it need not wait for the next
 MOST_STARTS = 3  # of a worker that dies before it has finished a view
 WAIT = 0.2  # s between two looks at whether Ctrl-C was pressed
+ANSWER = 30  # s that a cluster has to say that it is there
 FAREWELL = 10  # s for workers to save their kernels
 
 
@@ -208,19 +211,21 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
 
 
 def _answers(address: str) -> None:
-    """Whether anybody does: Ray itself would try for minutes."""
+    """Refuse an address at which no Ray is."""
     if address == "auto":
         return
     match = re.fullmatch(r"\[?([^\s/]+?)\]?:(\d{1,5})", address)
     if not match:
         raise UserError(f"a cluster is HOST:PORT, or auto on one of its own machines, got {address}", "INVALID_VALUE")
+    asked = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
         socket.create_connection((match[1], int(match[2])), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(
-            f"no Ray cluster answers at {address} ({reason}): `ray status` says where", "NO_CLUSTER"
-        ) from None
+        # Somebody is there, who may be no Ray: of that Ray only says something after minutes.
+        subprocess.run(asked, check=True, timeout=ANSWER, capture_output=True)
+    except (OSError, OverflowError, subprocess.SubprocessError) as error:
+        reason = getattr(error, "strerror", None) or "something else is there"
+        told = f"no Ray cluster of this version answers at {address} ({reason}): `ray status` on its head says where"
+        raise UserError(told, "NO_CLUSTER") from None
 
 
 @contextlib.contextmanager

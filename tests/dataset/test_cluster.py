@@ -203,7 +203,7 @@ def test_what_is_not_there_is_said_in_one_line(tmp_path, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        assert f"no Ray cluster answers at {address}" in refused("--out", out, "--cluster", address)
+        assert f"answers at {address} (Connection refused)" in refused("--out", out, "--cluster", address)
     assert "HOST:PORT" in refused("--out", out, "--cluster", "ray://host:10001")
     assert "HOST:PORT" in refused("--out", out, "--cluster", "somewhere")
     assert "--workers is at least 1" in refused("--out", out, "--workers", 0)
