@@ -93,9 +93,9 @@ class _Member:
         """What is to be heard next of it, or None."""
         return self.starting or (self.given[0][1] if self.given else None)
 
-    def feed(self) -> None:
-        """Send it views until it has enough."""
-        while not self.starting and len(self.given) < AHEAD and (unit := self._work.take(self)):
+    def feed(self, most: int) -> None:
+        """Send it views until it has that many."""
+        while not self.starting and len(self.given) < most and (unit := self._work.take(self)):
             self.given.append((unit, self.actor.render.remote(unit)))
 
     def hear(self) -> Outcome | Stop | Said | None:
@@ -130,9 +130,11 @@ class _Member:
 def _rendered(ray: Any, work: Work, report: Report, team: deque[_Member]) -> Iterator[Outcome]:
     """What all of them make, until nothing is left."""
     while True:
-        for member in team:
-            member.feed()
-        if not any(m.given for m in team) and work.done:
+        for most in range(1, AHEAD + 1):
+            for member in team:
+                if most == 1 or work.left > len(team):  # near the end nobody keeps what another could begin
+                    member.feed(most)
+        if not any(m.given for m in team) and not work.left:
             return
         if not team:
             raise UserError(

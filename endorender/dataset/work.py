@@ -50,7 +50,7 @@ class Work:
     """The views that are still to be rendered, handed out one by one.
 
     missing: ids of the frames that are wanted. A worker stays with a patient while there are views left, and prefers
-    one that nobody has: to read a CT and to find its lumen takes as long as many frames.
+    one that nobody has: to read a CT and to find its lumen takes as long as many frames. left: views not handed out.
     """
 
     def __init__(self, config: RenderConfig, writer: Writer, missing: Collection[str]):
@@ -62,6 +62,7 @@ class Work:
             )
             for p in config.ct
         }
+        self.left = sum(map(len, self._left.values()))
         self._open: dict[Hashable, str] = {}  # worker -> the patient of its last view
         self._deaths: Counter[tuple[str, int]] = Counter()
         self.known = {row.patient: Hashes(row.ct_sha256, row.labels_sha256) for row in writer.rows.values()}
@@ -78,6 +79,7 @@ class Work:
             # Where every patient is open somewhere, help where most is left for each.
             alias = min(left, key=lambda a: -len(self._left[a]) / (crowds[a] + 1) if crowds[a] else float("-inf"))
             self._open[worker] = alias
+        self.left -= 1
         return self._unit(alias, self._left[alias].popleft())
 
     def _unit(self, alias: str, n: int) -> Unit:
@@ -85,11 +87,6 @@ class Work:
         ids = {name: frame_id(alias, n, name) for name in names}
         wanted = tuple(name for name in names if ids[name] in self._missing and ids[name] not in self._writer.rows)
         return Unit(alias, n, wanted, self._writer.geometry_of(alias, n) is None)
-
-    @property
-    def done(self) -> bool:
-        """Whether all views are handed out."""
-        return not any(self._left.values())
 
     def leave(self, worker: Hashable) -> None:
         """This worker is no more."""
@@ -104,6 +101,7 @@ class Work:
             return None
         if self._deaths[place] < MOST_DEATHS:
             self._left[unit.patient].appendleft(unit.view)
+            self.left += 1
             return None
         told = f"the process that rendered it ended {MOST_DEATHS} times (out of memory?)"
         return Failed.of(rest, UserError(told, "WORKER_DIED"))

@@ -238,7 +238,7 @@ def test_a_worker_stays_with_its_patient_and_then_helps_where_most_is_left(tmp_p
     assert [work.take("one").patient for _ in range(3)] == ["p001", "p001", "p003"]
     assert [work.take("two").patient for _ in range(4)] == ["p002"] * 3 + ["p003"]
     assert [work.take("three").view for _ in range(2)] == [2, 3]
-    assert work.done
+    assert work.left == 0
     assert work.take("one") is None
 
 
@@ -252,7 +252,7 @@ def test_a_view_over_which_workers_die_is_given_up(tmp_path):
     failed = work.put_back(work.take("one"), died=True)
     assert (failed.code, failed.unit.names) == ("WORKER_DIED", ("synthetic",))
     assert [work.take("one").view for _ in range(3)] == [1, 2, 3]
-    assert work.done
+    assert work.left == 0
 
 
 def test_what_is_sent_holds_bytes_and_no_foreign_words(tmp_path):
