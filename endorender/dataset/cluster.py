@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -192,11 +193,17 @@ def _ray() -> Any:
 def _connected(ray: Any, address: str | None) -> Iterator[None]:
     """Within a cluster: the caller's own if there is one, or that at the address, or one of this machine for as long as
     it is needed."""
-    if ray.is_initialized():
-        yield
-        return
     if address is not None:
         _answers(address)
+    if ray.is_initialized():
+        if address is not None:
+            raise UserError("this process belongs to a Ray cluster already: give no address", "CONNECTED")
+        yield
+        return
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else workers give way to every other process, unlike this one
+    if address is None and "RAY_AUTH_MODE" not in os.environ:
+        # Ray would make a token and leave it at home, where it changes how clusters that are started later behave.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     here = {"address": "local", "num_cpus": _cores(), "include_dashboard": False}
     with _discreet(ray):
         try:
@@ -225,7 +232,7 @@ def _answers(address: str) -> None:
         # Somebody is there, who may be no Ray: of that Ray only says something after minutes.
         subprocess.run(asked, check=True, timeout=ANSWER, capture_output=True)
     except (OSError, OverflowError, subprocess.SubprocessError) as error:
-        reason = getattr(error, "strerror", None) or "something else is there"
+        reason = getattr(error, "strerror", None) or "if it asks for a token: RAY_AUTH_MODE=token"
         told = f"no Ray cluster of this version answers at {address} ({reason}): `ray status` on its head says where"
         raise UserError(told, "NO_CLUSTER") from None
 
