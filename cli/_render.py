@@ -42,7 +42,15 @@ def glimpsed(config: RenderConfig, out: str) -> str:
         return f"preview: {preview(config, out.rstrip('/') + '.preview.png', progress)}"
 
 
-def rendered(config: RenderConfig, out: str, resume: bool, only: str | None, retry: bool) -> str:
+def rendered(
+    config: RenderConfig,
+    out: str,
+    resume: bool,
+    only: str | None,
+    retry: bool,
+    workers: int | None = None,
+    cluster: str | None = None,
+) -> str:
     """Render; where things are. Frames that failed are an error once all others are there."""
     from cli.progress import bar
     from endorender.dataset import generate
@@ -50,7 +58,7 @@ def rendered(config: RenderConfig, out: str, resume: bool, only: str | None, ret
 
     # A dataset may be cut off anywhere: what it lists is whole.
     with bar("rendering", patience=0.6) as progress:
-        root = generate(config, out, resume, only, progress, retry)
+        root = generate(config, out, resume, only, progress, retry, workers, cluster)
     if read_failed(root):
         raise click.ClickException(f"{root} lacks frames that failed, others are there: --retry-failed tries them")
     return f"dataset: {root}\npictures: {root / 'contact_sheet.png'}, {root / 'index.html'}\ndevice: {config.device}"

@@ -8,7 +8,12 @@ import click
 
 
 @click.command("render")
-@click.option("--ct", multiple=True, metavar="PATH|sample|phantom:SEED", help="A CT; may be repeated, one per patient.")
+@click.option(
+    "--ct",
+    multiple=True,
+    metavar="PATH|sample|phantom:SEED",
+    help="A CT, or a folder with one folder or file per patient; may be repeated.",
+)
 @click.option("--out", required=True, type=click.Path(), help="Folder of the dataset.")
 @click.option("--config", type=click.Path(), help="YAML file with these options as keys; options override it.")
 @click.option("--preset", metavar="NAME", help="Variations of every view (see: list preset).  [paper4]")
@@ -34,6 +39,8 @@ import click
 @click.option("--retry-failed", is_flag=True, help="Continue, and try again what failed.")
 @click.option("--dry-run", is_flag=True, help="Print counts, ranges of what is drawn, time and disk; write nothing.")
 @click.option("--preview", is_flag=True, help="Write OUT.preview.png, a small noisy contact sheet, and nothing else.")
+@click.option("--workers", type=int, metavar="N", help="Processes that render.  [1; with --cluster all of it]")
+@click.option("--cluster", metavar="HOST:PORT|auto", help="Render on a Ray cluster; auto: on the one that runs here.")
 @click.option("--only", metavar="ID", help="Render this one frame (PATIENT/VIEW/VARIATION), again if need be.")
 def command(ct: tuple[str, ...], out: str, config: str | None, only: str | None, **flags: Any) -> None:
     """Fly an endoscope through CTs and write pictures with exact depth.
@@ -44,6 +51,7 @@ def command(ct: tuple[str, ...], out: str, config: str | None, only: str | None,
     from endorender.dataset import configure
 
     resume, retry, dry_run, preview = (flags.pop(k) for k in ("resume", "retry_failed", "dry_run", "preview"))
+    workers, cluster = flags.pop("workers"), flags.pop("cluster")
     begun = out if resume or retry or only else None
     configuration = configure(config, begun, ct=ct or None, **flags)
     if dry_run:
@@ -51,4 +59,4 @@ def command(ct: tuple[str, ...], out: str, config: str | None, only: str | None,
     elif preview:
         click.echo(glimpsed(configuration, out))
     else:
-        click.echo(rendered(configuration, out, resume, only, retry))
+        click.echo(rendered(configuration, out, resume, only, retry, workers, cluster))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from endorender.dataset import viewpoint
+from endorender.dataset import cohort, viewpoint
 from endorender.dataset.distributions import probes
 from endorender.dataset.frame import SPLITS, read_info
 from endorender.dataset.safe_yaml import parse_yaml, read_yaml
@@ -43,6 +43,7 @@ class RenderConfig(Model):
     """A dataset's configuration.
 
     ct: one or more CTs, each a string or {ct, alias, series, region}; aliases default to p001, p002, ...
+    `configure` takes a folder with one folder or file per patient apart.
     preset: which variations every view is rendered in.  views: per patient.
     size: "WIDTHxHEIGHT" in pixels.  spp: samples per pixel.
     camera, light: a registered name, "name:key=value,key=value", or a mapping with the key `type`.
@@ -342,16 +343,30 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
 
 
 def configure(file: str | Path | None = None, begun: str | Path | None = None, **flags: Any) -> RenderConfig:
-    """Configuration from a YAML file and flags; a flag that is neither None nor () overrides the file.
+    """Configuration from a YAML file and flags; a flag that is neither None nor () overrides the file. In either, a CT
+    may be a folder of patients (see `cohort.apart`), unless a series is asked for.
 
     begun: a dataset; without a file its configuration is taken, if there is one. It does not hold the paths of
     CTs: those have to be given again.
     """
     values = read_yaml(Path(file)) if file else {}
+    if not (flags.get("series") or values.get("series")):
+        for source in (values, flags):
+            if source.get("ct"):
+                source["ct"] = _each(source["ct"])
     if begun and not file and (Path(begun) / "dataset.json").is_file():
         values = stored(Path(begun), flags.pop("ct", None), flags.get("labels"))
     values.update({k: v for k, v in flags.items() if v is not None and v != ()})
     return validated(RenderConfig, values, "configuration")
+
+
+def _each(cts: Any) -> Any:
+    """CTs with folders of patients taken apart; what is no list of CTs is left to validation."""
+    if isinstance(cts, str):
+        cts = [cts]
+    if not isinstance(cts, (list, tuple)):
+        return cts
+    return [one for ct in cts for one in (cohort.apart(ct) if isinstance(ct, str) else [ct])]
 
 
 def stored(root: Path, cts: Sequence[str] | None, labels: Sequence[str] | None = None) -> dict[str, Any]:

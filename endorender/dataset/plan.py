@@ -11,7 +11,8 @@ from typing import Any
 
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.frame import frame_id, open_dataset
-from endorender.dataset.generate import generate, mucosa_of
+from endorender.dataset.generate import generate
+from endorender.dataset.patient import mucosa_of
 from endorender.dataset.view import parameters_of
 
 LOOKED_AT = 300  # frames of each variation whose draws are looked at, evenly spread

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import numpy as np
 
 from endorender.dataset import exr
 from endorender.dataset.config import fingerprint
-from endorender.dataset.frame import SPLITS, Dataset, Frame, frame_id, read_info, read_manifest
+from endorender.dataset.frame import SPLITS, Dataset, Frame, frame_id, read_info, stream_manifest
 from endorender.dataset.pages import guarded, pages
 from endorender.dataset.writer import FAILED, LOCK, SUMS, TEMPORARY, read_failed, sha256
 from endorender.errors import UserError
@@ -48,15 +50,16 @@ def verify(path: str | Path, progress: Progress | None = None) -> list[Finding]:
     if wrong := list(_configuration(info)):
         return wrong
     try:
-        dataset = Dataset(root, info, [frame.at(root) for frame in read_manifest(root)])
+        # Of all rows only ids are held: there may be very many. A later row of an id replaces the one before.
+        last = {frame.id: at for at, frame in stream_manifest(root)}
         failed = read_failed(root)
     except UserError as error:
         return [Finding("DAMAGED", "manifest.jsonl", str(error))]
     return [
-        *_rows(dataset, {row["id"] for row in failed}),
+        *_ids(root, info, last, {row["id"] for row in failed}),
         *(Finding("FAILED", row["id"], str(row.get("error"))) for row in failed),
-        *_files(dataset, progress or (lambda done, total, text: None)),
-        *_pages(dataset),
+        *_frames(root, info, last, progress or (lambda done, total, text: None)),
+        *_pages(Dataset(root, info, []), len(last) == info["frames"]),
     ]
 
 
@@ -71,35 +74,34 @@ def _configuration(info: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("CHANGED", "dataset.json", "its configuration is not the one of its fingerprint")
 
 
-def _rows(dataset: Dataset, failed: set[str]) -> Iterator[Finding]:
-    """Rows that are missing, foreign, or wrong in themselves."""
-    info = dataset.info
-    names = [
-        (p, n, v) for p in info.get("patients", ()) for n in range(info.get("views", 0)) for v in info["variations"]
-    ]
-    wanted = {frame_id(*name) for name in names}
-    have = {f.id for f in dataset.frames}
-    manifest = dataset.root / "manifest.jsonl"
-    if have and not manifest.read_bytes().endswith(b"\n"):
+def _ids(root: Path, info: dict[str, Any], have: Mapping[str, int], failed: set[str]) -> Iterator[Finding]:
+    """Rows that are not there, and one that is there in part."""
+    if have and not _ends_a_line(root / "manifest.jsonl"):
         yield Finding("DAMAGED", "manifest.jsonl", "its last row is cut off")
-    for name in names:
-        if (i := frame_id(*name)) not in have and i not in failed:
+    for patient, n, name in itertools.product(info["patients"], range(info["views"]), info["variations"]):
+        if (i := frame_id(patient, n, name)) not in have and i not in failed:
             yield Finding("MISSING", i, "the manifest has no row of it")
-    for frame in dataset.frames:
-        if frame.id not in wanted or frame.id != frame_id(frame.patient, frame.view, frame.variation):
-            yield Finding("FOREIGN", frame.id, "no frame of this dataset has this id")
-        yield from _row(dataset, frame)
 
 
-def _row(dataset: Dataset, frame: Frame) -> Iterator[Finding]:
-    """Pose, intrinsics and camera of a frame."""
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
+def _row(info: dict[str, Any], frame: Frame) -> Iterator[Finding]:
+    """Id, pose, intrinsics and camera of a frame."""
+    named = frame.id == frame_id(frame.patient, frame.view, frame.variation)
+    foreseen = frame.patient in info["patients"] and frame.variation in info["variations"]
+    if not (named and foreseen and 0 <= frame.view < info["views"]):
+        yield Finding("FOREIGN", frame.id, "no frame of this dataset has this id")
     pose = np.array(frame.world_from_camera)
     r = pose[:3, :3]
     if not np.isfinite(pose).all() or not np.allclose(pose[3], (0, 0, 0, 1)):
         yield Finding("POSE", frame.id, "the pose is not finite, or its last row is not 0 0 0 1")
     elif not np.allclose(r @ r.T, np.eye(3), atol=1e-5) or np.linalg.det(r) < 0:
         yield Finding("POSE", frame.id, "the pose is no rotation")
-    width, height = (int(n) for n in dataset.info["configuration"]["size"].split("x"))
+    width, height = (int(n) for n in info["configuration"]["size"].split("x"))
     k = np.array(frame.K)
     centre = (k[0, 2] + 0.5) / width, (k[1, 2] + 0.5) / height
     if not np.isfinite(k).all() or min(k[0, 0], k[1, 1]) <= 0 or not np.allclose(k[2], (0, 0, 1)):
@@ -123,29 +125,43 @@ def _camera(frame: Frame, k: np.ndarray, size: tuple[int, int]) -> Iterator[Find
         yield Finding("INTRINSICS", frame.id, "K is not that of its camera")
 
 
-def _files(dataset: Dataset, progress: Progress) -> Iterator[Finding]:
-    """Every file once: there, unchanged, plausible."""
+def _frames(root: Path, info: dict[str, Any], last: Mapping[str, int], progress: Progress) -> Iterator[Finding]:
+    """Every row that counts, and every file once: there, unchanged, plausible."""
     seen: set[str] = set()
-    for done, frame in enumerate(dataset.frames):
-        progress(done, len(dataset.frames), frame.id)
+    done = 0
+    for at, row in stream_manifest(root):
+        if last[row.id] != at:
+            continue
+        progress(done, len(last), row.id)
+        done += 1
+        frame = row.at(root)
+        yield from _row(info, frame)
         for kind, file in frame.files.items():
             if file.path in seen:
                 continue
             seen.add(file.path)
-            path = dataset.root / file.path
+            path = root / file.path
             if not path.is_file():
                 yield Finding("MISSING", file.path, f"the {kind} of {frame.id} is not there")
             elif sha256(path) != file.sha256:
                 yield Finding("CHANGED", file.path, "its bytes are not those that the manifest hashed")
             else:
                 yield from _values(frame, kind, file.path)
-    known = {*seen, *guarded(dataset.info), SUMS, LOCK, FAILED}
-    for path in sorted(p for p in dataset.root.rglob("*") if p.is_symlink() or not p.is_dir()):
-        name = path.relative_to(dataset.root).as_posix()
-        if path.name.startswith(TEMPORARY):
+    others = {*guarded(info), SUMS, LOCK, FAILED}
+    for name in _below(root):
+        if name.rpartition("/")[2].startswith(TEMPORARY):
             yield Finding("TEMPORARY", name, "left by a run that was killed; --resume removes it")
-        elif name not in known:
+        elif name not in seen and name not in others:
             yield Finding("FOREIGN", name, "the manifest knows no such file")
+
+
+def _below(root: Path) -> Iterator[str]:
+    """Every file below root by its path from there, and links, which are not followed."""
+    for here, folders, names in os.walk(root):
+        folders.sort()
+        links = [name for name in folders if os.path.islink(os.path.join(here, name))]
+        inside = Path(here).relative_to(root)
+        yield from ((inside / name).as_posix() for name in sorted(names + links))
 
 
 def _values(frame: Frame, kind: str, name: str) -> Iterator[Finding]:
@@ -217,9 +233,9 @@ def _geometry(frame: Frame, name: str) -> Iterator[Finding]:
         yield Finding("MASK", name, "pixels are valid that the camera's mask hides")
 
 
-def _pages(dataset: Dataset) -> Iterator[Finding]:
+def _pages(dataset: Dataset, complete: bool) -> Iterator[Finding]:
     """A finished dataset has its pages; SHA256SUMS guards what the manifest does not; lists say what the rows say."""
-    for name in (*pages(dataset.info), SUMS) if dataset.complete or (dataset.root / SUMS).is_file() else ():
+    for name in (*pages(dataset.info), SUMS) if complete or (dataset.root / SUMS).is_file() else ():
         if not (dataset.root / name).is_file():
             yield Finding("MISSING", name, "every finished dataset has it; --resume writes it again")
     if (dataset.root / SUMS).is_file():

@@ -1,4 +1,4 @@
-"""One view: its geometry once, every variation over it, the files and the manifest's rows.
+"""One view: its geometry once, every variation over it, as files and rows of the manifest.
 
 Variations that may share light paths are traced together.
 """
@@ -18,9 +18,9 @@ import numpy as np
 from endorender import __version__
 from endorender.dataset import exr, flow
 from endorender.dataset.config import RenderConfig
-from endorender.dataset.frame import File, Frame, frame_id
+from endorender.dataset.frame import frame_id
 from endorender.dataset.variation import Variation, draw, seed_of
-from endorender.dataset.writer import Writer
+from endorender.dataset.writer import Made
 from endorender.errors import Notice, UserError
 
 if TYPE_CHECKING:
@@ -84,8 +84,11 @@ class Shot:
     gap: float | None = None
 
 
-def render_view(view: View, writer: Writer, names: Sequence[str], report: Callable[[float], None]) -> None:
-    """Render and write the named variations. report: gets the number of frames done since the last row."""
+def render_view(view: View, names: Sequence[str], fresh: bool, report: Callable[[float], None]) -> Iterator[Made]:
+    """Render the named variations, one after the other. fresh: the view's geometry is not on disk yet.
+
+    report: gets the number of frames done since the last one.
+    """
     from endorender.render import geometry
 
     report(0)
@@ -99,9 +102,10 @@ def render_view(view: View, writer: Writer, names: Sequence[str], report: Callab
         raise UserError(
             f"{view.patient}, view {view.number}: no wall in sight; choose another lumen with --region", "NO_WALL"
         )
-    shared = _write_geometry(view, writer, seen)
+    shared = {"geometry": _geometry(view, seen)} if fresh else {}
     for shot in _shots(view, scenes, parameters, seen, names, report):
-        _write_shot(view, writer, shot, shared)
+        yield _developed(view, shot, shared)
+        shared = {}
         report(0)
 
 
@@ -208,10 +212,8 @@ def _built(labelled: Mapping[int, Any] | None) -> dict[int, Any]:
     return {label: tissues.build(spec) for label, spec in (labelled or {}).items()}
 
 
-def _write_geometry(view: View, writer: Writer, seen: Geometry) -> File:
-    """The view's geometry file; one that finished frames refer to stays as it is."""
-    if known := writer.geometry_of(view.patient, view.number):
-        return known
+def _geometry(view: View, seen: Geometry) -> tuple[str, Callable[[Path], Any]]:
+    """The view's geometry file: its path, and what writes it."""
     channels = {
         "Z": seen.z_depth,
         "distance.V": seen.distance,
@@ -227,11 +229,11 @@ def _write_geometry(view: View, writer: Writer, seen: Geometry) -> File:
         "flowUnits": "px",
         "depthDefinition": DEPTH["surface"],
     }
-    return writer.add(f"{view.folder}/geometry.exr", lambda p: exr.write(p, channels, header))
+    return f"{view.folder}/geometry.exr", partial(exr.write, channels=channels, header=header)
 
 
-def _write_shot(view: View, writer: Writer, shot: Shot, shared: File) -> None:
-    """Develop the radiance into a picture, write both, then the manifest's row."""
+def _developed(view: View, shot: Shot, shared: Mapping[str, tuple[str, Callable[[Path], Any]]]) -> Made:
+    """Develop the radiance into a picture. shared: files that go with the first frame of the view."""
     from endorender.scene import Response
 
     spp = view.config.spp if shot.group else 0
@@ -253,38 +255,36 @@ def _write_shot(view: View, writer: Writer, shot: Shot, shared: File) -> None:
         "denoised": int(denoised),
     }
     stem = f"{view.folder}/{shot.name}"
-    files = {
-        "geometry": shared,
-        "radiance": writer.add(f"{stem}.exr", lambda p: exr.write(p, channels, header)),
-        "image": writer.add(f"{stem}.png", lambda p: write_png(p, picture)),
-    }
     told = shot.scene.to_dict()
-    writer.append(
-        Frame(
-            id=frame_id(view.patient, view.number, shot.name),
-            patient=view.patient,
-            scene={
-                "threshold_hu": told["threshold"],
-                "surface": told["surface"],
-                "mucosa": told["mucosa"],
-                **({"label_tissues": told["label_tissues"]} if told["label_tissues"] else {}),
-                **({"surface_to_median_voxels": shot.gap} if shot.group else {}),
-                **({"trajectory": view.trajectory} if view.trajectory else {}),
-            },
-            view=view.number,
-            variation=shot.name,
-            parameters={**shot.parameters, "response": response.model_dump(mode="json")},
-            seed=shot.seed,
-            traced_with=shot.group,
-            K=view.scene.camera.K.tolist(),
-            camera=told["camera"],
-            world_from_camera=told["world_from_camera"],
-            volume=view.facts,
-            files=files,
-            spp=spp,
-            denoised=denoised,
-        )
-    )
+    row = {
+        "id": frame_id(view.patient, view.number, shot.name),
+        "patient": view.patient,
+        "scene": {
+            "threshold_hu": told["threshold"],
+            "surface": told["surface"],
+            "mucosa": told["mucosa"],
+            **({"label_tissues": told["label_tissues"]} if told["label_tissues"] else {}),
+            **({"surface_to_median_voxels": shot.gap} if shot.group else {}),
+            **({"trajectory": view.trajectory} if view.trajectory else {}),
+        },
+        "view": view.number,
+        "variation": shot.name,
+        "parameters": {**shot.parameters, "response": response.model_dump(mode="json")},
+        "seed": shot.seed,
+        "traced_with": shot.group,
+        "K": view.scene.camera.K.tolist(),
+        "camera": told["camera"],
+        "world_from_camera": told["world_from_camera"],
+        "volume": view.facts,
+        "spp": spp,
+        "denoised": denoised,
+    }
+    files: dict[str, tuple[str, Callable[[Path], Any]]] = {
+        **shared,
+        "radiance": (f"{stem}.exr", partial(exr.write, channels=channels, header=header)),
+        "image": (f"{stem}.png", partial(write_png, image=picture)),
+    }
+    return Made(row, files)
 
 
 def _header(view: View) -> dict[str, exr.Attribute]:

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,18 @@ class Row:
         # One string for all frames of a patient, not one each.
         ct, labels = (sys.intern(h) for h in hashes)
         return cls(sys.intern(frame.patient), frame.view, ct, labels or None, at)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished frame on its way to the disk.
+
+    row: its line of the manifest, but for the files. files: kind -> (path below the dataset, what fills a file there);
+    without `geometry` where the view has that already.
+    """
+
+    row: dict[str, Any]
+    files: Mapping[str, tuple[str, Callable[[Path], Any]]]
 
 
 class Writer:
@@ -139,6 +151,13 @@ class Writer:
         part.replace(target)
         sync_folder(target.parent)
         return File(path=path, sha256=digest)
+
+    def keep(self, made: Made) -> None:
+        """Write a finished frame. Geometry that finished frames of the view refer to stays as it is."""
+        known = self.geometry_of(made.row["patient"], made.row["view"])
+        files = {"geometry": known} if known else {}
+        files |= {kind: self.add(*file) for kind, file in made.files.items() if kind not in files}
+        self.append(Frame(**made.row, files=files))
 
     def append(self, frame: Frame) -> None:
         """Record a frame whose files are all in place."""

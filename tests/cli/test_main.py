@@ -76,6 +76,8 @@ def test_every_key_of_the_configuration_is_a_flag_and_the_help_tells_its_default
         "retry_failed",
         "dry_run",
         "preview",
+        "workers",
+        "cluster",
     }
     config = RenderConfig(ct=["sample"])
     for name in ("preset", "views", "size", "spp", "seed", "surface", "device"):
@@ -187,7 +189,7 @@ def test_runs_beside_foreign_packages_of_the_same_names(strangers, how):
 
 
 def test_ctrl_c_is_not_lost_where_a_library_swallows_it(tmp_path, monkeypatch):
-    def swallowing(config, out, resume, only, progress, retry_failed):
+    def swallowing(config, out, resume, only, progress, retry_failed, workers, cluster):
         progress(0, 2, "")
         with contextlib.suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
@@ -226,7 +228,7 @@ import sys, time
 import endorender.dataset
 from cli.main import main
 
-def stuck(config, out, resume, only, progress, retry_failed):
+def stuck(config, out, resume, only, progress, retry_failed, workers, cluster):
     end = time.monotonic() + 30
     while time.monotonic() < end:
         try:

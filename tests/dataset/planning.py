@@ -1,18 +1,29 @@
-"""A run of 100,000 frames without the light: `python -m tests.dataset.planning OUT FINISHED` prints its peak in MB.
+"""A run of 100,000 frames without the light.
 
-FINISHED: rows that the manifest holds already. Each points at the same three small files.
+`python -m tests.dataset.planning OUT FINISHED WORKERS` prints its peak in MB.
+FINISHED: rows that the manifest holds already. Each points at the same three small files. WORKERS: 0, or how many Ray
+workers send a picture's worth of bytes for each view.
 """
 
 import json
 import sys
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import endorender.dataset  # noqa: F401  (the package's `generate` hides the module of that name)
-from endorender.dataset import configure
+from endorender.dataset import cluster, configure
 from endorender.dataset.frame import File, Frame, frame_id
-from endorender.dataset.writer import dumps, row, sha256
+from endorender.dataset.worker import Worker
+from endorender.dataset.writer import Made, Writer, dumps, row, sha256
 
 PATIENTS, VIEWS = 50, 400
+
+
+def peak() -> float:
+    """MB that this process held at most. Not getrusage: its peak is also that of the process that started this one."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def prepare(root: Path, config, finished: int) -> None:
@@ -51,20 +62,42 @@ def prepare(root: Path, config, finished: int) -> None:
             manifest.write(json.dumps({**told, **own}) + "\n")
 
 
-def main(root: Path, finished: int) -> None:
+class Idle(Worker):
+    """A worker without light."""
+
+    def start(self, threads, version):
+        return None
+
+    def render(self, unit):
+        row = {"patient": unit.patient, "volume": {"ct_sha256": "0" * 64}}
+        yield Made(row, {"image": ("", partial(Path.write_bytes, data=bytes(200_000)))})
+
+    def stop(self):
+        pass
+
+
+def main(root: Path, finished: int, workers: int) -> None:
     """Plan everything, render nothing."""
     generating = sys.modules["endorender.dataset.generate"]
+
+    def count(work, report):
+        while unit := work.take("nobody"):
+            planned[unit.patient] += len(unit.names)
+        yield from ()
+
     config = configure(ct=[f"phantom:{n + 1}" for n in range(PATIENTS)], views=VIEWS, size="320x240")
     if finished:
         prepare(root, config, finished)
-    planned = []
-    generating._patient = lambda config, patient, writer, missing, progress: planned.append(len(missing))
-    generating.generate(config, root, resume=bool(finished))
-    assert planned[0] == PATIENTS * VIEWS * 5 - finished
-    # Not getrusage: its peak is also that of the process that started this one.
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    print(int(peak.split()[1]) / 1024)
+    planned: Counter[str] = Counter()
+    if workers:
+        cluster.Worker, Writer.keep = Idle, lambda writer, made: planned.update({made.row["patient"]: 5})
+        generating.generate(config, root, bool(finished), workers=workers)
+    else:
+        generating.alone = count
+        generating.generate(config, root, resume=bool(finished))
+    assert planned.total() == PATIENTS * VIEWS * 5 - finished
+    print(peak())
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

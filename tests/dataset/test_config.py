@@ -7,7 +7,8 @@ import pytest
 
 from endorender.dataset import PRESETS, RenderConfig, Variation, configure, draw, exr
 from endorender.dataset.config import by_rule, difference, fingerprint, parse_spec
-from endorender.dataset.generate import _mucosa, describe
+from endorender.dataset.generate import describe
+from endorender.dataset.patient import _mucosa
 from endorender.dataset.safe_yaml import parse_yaml, read_yaml
 from endorender.dataset.variation import seed_of
 from endorender.errors import UserError

@@ -8,7 +8,7 @@ import pytest
 
 from endorender.ct.volume import Volume
 from endorender.dataset import configure, exr, generate, open_dataset
-from endorender.dataset.generate import volume_hash
+from endorender.dataset.patient import volume_hash
 from endorender.errors import Notice, UserError
 from endorender.scene import cameras
 from tests.dataset.made import contents

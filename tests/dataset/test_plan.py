@@ -1,7 +1,6 @@
 """Before a long run: counts, ranges, estimates, a preview. During it: frames that fail."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -9,14 +8,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli.main import main
-from endorender.dataset import configure, generate, open_dataset
+from endorender.dataset import configure, generate, open_dataset, work
 from endorender.dataset.plan import plan, preview, ranges
 from endorender.dataset.writer import read_failed
 from endorender.errors import Notice, UserError
 from tests.dataset.made import contents
 from tests.dataset.test_generate import tube
-
-generating = sys.modules[generate.__module__]  # the package's attribute of this name is the function
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +81,14 @@ def test_a_preview_shows_the_views_of_the_dataset(ct, tmp_path):
 
 def breaking(monkeypatch, views, error):
     """Let these views fail."""
-    real = generating.render_view
+    real = work.render_view
 
-    def render(view, writer, names, report):
+    def render(view, names, fresh, report):
         if view.number in views:
             raise error
-        real(view, writer, names, report)
+        yield from real(view, names, fresh, report)
 
-    monkeypatch.setattr(generating, "render_view", render)
+    monkeypatch.setattr(work, "render_view", render)
 
 
 @pytest.mark.filterwarnings("ignore::endorender.errors.Notice")

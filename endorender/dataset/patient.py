@@ -1,0 +1,165 @@
+"""A patient made ready: the CT read, the lumen found, the flight planned; from there any view of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from endorender.dataset.config import Patient, RenderConfig
+from endorender.dataset.variation import seed_of
+from endorender.dataset.view import View
+from endorender.errors import Notice, UserError
+
+if TYPE_CHECKING:
+    from endorender.scene import Scene
+
+# Called with: the share of a view's frames that is done since the last row, what is going on.
+Report = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """Of what a patient's frames are rendered from: the CT as read, the mask's file."""
+
+    ct: str
+    labels: str | None
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A patient ready to be rendered.
+
+    facts: what the manifest says of the volume. scene: without a variation's tissue. poses: (V, 4, 4)
+    world_from_camera, mm. drawn: camera and trajectory of each view, or of all where they do not vary.
+    """
+
+    config: RenderConfig
+    alias: str
+    facts: dict[str, Any]
+    scene: Scene
+    poses: np.ndarray
+    drawn: list[dict[str, Any]]
+
+    def view(self, n: int) -> View:
+        """View number n."""
+        return View(
+            self.config,
+            self.alias,
+            n,
+            self.facts,
+            self._scene(n),
+            self.drawn[n % len(self.drawn)]["trajectory"] if self.config.trajectory else None,
+            self._scene(n + 1) if n + 1 < self.config.views else None,
+        )
+
+    def _scene(self, n: int) -> Scene:
+        from endorender.scene import cameras
+
+        # Of a camera that does not vary there is one for all views.
+        camera = cameras.build(self.drawn[n % len(self.drawn)]["camera"])
+        return self.scene.with_(world_from_camera=self.poses[n], camera=camera)
+
+
+def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Report) -> Ready:
+    """Read the CT, find the lumen and plan the flight through it.
+
+    known: what the patient's finished frames were rendered from; another CT or mask is refused.
+    """
+    from endorender.ct import onto, open_ct
+    from endorender.ct import prepare as find_lumen
+    from endorender.scene import Scene, cameras, lights
+    from endorender.scene.trajectory import poses
+
+    patient = next(p for p in config.ct if p.alias == alias)
+    report(0, f"{alias}: reading the CT")
+    reading = partial(_reading, report, alias)
+    raw = open_ct(patient.ct, patient.series or config.series, config.resample, config.assume_hu, reading)
+    digest = volume_hash(raw)
+    if known and known.ct != digest:
+        raise other_ct(alias)
+    labels = _labels(config, patient, raw, known)
+    report(0, f"{alias}: finding the lumen")
+    ready = find_lumen(raw, region=patient.region or config.region)
+    volume = ready.volume
+    drawn = [config.draw_view(alias, n) for n in range(config.views if config.flies_freely else 1)]
+    flown = {name: np.array([view["trajectory"][name] for view in drawn]) for name in drawn[0]["trajectory"]}
+    flight = poses(volume, ready.lumen, ready.path, config.views, seed_of(config.seed, alias, "poses"), **flown)
+    facts = {
+        "shape": list(volume.shape),
+        "spacing_mm": [round(float(s), 6) for s in volume.spacing],
+        "meta": json.loads(json.dumps(dict(volume.meta))),
+        "ct_sha256": digest,
+        **({"labels_sha256": labels[1]} if labels else {}),
+    }
+    scene = Scene(
+        medium=volume,
+        camera=cameras.build(drawn[0]["camera"]),
+        world_from_camera=flight[0],
+        lights=(lights.build(config.light),),
+        threshold=ready.lumen.threshold,
+        surface=config.surface,
+        mucosa=_mucosa(config, patient),
+        labels=onto(labels[0], raw, volume) if labels else None,
+    )
+    return Ready(config, alias, facts, scene, flight, drawn)
+
+
+def _reading(report: Report, alias: str, done: int, total: int, text: str) -> None:
+    report(0, f"{alias}: {text}, {done} of {total}")
+
+
+def other_ct(alias: str) -> UserError:
+    """What is said where a patient's frames would come from two CTs."""
+    return UserError(
+        f"the CT of {alias} is not the one its finished frames were rendered from: "
+        "give that CT again, or choose another --out",
+        "CT_CHANGED",
+    )
+
+
+def _labels(config: RenderConfig, patient: Patient, raw: Any, known: Hashes | None) -> tuple[np.ndarray, str] | None:
+    """The patient's mask on the grid of its CT as read, and the file's hash."""
+    from endorender.ct import read_labels
+
+    if not config.labels:
+        return None
+    labels, digest = read_labels(config.labels[config.ct.index(patient)], raw)
+    if known and known.labels != digest:
+        raise UserError(
+            f"the mask of {patient.alias} is not the one its finished frames were rendered with: "
+            "give that mask again, or choose another --out",
+            "LABELS_CHANGED",
+        )
+    if absent := sorted(set(config.label_tissue) - set(np.unique(labels).tolist())):
+        warnings.warn(f"{patient.alias}: no voxel of the mask carries label {absent[0]}", Notice, stacklevel=2)
+    return labels, digest
+
+
+def _mucosa(config: RenderConfig, patient: Patient) -> Any:
+    """The configured layer with a seed of the patient's own, or None."""
+    from endorender.scene import mucosas
+
+    layer = mucosa_of(config, patient)
+    return None if layer is None else mucosas.build(layer)
+
+
+def mucosa_of(config: RenderConfig, patient: Patient) -> dict[str, Any] | None:
+    """The same as a mapping."""
+    if config.mucosa is None:
+        return None
+    seed = seed_of(config.seed, patient.alias, "mucosa", config.mucosa["seed"])
+    return {**config.mucosa, "seed": seed}
+
+
+def volume_hash(volume: Any) -> str:
+    """sha256 of a CT as it was read: HU and affine."""
+    digest = hashlib.sha256(np.ascontiguousarray(volume.hu).data)
+    digest.update(np.ascontiguousarray(volume.affine, np.float64).data)
+    return digest.hexdigest()
