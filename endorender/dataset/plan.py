@@ -17,6 +17,7 @@ from endorender.dataset.view import parameters_of
 
 LOOKED_AT = 300  # frames of each variation whose draws are looked at, evenly spread
 MEASURED = 3  # views that are rendered to know what one costs; the first also compiles and does not count
+FEW = 8  # samples per pixel of those; time grows with samples along a line, of which two points are measured
 SHOWN = (2, 3)  # patients and views of each in a preview
 PREVIEW_WIDTH, PREVIEW_SPP = 96, 4
 
@@ -95,6 +96,14 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 def measure(config: RenderConfig, progress: Progress | None = None) -> tuple[float, float, float]:
     """Seconds for a view with all its variations, seconds before a patient's first view, bytes of a view."""
+    if config.spp <= 2 * FEW:
+        return _measured(config, progress)
+    few, more = (_measured(config.model_copy(update={"spp": n}), progress) for n in (FEW, 2 * FEW))
+    sample = max(more[0] - few[0], 0.0) / FEW
+    return more[0] + (config.spp - 2 * FEW) * sample, few[1], more[2]
+
+
+def _measured(config: RenderConfig, progress: Progress | None) -> tuple[float, float, float]:
     first = config.model_copy(update={"ct": config.ct[:1], "labels": config.labels[:1]})
     alias, count = config.ct[0].alias, min(MEASURED, config.views)
     chosen = [n * config.views // count for n in range(count)]

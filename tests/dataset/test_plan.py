@@ -9,7 +9,7 @@ from PIL import Image
 
 from cli.main import main
 from endorender.dataset import configure, generate, open_dataset, work
-from endorender.dataset.plan import plan, preview, ranges
+from endorender.dataset.plan import measure, plan, preview, ranges
 from endorender.dataset.writer import read_failed
 from endorender.errors import Notice, UserError
 from tests.dataset.made import contents
@@ -55,6 +55,18 @@ def test_a_plan_counts_measures_and_leaves_nothing(ct, tmp_path):
     root = generate(configuration(ct, variations=variations, views=3), tmp_path / "data")
     size = sum(len(raw) for name, raw in contents(root).items() if name.startswith(("p001", "manifest")))
     assert measured["megabytes_a_view"] == pytest.approx(size / 3e6, rel=0.2)  # other views, other flow
+
+
+def test_the_cost_of_many_samples_is_told_from_few(ct, monkeypatch):
+    asked = []
+
+    def measured(config, progress):
+        asked.append(config.spp)
+        return 1 + 0.1 * config.spp, 5.0, 1e6
+
+    monkeypatch.setattr("endorender.dataset.plan._measured", measured)
+    assert measure(configuration(ct, spp=640)) == pytest.approx((65, 5, 1e6))
+    assert max(asked) <= 16
 
 
 def test_dry_run_and_preview_from_the_command_line(ct, tmp_path):
