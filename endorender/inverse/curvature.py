@@ -70,7 +70,7 @@ def curvature(problem: Problem, state: State, spp: int, seed: int) -> Curvature:
         elif name == GAMMA:
             columns.append(np.repeat(state.target.by_gamma[None, ..., None], 2, 0))
         else:
-            lit = np.repeat((state.lever * state.pictures.mean(0))[None, ..., None], 2, 0)
+            lit = (state.lever * state.pictures)[..., None]
             if name == EXPOSURE and state.values[name].ndim:
                 lit = lit * np.eye(problem.unknowns.views)[:, None, None, None, :]
             elif name == BALANCE:

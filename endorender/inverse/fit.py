@@ -41,7 +41,7 @@ class Plan:
     first: int = 16
     last: int = 96
     jacobian: int = 16
-    renewed: tuple[int, ...] = (0, 2, 5)
+    renewed: tuple[int, ...] = (0, 2, 4, 6)
     repeats: int = 3
     again: int = 4
 

@@ -11,7 +11,6 @@ from scipy import ndimage
 from endorender.inverse import parameters
 from endorender.inverse.target import NEAR, Target, by_rank, gains, of_values, target
 from endorender.inverse.unknowns import BALANCE, EXPOSURE, GAMMA, Unknowns, Values
-from endorender.render.film import Radiance, radiance
 from endorender.render.gradient import gradient, picture
 from endorender.scene.response import Response
 from endorender.scene.scene import Scene
@@ -68,13 +67,15 @@ class Problem:
         """Every view with the values in it."""
         return [parameters.apply(view, self.unknowns.of_view(values, i)) for i, view in enumerate(self.views)]
 
-    def _picture(self, scene: Scene, spp: int, seed: int, frame: int) -> Radiance:
-        return picture(scene, spp, seed, frame, True) if self.smooth else radiance([scene], spp, seed, frame)[0]
-
     def halves(self, values: Values, spp: int, seed: int) -> np.ndarray:
         """(2, B, H, W, 3) linear radiance, from half of the samples each."""
+        # The adjoint's walk, not the faster one: its random numbers are keyed by vertex, so that a decision that falls
+        # otherwise spoils no others, and differences of pictures are nearly free of noise.
         shot = [
-            [self._picture(scene, max(spp // 2, 1), seed, 2 * i + k) for i, scene in enumerate(self.scenes(values))]
+            [
+                picture(scene, max(spp // 2, 1), seed, 2 * i + k, self.smooth)
+                for i, scene in enumerate(self.scenes(values))
+            ]
             for k in (0, 1)
         ]
         return np.array([[p.mean for p in row] for row in shot], float)
