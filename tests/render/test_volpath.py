@@ -135,7 +135,8 @@ SCENES = {
 
 @pytest.mark.parametrize("name", SCENES)
 def test_agrees_with_the_oracle(name):
-    assert_same(oracle(SCENES[name](), 1024 * (16 if name in ("outside", "map", "lamps") else 1)))
+    more = {"outside": 16, "map": 16, "lamps": 16, "interface_hg": 4}  # heavy tails: z is normal only with many samples
+    assert_same(oracle(SCENES[name](), 1024 * more.get(name, 1)))
 
 
 def test_beer_lambert_in_three_colours():
@@ -193,10 +194,11 @@ def test_single_scattering_is_the_phase_function_of_that_hu(render, direction, c
 def test_looks_of_one_path_agree_where_the_phase_has_several_parameters():
     """Albedos stand behind the phase's columns of the table, whatever their number."""
     red, blue = ((0.5, 0.3, 0.1),) * 2, ((0.1, 0.2, 0.6),) * 2
-    scene = thin_block(0, "double_hg", (1, 0, 0))
+    # Of single scattering the ratio is that of the albedos, path by path.
+    scene = thin_block(0, "double_hg", (1, 0, 0)).with_(max_scatterings=1)
     scenes = [scene.with_(tissue=scene.tissue.model_copy(update={"albedo": a})) for a in (red, blue)]
     one, two = (r.mean.mean((0, 1)) for r in radiance(scenes, 2000, 7))
-    np.testing.assert_allclose(two / one, [0.2, 2 / 3, 6], rtol=0.01)
+    np.testing.assert_allclose(two / one, [0.2, 2 / 3, 6], rtol=1e-3)
 
 
 def test_same_seed_same_bytes_whatever_the_launches(monkeypatch):
