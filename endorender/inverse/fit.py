@@ -84,9 +84,10 @@ class Fit:
 
 @dataclass
 class _Run:
-    """What one descent has reached."""
+    """What one descent has reached. way: (P,) coordinates of every point that was taken."""
 
     best: State
+    way: list[np.ndarray] = field(default_factory=list)
     metric: Curvature | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     stopped: str = ""
@@ -140,7 +141,7 @@ def _repeated(problem: Problem, run: _Run, plan: Plan, seed: int, told: _Teller)
         rng = np.random.default_rng([seed, n, 0xF17])
         first = run.best.u + JITTER * rng.choice([-1.0, 1.0], len(run.best.u))
         own = replace(plan, first=max(plan.last // 2, 1))
-        again = _Run(problem.at(first, own.first, _seed(seed, 100 + n)), run.metric)
+        again = _Run(problem.at(first, own.first, _seed(seed, 100 + n)), metric=run.metric)
         _descend(problem, again, first, own, plan.again, _seed(seed, 200 + n), told)
         ends.append(again.best.u - run.best.u)
     return np.asarray(np.sqrt(np.mean(np.square(ends), 0)))
@@ -155,7 +156,9 @@ def _judged(problem: Problem, before: State, run: _Run, plan: Plan, seed: int, s
         if not run.stopped:
             metric = curvature(problem, run.best, plan.jacobian, _seed(seed, 300))
         sigma = np.sqrt(np.diag(metric.covariance(noise, PRIOR)))
-    whole = np.hypot(sigma, np.nan_to_num(spread))
+    # A descent that has not come to rest knows no better than what its last steps moved.
+    late = run.way[-max(2, len(run.way) // 2) :] or [run.best.u]
+    whole = np.sqrt(sigma**2 + np.nan_to_num(spread) ** 2 + np.ptp(late, axis=0) ** 2)
     observable = (sigma < UNSEEN * PRIOR) & (np.nan_to_num(spread) < UNSEEN * JITTER)
     return Fit(
         problem, before, run.best, np.where(observable, whole, np.maximum(whole, PRIOR)), spread, observable,
@@ -214,6 +217,7 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
                 return
             continue
         reach, at = min(REACH, 1.5 * reach), new
+        run.way.append(new.u)
         if new.loss < run.best.loss + 2 * np.hypot(new.error, run.best.error):
             run.best, lost = new, 0  # of two alike the later one, which was seen with more samples
         told(at)

@@ -9,18 +9,18 @@ from endorender.inverse import Plan
 from tests.inverse import recoveries
 
 pytestmark = pytest.mark.slow
-SHORT = Plan(steps=7, first=16, last=48, jacobian=16, renewed=(0, 2), repeats=0)
 
 
 def test_a_picture_by_another_renderer():
-    """Mitsuba's picture of a cube: albedo and exposure. In dense tissue g trades against albedo: the fit says so."""
-    _, rows = recoveries.by_mitsuba(plan=SHORT)
-    for label, hidden, value, low, high, seen in rows:
+    """Mitsuba's picture of a cube: albedo and exposure within 5 %, all within their intervals.
+
+    In dense tissue g trades against albedo along a valley, where curvature alone claims too much: repeats tell.
+    """
+    plan = Plan(steps=8, first=16, last=64, jacobian=32, repeats=2, again=3)
+    _, rows = recoveries.by_mitsuba(plan=plan)
+    for label, hidden, value, low, high, _ in rows:
         assert low <= hidden <= high, label
-        if label == "phase.g":
-            assert not seen
-        else:
-            assert seen
+        if label != "phase.g":
             assert value == pytest.approx(hidden, rel=0.05), label
 
 
