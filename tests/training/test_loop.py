@@ -104,7 +104,7 @@ def begin(tmp_path, name, devices, config, *more, **options):
     return subprocess.run(
         [sys.executable, script, str(devices), tmp_path / name, *more],
         cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=110, **options,
+        capture_output=True, text=True, timeout=400, **options,
     )  # fmt: skip
 
 
