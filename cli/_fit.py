@@ -13,17 +13,18 @@ def fitted(out: str, steps: int, spp: int, repeats: int, parameters: str | None,
     """Fit and write; the numbers and where things are. An interruption leaves the best so far and is passed on."""
     from cli._options import names
     from cli.progress import bar
-    from endorender.dataset.config import parse_spec
+    from endorender.dataset.spec import pairs, parse_spec
     from endorender.inverse import Plan, calibrate, report
 
     if min(steps, spp) < 1 or repeats < 0:
         raise UserError("--steps and --spp must be at least 1, --repeats at least 0", "INVALID_VALUE")
     plan = Plan(steps=steps, first=max(2, spp // 6), last=spp, jacobian=max(2, spp // 4), repeats=repeats)
-    spec = {key: parse_spec(options.pop(key)) for key in ("light",)}
-    known = parse_spec(f"x:{text}") if (text := options.pop("response")) else {}
-    known = {key: value for key, value in known.items() if key != "type"}
+    light, known = parse_spec(options.pop("light")), options.pop("response")
+    response = pairs(known, "response") if known else {}
     with bar("fitting") as progress:
-        done = calibrate(**options, **spec, response=known, names=names(parameters), plan=plan, progress=progress)
+        done = calibrate(
+            **options, light=light, response=response, names=names(parameters), plan=plan, progress=progress
+        )
     files = report.write(done, out)
     said = report.text(done) + "\n" + "\n".join(f"wrote {file}" for file in files)
     if done.found.stopped:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from endorender.dataset.safe_yaml import read_yaml
+from endorender.safe_yaml import read_yaml
 
 
 def training_values(file: str | None, flags: Mapping[str, Any]) -> dict[str, Any]:

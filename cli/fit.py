@@ -27,6 +27,8 @@ import click
 @click.option("--seed", default=0, show_default=True, help="Everything random follows from it.")
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
+@click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")
+@click.option("--assume-hu", is_flag=True, help="Accept values that do not look like HU.")
 def command(out: str, **options: Any) -> None:
     """Fit how the wall looks to photographs, so that rendered data look like them.
 

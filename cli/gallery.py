@@ -15,8 +15,8 @@ import click
 def command(out: str, ct: tuple[str, ...], size: str, spp: int, views: int, seed: int) -> None:
     """Render all looks with vessels and film, denoised, and compare their figures with the published panels."""
     from cli.progress import bar
-    from endorender.dataset.config import pixels
     from endorender.dataset.gallery import CTS, gallery
+    from endorender.dataset.spec import pixels
 
     with bar("rendering") as progress:
         text = gallery(out, ct or CTS, pixels(size), spp, views, seed, lambda done, what: progress(done, 1, what))

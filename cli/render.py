@@ -35,6 +35,7 @@ import click
 @click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
 @click.option("--resample", is_flag=True, default=None, help="Accept missing slices and gantry tilt; interpolate.")
 @click.option("--assume-hu", is_flag=True, default=None, help="Accept values that do not look like HU.")
+@click.option("--cleanse", is_flag=True, default=None, help="Turn tagged fluid into air (see: inspect --cleanse).")
 @click.option("--resume", is_flag=True, help="Continue an interrupted dataset; the options need not be repeated.")
 @click.option("--retry-failed", is_flag=True, help="Continue, and try again what failed.")
 @click.option("--dry-run", is_flag=True, help="Print counts, ranges of what is drawn, time and disk; write nothing.")

@@ -14,10 +14,11 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 from endorender.dataset import cohort, viewpoint
 from endorender.dataset.distributions import probes
 from endorender.dataset.frame import SPLITS, read_info
-from endorender.dataset.safe_yaml import parse_yaml, read_yaml
+from endorender.dataset.spec import as_mapping, pairs, parse_spec, pixels
 from endorender.dataset.variation import PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
 from endorender.errors import UserError
 from endorender.registry import Model, validated
+from endorender.safe_yaml import read_yaml
 
 ALIAS = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
@@ -53,9 +54,9 @@ class RenderConfig(Model):
     response: parameters of the camera response that replace every look's, as a mapping or "key=value,key=value".
     device: what the kernels run on; the same seed gives the same bytes on one device.
     mucosa: the layer of vessels, mottling and film on the wall of `interface`, as for camera; `none`: without. Each
-    patient has vessels of
-    their own.
+    patient has vessels of their own.
     denoise: filter the radiance before the camera response, with the exact geometry as guide.
+    cleanse: turn tagged fluid into air (`endorender.ct.cleanse`).
     series, region: which series of a folder and which lumen, for patients that name none themselves.
     variations: conditions of one's own, instead of a preset's.
     trajectory: how the camera flies (`endorender.dataset.viewpoint.Trajectory`). In it and in `camera`, values may be
@@ -83,6 +84,7 @@ class RenderConfig(Model):
     device: Literal["cpu", "cuda", "vulkan", "metal"] = "cpu"
     resample: bool = False
     assume_hu: bool = False
+    cleanse: bool = False
     series: str | None = None
     region: int | None = Field(None, ge=1)
     trajectory: dict[str, Any] = Field({}, validate_default=True)
@@ -169,7 +171,7 @@ class RenderConfig(Model):
     @field_validator("response", mode="before")
     @classmethod
     def _response(cls, value: Any) -> Any:
-        values = _pairs(value, "response") if isinstance(value, str) else value
+        values = pairs(value, "response") if isinstance(value, str) else value
         if isinstance(values, Mapping):
             refuse_impossible(Variation(name="response", response=dict(values)), {"type": "endoscope"})
         return values
@@ -294,16 +296,6 @@ class RenderConfig(Model):
         return self.model_dump(mode="json", exclude={"series", "labels"})
 
 
-def pixels(size: Any) -> tuple[int, int]:
-    """`"320x240"` -> (320, 240). Raises UserError."""
-    match = re.fullmatch(r"\s*(\d{1,5})\s*[xX×]\s*(\d{1,5})\s*", str(size))
-    if not match or not all(8 <= int(n) <= 8192 for n in match.groups()):
-        raise UserError(
-            f"must be WIDTHxHEIGHT in pixels, each from 8 to 8192, such as 320x240, got {size}", "INVALID_VALUE"
-        )
-    return int(match[1]), int(match[2])
-
-
 def by_rule(aliases: list[str]) -> dict[str, tuple[str, ...]]:
     """Train, val and test patients where the configuration names none; see RenderConfig."""
     n = len(aliases)
@@ -314,32 +306,6 @@ def by_rule(aliases: list[str]) -> dict[str, tuple[str, ...]]:
         "val": tuple(aliases[n - val - test : n - test]),
         "test": tuple(aliases[n - test :]),
     }
-
-
-def parse_spec(value: Any) -> Any:
-    """`"fisheye:fov=120"` -> {"type": "fisheye", "fov": 120}; mappings pass as they are."""
-    if not isinstance(value, str):
-        return value
-    name, _, rest = value.partition(":")
-    return {"type": name.strip(), **(_pairs(rest, name, "NAME or NAME:") if rest else {})}
-
-
-def _pairs(text: str, name: str, before: str = "") -> dict[str, Any]:
-    """`"fov=120,k1=-0.01"` -> {"fov": 120, "k1": -0.01}."""
-    values = {}
-    for part in re.split(r",(?![^\[]*\])", text):
-        key, equals, written = part.partition("=")
-        if not equals:
-            raise ValueError(f"must be {before}key=value,key=value")
-        values[key.strip()] = parse_yaml(written, f"{name}: {key.strip()}")
-    return values
-
-
-def as_mapping(value: Any) -> Mapping[str, Any]:
-    """`value` if it is a mapping; ValueError otherwise."""
-    if not isinstance(value, Mapping):
-        raise ValueError("must be a name or a mapping with the key 'type'")
-    return value
 
 
 def configure(file: str | Path | None = None, begun: str | Path | None = None, **flags: Any) -> RenderConfig:

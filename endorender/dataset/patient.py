@@ -72,7 +72,7 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
 
     known: what the patient's finished frames were rendered from; another CT or mask is refused.
     """
-    from endorender.ct import onto, open_ct
+    from endorender.ct import cleanse, onto, open_ct
     from endorender.ct import prepare as find_lumen
     from endorender.scene import Scene, cameras, lights
     from endorender.scene.trajectory import poses
@@ -85,6 +85,8 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
     if known and known.ct != digest:
         raise other_ct(alias)
     labels = _labels(config, patient, raw, known)
+    if config.cleanse:
+        raw, _ = cleanse.cleanse(raw)
     report(0, f"{alias}: finding the lumen")
     ready = find_lumen(raw, region=patient.region or config.region)
     volume = ready.volume

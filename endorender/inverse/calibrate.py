@@ -33,7 +33,6 @@ PLAIN: dict[str, Any] = {"contrast": 1.0, "veil": (0.0, 0.0, 0.0), "gamma": 2.2}
 VIEWS = 6  # plausible views, or photographs that are used at most
 METERED = 75.0  # percentile by which exposures begin
 
-
 Said = Callable[[float, int, str], None]  # what is done, of how much, what is going on
 
 
@@ -69,6 +68,8 @@ def calibrate(
     views: int = VIEWS,
     region: int | None = None,
     series: str | None = None,
+    resample: bool = False,
+    assume_hu: bool = False,
     plan: Plan | None = None,
     seed: int = 0,
     progress: Said | None = None,
@@ -85,7 +86,9 @@ def calibrate(
         raise UserError("--pose refines poses: give those to start from with --poses", "POSES")
     taken = photographs(images, camera, poses, variation)
     developed = validated(Response, {**PLAIN, **(response or {})}, "response")
-    base = _scene(ct, look, light, region, series, seed, views, taken.poses is None, say)
+    say(0, 1, "reading the CT")
+    raw = scans.open_ct(ct, series, resample, assume_hu, lambda done, total, text: say(0, 1, text))
+    base = _scenes(raw, look, light, region, seed, views if taken.poses is None else 1, say)
     small = taken.resized(size)
     scenes = [s.with_(camera=small.camera) for s in base]
     plan = plan or Plan()
@@ -126,17 +129,13 @@ def calibrate(
     return Calibrated(found, taken.camera, luma, refined, method, notes)
 
 
-def _scene(
-    ct: str, look: str, light: Any, region: int | None, series: str | None, seed: int, views: int, fly: bool, say: Said
-) -> list[Scene]:
-    """Scenes with a small pinhole: one, or one for each plausible view."""
+def _scenes(raw: Any, look: str, light: Any, region: int | None, seed: int, views: int, say: Said) -> list[Scene]:
+    """Scenes with a small pinhole, one for each plausible view. raw: the CT."""
     if look not in LOOKS:
         raise UserError(f"no look is called {look!r}; there are: {', '.join(LOOKS)}", "UNKNOWN_NAME")
-    say(0, 1, "reading the CT")
-    raw = scans.open_ct(ct, series, False, False, lambda done, total, text: say(0, 1, text))
     say(0, 1, "finding the lumen")
     ready = scans.prepare(raw, region=region)
-    flown = plausible(ready.volume, ready.lumen, ready.path, views if fly else 1, seed)
+    flown = plausible(ready.volume, ready.lumen, ready.path, views, seed)
     lit = Endoscope() if light is None else lights.build(light)
     return [
         Scene(ready.volume, Pinhole(width=64, height=64), p, (lit,), _start(LOOKS[look].tissue), ready.lumen.threshold)

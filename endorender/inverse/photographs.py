@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from endorender.errors import UserError
+from endorender.safe_yaml import parse_yaml
 from endorender.scene.camera import cameras
 from endorender.scene.response import LUMA
 
@@ -169,16 +170,15 @@ def _text(path: Path, what: str) -> str:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    import yaml
-
     text = _text(path, "calibration")
     try:
         if path.suffix == ".jsonl":
             text = text.split("\n", 1)[0]
         # JSON first: YAML reads most of it, but slowly.
-        values = json.loads(text) if path.suffix in (".json", ".jsonl") else yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError):
-        raise UserError("the calibration is neither YAML nor JSON", "CALIBRATION") from None
+        values = json.loads(text) if path.suffix in (".json", ".jsonl") else parse_yaml(text, "YAML")
+    except (UserError, ValueError, RecursionError) as error:
+        told = f" ({error})" if isinstance(error, UserError) else ""
+        raise UserError(f"the calibration is neither YAML nor JSON{told}", "CALIBRATION") from None
     if not isinstance(values, dict):
         raise UserError("the calibration must hold `key: value` lines", "CALIBRATION")
     return values

@@ -57,8 +57,7 @@ def rows(found: Fit) -> list[dict[str, Any]]:
 def text(done: Calibrated) -> str:
     """For people: how it was fitted, and every number with its interval."""
     found = done.found
-    fixed = ["the light keeps its strength (only its product with the exposure is seen)"]
-    lines = [done.method, *done.notes, "; ".join(fixed)]
+    lines = [done.method, *done.notes, "the light keeps its strength (only its product with the exposure is seen)"]
     if found.stopped:
         lines.append(f"the fit {_stopped(found)}: these are the best parameters so far")
     width = max(len(label) for label, *_ in found.intervals())

@@ -107,10 +107,8 @@ def tracer(
             once = rest + emitters.shape[0] * (E.COLOUR + 3)  # slot of what a view has once
             for sample in range(sample0, eye.samples(pixel, q, sample0, sample1)):
                 key = random.start(frame_key, pixel, sample)
-                side = random.mix(key ^ ti.u64(0x5851F42D4C957F2D))  # for what the derivatives alone draw
-                rng = key
-                lens, ahead, share = q.lens, vec3(0.0), 1.0
-                at_pixel, in_camera = vec2(0.0), vec3(0.0)
+                rng, side = key, key
+                at_pixel, in_camera, lens, ahead, share = vec2(0.0), vec3(0.0), q.lens, vec3(0.0), 1.0
                 if ti.static(smooth_pixels):
                     at_pixel, in_camera, ahead, share = eye.smooth_ray(pixel, q, rng)
                 else:
@@ -127,16 +125,14 @@ def tracer(
                 while leg < DONE:
                     o, d, vertex, density = lens, ahead, lens, -1.0
                     radiance, beta = vec3(0.0), vec3(1.0)
-                    scatterings, step = 0, 0
-                    inside, entered = False, False
-                    leg_key = key
+                    scatterings, step, inside, entered, leg_key = 0, 0, False, False, key
                     end = ti.math.ivec2(pixel - first, 0)  # of the tape
                     frm = Scattered(at=o, d=d, phase=0.0, any=0)
                     if leg == TAIL:
                         o, d, scatterings, inside, entered = kept.x, kept_d, kept_scatterings, kept_inside, True
                         leg_key = random.mix(key ^ ti.u64(0x14057B7EF767814F))
                     else:
-                        # The same once more, should the path be walked again.
+                        # `side`: what the derivatives alone draw; the same once more, should the path be walked again.
                         all_weights, side = 0.0, random.mix(key ^ ti.u64(0x5851F42D4C957F2D))
                     keeps = BACKWARD and leg != TAIL  # whether what this leg meets gets deposits
                     while True:

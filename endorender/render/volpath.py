@@ -115,9 +115,9 @@ def tracer(
                 continue
             pixel = unit // SPREAD
             q = shade.unpack(view)
-            average, spread = Spectrum(0.0), Spectrum(0.0)
+            average, scatter = Spectrum(0.0), Spectrum(0.0)
             for c in ti.static(range(channels)):
-                average[c], spread[c] = mean[pixel, c], squares[pixel, c]
+                average[c], scatter[c] = mean[pixel, c], squares[pixel, c]
             for sample in range(sample0, eye.samples(pixel, q, sample0, sample1)):
                 rng = random.start(frame_key, pixel, sample)
                 even = random.lattice(frame_key, pixel, sample)
@@ -271,8 +271,8 @@ def tracer(
                 # Welford 1962: mean and sum of squared deviations, the same whatever the launches.
                 delta = radiance - average
                 average += delta / (sample + 1)
-                spread += delta * (radiance - average)
+                scatter += delta * (radiance - average)
             for c in ti.static(range(channels)):
-                mean[pixel, c], squares[pixel, c] = average[c], spread[c]
+                mean[pixel, c], squares[pixel, c] = average[c], scatter[c]
 
     return trace

@@ -10,8 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from endorender.scene import Endoscope, Mucosa, Response, Tissue
 
-INTENSITY = 1000.0  # radiance × mm² at 0 stops: what a light has by default
-
 
 @dataclass(frozen=True)
 class Optics:
@@ -62,7 +60,8 @@ class Optics:
         """The endoscope's guides."""
         from endorender.scene import Endoscope
 
-        return Endoscope(intensity=INTENSITY * 2.0**self.strength, mu=self.falloff)
+        usual = Endoscope().intensity
+        return Endoscope(intensity=usual * 2.0**self.strength, mu=self.falloff)
 
 
 @dataclass(frozen=True)

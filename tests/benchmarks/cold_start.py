@@ -36,11 +36,11 @@ def prepared(*args, **kwargs):
     stage("find the lumen and a way")
     return out
 ct.prepare = prepared
-shots = view._write_geometry
+shots = view._geometry
 def geometry(*args):
     stage("poses and geometry")
     return shots(*args)
-view._write_geometry = geometry
+view._geometry = geometry
 launches = film.in_short_launches
 def first(launch, *args):
     def one(*pixels):

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from endorender.dataset import PRESETS, RenderConfig, Variation, configure, draw, exr
-from endorender.dataset.config import by_rule, difference, fingerprint, parse_spec
+from endorender.dataset.config import by_rule, difference, fingerprint
 from endorender.dataset.generate import describe
 from endorender.dataset.patient import _mucosa
-from endorender.dataset.safe_yaml import parse_yaml, read_yaml
+from endorender.dataset.spec import parse_spec
 from endorender.dataset.variation import seed_of
 from endorender.errors import UserError
+from endorender.safe_yaml import parse_yaml, read_yaml
 from endorender.scene import LOOKS, lights, maps
 
 

@@ -30,7 +30,7 @@ CAMERAS = [
 
 
 def build(spec, width=40, height=32):
-    from endorender.dataset.config import parse_spec
+    from endorender.dataset.spec import parse_spec
 
     return cameras.build({**parse_spec(spec), "width": width, "height": height})
 

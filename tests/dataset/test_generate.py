@@ -304,3 +304,21 @@ def test_a_label_that_no_voxel_carries_is_said(ct, mask, tmp_path):
     config = configuration(ct, views=1, preset="synthetic", labels=str(mask), label_tissue={2: BLUE, 7: "deep_red"})
     with pytest.warns(Notice, match="carries label 7"):
         generate(config, tmp_path / "out")
+
+
+def test_tagged_fluid_is_taken_out_where_it_is_asked_for(tmp_path):
+    import nibabel
+
+    from tests.ct.test_cleanse import colon
+
+    wet = colon(-3.0)
+    path = tmp_path / "wet.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(wet.hu, wet.affine), path)
+    frames = {}
+    for cleanse in (False, True):
+        config = configuration(path, views=1, preset="synthetic", cleanse=cleanse)
+        frames[cleanse] = open_dataset(generate(config, tmp_path / str(cleanse))).frames[0]
+    assert "cleansed_ml" not in frames[False].volume["meta"]
+    # The tube's lower part, a third of its cross-section, belongs to the lumen again.
+    assert frames[True].volume["meta"]["cleansed_ml"] > 5
+    assert frames[True].volume["ct_sha256"] == frames[False].volume["ct_sha256"]

@@ -152,3 +152,14 @@ def test_bad_poses_are_one_line(folder):
     ):
         file.write_text(text)
         refused(lambda: photographs(folder, camera, file), *words)
+
+
+def test_a_calibration_that_explodes_is_refused(tmp_path):
+    file = tmp_path / "bomb.yaml"
+    file.write_text(
+        "a: &a [1,1,1,1,1,1,1,1,1]\n"
+        + "".join(f"{n}: &{n} [{','.join([f'*{m}'] * 9)}]\n" for m, n in zip("abcdef", "bcdefg"))
+    )
+    with pytest.raises(UserError, match="aliases repeat too much") as caught:
+        calibration(file, 64, 48)
+    assert caught.value.code == "CALIBRATION"

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from endorender.dataset.config import parse_spec
 from endorender.dataset.frame import SPLITS, Dataset, open_dataset
 from endorender.dataset.layouts import c3vd, depth_anything, hdf5, nerfstudio, simcol3d, webdataset
 from endorender.dataset.layouts.layout import ForeignFrame, Layout, foreign_dataset, layouts
+from endorender.dataset.spec import parse_spec
 from endorender.dataset.writer import TEMPORARY, disk_errors
 from endorender.errors import UserError
 
