@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
-ROUNDS, VIEWS, SETTLED = 3, 20, 3  # views in all; views after which all is warm, and as many before the end, when
+ROUNDS, VIEWS, SETTLED = 3, 14, 2  # views in all; views after which all is warm, and as many before the end, when
 # one worker may have nothing left
 
 
@@ -25,7 +25,7 @@ def one(workers: int) -> None:
     """In a process of its own: prints frames per second."""
     from endorender.dataset import configure, generate
 
-    config = configure(ct="phantom:1", views=VIEWS, size="96x72", spp=8, preset="paper4")
+    config = configure(ct="phantom:1", views=VIEWS, size="192x144", spp=16, preset="paper4")
     per_view = len(config.columns)
     at: dict[int, float] = {}
 
