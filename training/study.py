@@ -145,8 +145,11 @@ class Study:
         return folder
 
     def foreign_frames(self) -> dict[str, list[Any]]:
-        """Title -> frames, of the datasets that were given by path."""
-        return {f"given dataset {n}": open_data(path).frames for n, path in enumerate(self.foreign, 1)}
+        """Title -> frames, of the datasets that were given by path; named by what they hold, in whatever order."""
+        from training.checkpoint import data_identity
+
+        found = [open_data(path).frames for path in self.foreign]
+        return {f"given dataset {data_identity(frames)[:8]}": frames for frames in found}
 
 
 def log_of(run: Path) -> list[dict[str, str]]:
@@ -158,7 +161,10 @@ def log_of(run: Path) -> list[dict[str, str]]:
 
 
 def begin(study: Study, preset: str) -> dict[str, Any]:
-    """Writes OUT/experiment.json, or refuses a folder that holds something else or another experiment."""
+    """Writes OUT/experiment.json, or refuses a folder that holds something else or another experiment.
+
+    Datasets to judge on may be added to a finished experiment: nothing is trained on them, and the arms are fixed.
+    """
     from training.files import versions
 
     info: dict[str, Any] = {
@@ -177,7 +183,7 @@ def begin(study: Study, preset: str) -> dict[str, Any]:
     path = study.out / EXPERIMENT
     if path.is_file():
         old = read_json(path, "an experiment")
-        if {k: old.get(k) for k in info} != info:
+        if any(old.get(k) != info[k] for k in info if k != "foreign_datasets"):
             raise UserError(
                 f"{study.out} holds another experiment ({old.get('experiment')}, preset {old.get('preset')}, protocol "
                 f"{old.get('protocol')}): choose another output folder",

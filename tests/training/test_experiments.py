@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from endorender.dataset import configure
 from endorender.errors import UserError
 from tests.training.conftest import TubeFrame
 from training.compare import load_evaluation
+from training.data import FrameSet
 from training.experiments import EXPERIMENTS, appearances, experiment
 from training.study import LOOKS, PRESETS, Study, protocol_fingerprint
 
@@ -84,6 +86,26 @@ def test_the_gain_is_what_the_evaluations_say_with_equal_steps_for_every_arm(don
     assert len({r["data"]["val"]["sha256"] for r in runs.values()}) == 1  # all are validated on the same frames
     tested = {"p004", "p005", "p99"}
     assert not tested & {p for r in runs.values() for split in r["data"].values() for p in split["patients"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adapt"])
+def test_datasets_to_judge_on_are_added_to_a_finished_experiment(done, name, tmp_path, monkeypatch):
+    given = {"first": [TubeFrame("p071", v, "deep_red") for v in range(3)]}
+    given["second"] = [TubeFrame("p072", v, "pale_pink") for v in range(3)]
+    monkeypatch.setattr("training.study.open_data", lambda path: FrameSet(test=given[path]))
+    out = tmp_path / "adapt"
+    shutil.copytree(done / "adapt", out)
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.suffix in (".safetensors", ".json")}
+    del before[out / "experiment.json"]
+    experiment("adapt", out, "tiny", foreign=["first"])
+    first = table(out, "adapt")
+    assert len(first) == 6
+    assert first[:4] == table(done / "adapt", "adapt")
+    assert {p: p.stat().st_mtime_ns for p in before} == before  # nothing is trained or evaluated again
+    experiment("adapt", out, "tiny", foreign=["second", "first"])
+    assert {r["test"]: r["e_no"] for r in table(out, "adapt")}[first[4]["test"]] == first[4]["e_no"]
+    assert len(table(out, "adapt")) == 8
 
 
 @pytest.mark.slow
