@@ -7,7 +7,8 @@ photographs' colours at every percentile of luminance (`target.by_rank`), which 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 from endorender import ct as scans
 from endorender.errors import UserError
 from endorender.inverse import pose as where
+from endorender.inverse.develop import developed
 from endorender.inverse.fit import Fit, Plan, fit
 from endorender.inverse.photographs import Photographs, photographs
-from endorender.inverse.target import BURNT, linear
+from endorender.inverse.target import by_rank
 from endorender.inverse.unknowns import EXPOSURE, GAMMA
 from endorender.registry import validated
 from endorender.render import radiance
@@ -30,7 +32,10 @@ from endorender.scene.trajectory import poses as plausible
 WITH_POSES = ("tissue.albedo", "phase.g", "tissue.roughness", EXPOSURE, GAMMA)
 WITHOUT = ("tissue.albedo", EXPOSURE)
 PLAIN: dict[str, Any] = {"contrast": 1.0, "veil": (0.0, 0.0, 0.0), "gamma": 2.2}
+FIRST_SPP = 16
 VIEWS = 6  # plausible views, or photographs that are used at most
+LIKE = 0.5  # correlation with the shaded wall below which a search has found nothing
+VAGUE_MM, VAGUE_RAD = 0.5, np.radians(1.5)  # spread of a refined pose that people are told of
 METERED = 75.0  # percentile by which exposures begin
 
 Said = Callable[[float, int, str], None]  # what is done, of how much, what is going on
@@ -85,7 +90,7 @@ def calibrate(
     if refine and poses is None:
         raise UserError("--pose refines poses: give those to start from with --poses", "POSES")
     taken = photographs(images, camera, poses, variation)
-    developed = validated(Response, {**PLAIN, **(response or {})}, "response")
+    known = validated(Response, {**PLAIN, **(response or {})}, "response")
     say(0, 1, "reading the CT")
     raw = scans.open_ct(ct, series, resample, assume_hu, lambda done, total, text: say(0, 1, text))
     base = _scenes(raw, look, light, region, seed, views if taken.poses is None else 1, say)
@@ -95,14 +100,15 @@ def calibrate(
     notes: tuple[str, ...] = ()
     refined = None
     names = list(names or (WITHOUT if taken.poses is None else WITH_POSES))
-    if developed.gamma is None and GAMMA in names:
+    toned = known.gamma is not None and "gamma" not in (response or {})
+    if known.gamma is None and GAMMA in names:
         names.remove(GAMMA)
     if any(name.startswith("camera.") for name in names):
         raise UserError("poses are fitted by --pose, beside the appearance", "UNKNOWN_NAME")
     if taken.poses is None:
         visible = small.camera.visible()
         shown = small.images[:, visible].reshape(-1, 3)
-        exposures = [_exposure(s, shown, developed, seed) for s in scenes]
+        known, exposures = _begun(scenes, shown, known, seed, toned, statistics=True)
         method = (
             f"no poses: colours and luminance of {len(taken.images)} photographs at every percentile, matched over "
             f"{len(scenes)} plausible views of this lumen; nothing was compared place by place"
@@ -113,17 +119,17 @@ def calibrate(
         scenes = [scenes[0].with_(world_from_camera=p) for p in taken.poses[chosen]]
         shown = small.images
         if refine:
-            scenes, notes = _posed(scenes, small, developed, seed, say)
+            scenes, notes = _posed(scenes, small, known, seed, say)
             refined = np.array(taken.poses)
             refined[chosen] = [s.world_from_camera for s in scenes]
-        exposures = [_exposure(s, p.reshape(-1, 3), developed, seed, n) for n, (s, p) in enumerate(zip(scenes, shown))]
+        known, exposures = _begun(scenes, shown, known, seed, toned)
         method = f"{len(scenes)} of {len(taken.images)} photographs, compared pixel by pixel from their poses"
-    developed = developed.model_copy(update={"exposure": float(np.exp(np.mean(np.log(exposures))))})
+    known = known.model_copy(update={"exposure": float(np.exp(np.mean(np.log(exposures))))})
 
     def told(step: int, total: int, loss: float, values: Any) -> None:
         say(step, total, f"fitting, loss {loss:.5f}")
 
-    found = fit(scenes, shown, developed, names, exposures=exposures, statistics=taken.poses is None, plan=plan,
+    found = fit(scenes, shown, known, names, exposures=exposures, statistics=taken.poses is None, plan=plan,
                 seed=seed, progress=told)  # fmt: skip
     luma = float(np.mean([np.percentile(i.reshape(-1, 3) @ LUMA, METERED) for i in taken.images]))
     return Calibrated(found, taken.camera, luma, refined, method, notes)
@@ -151,46 +157,52 @@ def _start(tissue: Tissue) -> Tissue:
     return Tissue(hu=hu, sigma_t=row[:, 0].astype(float), albedo=row[:, -3:].astype(float), **fields)
 
 
-def _exposure(scene: Scene, pixels: np.ndarray, response: Response, seed: int, number: int | None = None) -> float:
-    """With which the scene is as bright as the photograph where that is well lit."""
-    try:
-        light = radiance([scene], 8, seed)[0].mean[scene.camera.visible()] @ LUMA
-    except UserError as error:
-        if number is None or error.code == "STOPPED":
-            raise
-        raise UserError(f"from the pose of photograph {number + 1}: {error}", error.code) from None
-    wanted = linear(pixels[pixels.max(-1) < BURNT] / 255, response) @ LUMA
-    lit = np.percentile(light, METERED)
-    if lit <= 0:
-        raise UserError("no light returns from the wall in one of the views: check poses and region", "NO_WALL")
-    return float(np.percentile(wanted, METERED) / lit)
+def _begun(
+    scenes: Sequence[Scene], shown: np.ndarray, response: Response, seed: int, gamma: bool, statistics: bool = False
+) -> tuple[Response, list[float]]:
+    """Response and exposures to start from (`develop`)."""
+    light = []
+    for number, scene in enumerate(scenes, 1):
+        try:
+            light.append(radiance([scene], FIRST_SPP, seed)[0].mean)
+        except UserError as error:
+            if statistics or error.code == "STOPPED":
+                raise
+            raise UserError(f"from the pose of photograph {number}: {error}", error.code) from None
+    visible = scenes[0].camera.visible()
+    wanted = [by_rank(shown, x[None], visible[None])[0] for x in light] if statistics else list(shown)
+    return developed(light, wanted, visible, response, gamma)
 
 
 def _posed(
     scenes: list[Scene], small: Photographs, response: Response, seed: int, say: Said
 ) -> tuple[list[Scene], tuple[str, ...]]:
-    """Views at refined poses: by a search on the geometry, then by gradients where the camera is a pinhole."""
+    """Views at refined poses: by a search on the geometry, then by traced pictures."""
     found, notes = [], []
     for n, scene in enumerate(scenes):
-        say(n, len(scenes), f"searching the pose of photograph {n + 1}")
+        label = f"photograph {n + 1}"
+        told = partial(_told, say, n, len(scenes), label)
+        say(n, len(scenes), f"searching the pose of {label}")
         pose, like = where.search(scene, small.images[n], response, seed=seed + n)
-        if like < 0.5:
-            notes.append(f"photograph {n + 1}: no pose near the given one looks like it (correlation {like:.2f})")
-            pose = np.asarray(scene.world_from_camera, float)
+        if like < LIKE:
+            notes.append(f"{label}: no pose near the given one looks like it (correlation {like:.2f}); it is kept")
+            found.append(scene)
+            continue
+        try:
+            pose, spread = where.refine(
+                scene.with_(world_from_camera=pose), small.images[n], response, seed=seed + n, progress=told
+            )
+        except UserError as error:
+            if error.code == "STOPPED":
+                raise
+            notes.append(f"{label}: {error}; the pose that the geometry tells was taken")
+            spread = np.zeros(6)
+        if np.linalg.norm(spread[:3]) > VAGUE_MM or np.linalg.norm(spread[3:]) > VAGUE_RAD:
+            notes.append(f"{label}: its pose is known to {np.linalg.norm(spread[:3]):.1f} mm and "
+                         f"{np.degrees(np.linalg.norm(spread[3:])):.1f} degrees only")  # fmt: skip
         found.append(scene.with_(world_from_camera=pose))
-    if type(small.camera) is not Pinhole:
-        notes.append("poses were searched on the geometry only: gradients of them need a pinhole")
-        return found, tuple(notes)
-    clear = [where.clear(s) for s in found]
-    exposures = [_exposure(s, p.reshape(-1, 3), response, seed, n) for n, (s, p) in enumerate(zip(clear, small.images))]
-    fixed = response.model_copy(update={"exposure": exposures[0]})
+    return found, tuple(notes)
 
-    def told(step: int, total: int, loss: float, values: Any) -> None:
-        say(step, total, f"refining poses, loss {loss:.5f}")
 
-    poses, done = where.refine(clear, small.images, fixed, exposures, replace(where.PLAN, repeats=0), seed, told)
-    if done.stopped:
-        notes.append(f"refining poses by gradients {done.stopped}: the best so far were taken")
-    if done.stopped == "interrupted":
-        raise KeyboardInterrupt
-    return [s.with_(world_from_camera=p) for s, p in zip(found, poses)], tuple(notes)
+def _told(say: Said, done: int, total: int, label: str, step: int, steps: int) -> None:
+    say(done, total, f"refining the pose of {label}, {step + 1}/{steps}")

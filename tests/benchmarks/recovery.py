@@ -49,8 +49,8 @@ def run(name: str, seed: int) -> None:
             found, rows = recoveries.joint([alone], 32, plan=plan, seed=seed, progress=told(alone))
             shown(alone, found, rows)
     elif name in ("pose", "search"):
-        far = {"mm": 5.0, "degrees": 10.0, "search_first": True} if name == "search" else {}
-        _, rows = recoveries.pose(**far, seed=seed, progress=told(name))
+        far = {"mm": 5.0, "degrees": 10.0, "far": True} if name == "search" else {}
+        rows = recoveries.pose(**far, seed=seed, progress=told(name))
         for label, *figures in rows:
             mm, deg, mm1, deg1, mm2, deg2, like = figures
             print(f"  {name} {label}: {mm:.2f} mm {deg:.2f} deg -> {mm1:.2f} mm {deg1:.2f} deg ({like:.3f}) -> "

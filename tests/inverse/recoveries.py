@@ -9,15 +9,16 @@ import functools
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from endorender.ct import open_ct, prepare
 from endorender.ct.volume import Volume
 from endorender.inverse import parameters
 from endorender.inverse.fit import Fit, fit
 from endorender.inverse.parameters import moved
-from endorender.inverse.pose import PLAN, apart, clear, refine, search
+from endorender.inverse.pose import SPP, apart, refine, search
 from endorender.render import radiance
-from endorender.render.gradient import picture
-from endorender.scene import Endoscope, HenyeyGreenstein, Pinhole, Scene, Tissue
+from endorender.scene import LOOKS, Endoscope, HenyeyGreenstein, Pinhole, Scene, Tissue
 from endorender.scene import Response as Fixed
+from endorender.scene.trajectory import poses
 from tests.render.proofs import REFS
 from tests.render.reference import SCENES, build
 from tests.render.scenes import AIR, THRESHOLD, affine
@@ -60,10 +61,9 @@ def views(volume, tissue, surface="interface", size=64, eyes=EYES, camera=None, 
     return [Scene(volume, camera, eye(*e), (guides,), tissue, THRESHOLD, surface, **changes) for e in eyes]
 
 
-def photographs(scenes, response, spp, seed=11, smooth=False):
+def photographs(scenes, response, spp, seed=11):
     """(B, H, W, 3) uint8 of the scenes as they truly are, and the response with the exposure it took."""
-    render = (lambda s, n: picture(s, spp, seed, n, True)) if smooth else (lambda s, n: radiance([s], spp, seed, n)[0])
-    light = [render(scene, n).mean for n, scene in enumerate(scenes)]
+    light = [radiance([scene], spp, seed, n)[0].mean for n, scene in enumerate(scenes)]
     fixed = response.resolve(np.concatenate(light))
     return np.stack([fixed.apply(x, seed + n) for n, x in enumerate(light)]), fixed
 
@@ -133,23 +133,28 @@ def off(rng, mm, degrees):
     return np.concatenate([mm * shift, np.radians(degrees) * turn])
 
 
-def pose(mm=1.0, degrees=3.0, count=2, size=64, spp=400, plan=None, seed=0, progress=None, search_first=False):
-    """Poses of cameras that are off by so much: the fit, and rows (label, mm and degrees off at first,
-    after the search, at the end, likeness of the search)."""
-    hidden = clear(views(smooth_tube(), Tissue(), size=size)[0]).tissue
-    true = views(smooth_tube(), hidden, "volume", size)[:count]
-    taken, response = photographs(true, Fixed(**SENSOR), spp)
-    rng = np.random.default_rng([seed, 5])
-    starts = [s.with_(world_from_camera=moved(s.world_from_camera, off(rng, mm, degrees))) for s in true]
-    found = [s.world_from_camera for s in starts]
-    likes = [np.nan] * count
-    if search_first:
-        searched = [search(s, p, response, 1.2 * mm, 1.2 * degrees, seed=seed) for s, p in zip(starts, taken)]
-        found, likes = zip(*searched)
-    near = [s.with_(world_from_camera=p) for s, p in zip(starts, found)]
-    poses, done = refine(near, taken, response, None, plan or PLAN, seed, progress)
-    return done, [
-        (f"view {n + 1}", *apart(t.world_from_camera, a.world_from_camera), *apart(t.world_from_camera, b),
-         *apart(t.world_from_camera, c), like)
-        for n, (t, a, b, c, like) in enumerate(zip(true, starts, found, poses, likes))
-    ]  # fmt: skip
+@functools.cache
+def colon():
+    """A phantom, ready: its folds tell where a camera is; the tube above looks alike from all sides."""
+    return prepare(open_ct("phantom:2"))
+
+
+def pose(mm=1.0, degrees=3.0, count=6, size=64, spp=400, seed=0, far=False, steps=SPP, progress=None):
+    """Poses of cameras in a phantom that are off by so much: rows (label, mm and degrees off at first, after the
+    search, at the end, likeness of the search). Without `far` nothing is searched, and the second pair is the first."""
+    ready, rng = colon(), np.random.default_rng([seed, 5])
+    rows = []
+    for n, true in enumerate(poses(ready.volume, ready.lumen, ready.path, count, seed + 5)):
+        tissue = LOOKS["pale_pink"].tissue
+        scene = Scene(ready.volume, Pinhole(width=size, height=size, fov=95), true, (Endoscope(),), tissue,
+                      ready.lumen.threshold)  # fmt: skip
+        (taken,), response = photographs([scene], Fixed(**SENSOR), spp)
+        start = found = moved(true, off(rng, mm, degrees))
+        like = np.nan
+        if far:
+            found, like = search(scene.with_(world_from_camera=start), taken, response, 1.2 * mm, 1.2 * degrees, seed=n)
+        end, _ = refine(scene.with_(world_from_camera=found), taken, response, steps, n)
+        rows.append((f"view {n + 1}", *apart(true, start), *apart(true, found), *apart(true, end), like))
+        if progress:
+            progress(n + 1, count, 0.0, {})
+    return rows
