@@ -94,7 +94,7 @@ def _toned(log: np.ndarray) -> np.ndarray:
 
 
 def _line(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray, float, np.ndarray]:
-    """x under the tone that brings it near to y, robustly: the factor, residuals, their scale, weights (Charbonnier)."""
+    """x under the tone that brings it near to y, robustly: the factor, residuals, their scale, Charbonnier weights."""
     columns, w = _toned(x), weight
     for _ in range(5):
         root = np.sqrt(w)
