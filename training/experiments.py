@@ -151,15 +151,15 @@ def variety(study: Study) -> Answer:
             for who in people
         }
     own = {split: [f for fs in found.values() for f in fs if f.variation == "c1"] for split, found in frames.items()}
-    seen = [f for f in own["train"] if f.view >= p.variety_views]
+    learnt, left_out = _places(p.variety_views, p.unseen_views)
+    seen = [f for f in own["train"] if f.view in left_out]
     judged = {"unseen patients": own["test"], "seen patients, other views": seen}
     found: dict[str, dict[int, Arm]] = {title: {} for title in judged}
     tables: dict[str, Section] = {}
     for k in p.conditions:
         chosen = {f"c{n + 1}" for n in range(k)}
-        train = [
-            f for fs in frames["train"].values() for f in fs if f.variation in chosen and f.view < p.variety_views // k
-        ]
+        places = set(learnt[::k])
+        train = [f for fs in frames["train"].values() for f in fs if f.variation in chosen and f.view in places]
         sets = FrameSet(train, own["val"])
         runs = [study.train(f"variety-k{k}-seed{s}", sets, seed=s, learning_rate=p.rate) for s in range(p.seeds)]
         for title, test in judged.items():
@@ -192,13 +192,23 @@ def variety(study: Study) -> Answer:
     half = statistics.gap(
         errors[last][0] - 0.5 * errors[first][0], errors[last][1] - 0.5 * errors[first][1], units[0], units[1]
     )
-    verdict = "holds" if half.high <= 0 else "does not hold" if half.low > 0 else "undecided"
+    verdict = "holds" if half.high <= 0 else "does not hold" if half.low > 0 else "is undecided"
+    whole = statistics.gap(*errors[first], units[0], units[1])
+    if whole.low <= 0:
+        verdict = f"is undecided, for at K = {first} there is no gap that excludes zero"
     answer.claims.append(
-        f"Gap at K = {last} less half the gap at K = {first}: {half.value:+.4f} [{half.low:+.4f}, {half.high:+.4f}] "
-        f"of abs_rel (interval over patients): that it is at most half {verdict}."
+        f"Gap at K = {first}: {_signed(whole)} of abs_rel (interval over patients). Gap at K = {last} less half of it: "
+        f"{_signed(half)}. That the gap is at most half {verdict}."
     )
     answer.figures["gap against conditions"] = claim_figures.against_conditions(rows)
     return answer
+
+
+def _places(learnt: int, left_out: int) -> tuple[list[int], set[int]]:
+    """Views of a training patient that may be trained on, and those that are left out; both all along the way."""
+    total = learnt + left_out
+    apart = {(2 * n + 1) * total // (2 * left_out) for n in range(left_out)}
+    return [v for v in range(total) if v not in apart], apart
 
 
 EXPERIMENTS: dict[str, Callable[[Study], Answer]] = {"adapt": adapt, "data": data, "variety": variety}
@@ -322,6 +332,10 @@ def _short(arm: str) -> str:
 
 def _interval(i: Interval) -> str:
     return f"{i.value:+.1f} [{i.low:+.1f}, {i.high:+.1f}]"
+
+
+def _signed(i: Interval) -> str:
+    return f"{i.value:+.4f} [{i.low:+.4f}, {i.high:+.4f}]"
 
 
 def tables_of(study: Study, info: dict[str, Any], answer: Answer) -> None:

@@ -20,7 +20,8 @@ from training.files import SUMMARY, Progress, fingerprint, read_json, write_json
 Stage = Callable[[str], AbstractContextManager[Progress]]  # a title -> that stage's progress
 LOOKS = ("yellow_tan", "pale_pink", "dark_red", "deep_red")
 EXPERIMENT = "experiment.json"
-PROTOCOL = 1  # counts up when docs/protocol.md changes what is done, beyond the numbers in PRESETS
+# Each counts up when docs/protocol.md changes what is done, beyond the numbers in PRESETS.
+PROTOCOL = {"adapt": 1, "data": 1, "variety": 2}
 
 
 class Preset(Model):
@@ -72,9 +73,9 @@ PRESETS = {
 }  # fmt: skip
 
 
-def protocol_fingerprint(name: str) -> str:
-    """Of everything that an experiment of this preset is told; docs/protocol.md states it, every result carries it."""
-    return fingerprint({"protocol": PROTOCOL, "preset": PRESETS[name].model_dump(mode="json")})
+def protocol_fingerprint(experiment: str, preset: str) -> str:
+    """Of everything that an experiment is told; docs/protocol.md states it, every result carries it."""
+    return fingerprint({"protocol": PROTOCOL[experiment], "preset": PRESETS[preset].model_dump(mode="json")})
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def begin(study: Study, preset: str) -> dict[str, Any]:
     info: dict[str, Any] = {
         "experiment": study.name,
         "preset": preset,
-        "protocol": protocol_fingerprint(preset),
+        "protocol": protocol_fingerprint(study.name, preset),
         "parameters": study.preset.model_dump(mode="json"),
         "patients": {
             split: [p["ct"] if p["ct"].startswith("phantom:") or p["ct"] == "sample" else "file" for p in people]

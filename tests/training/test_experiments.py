@@ -13,7 +13,7 @@ from endorender.errors import UserError
 from tests.training.conftest import TubeFrame
 from training.compare import load_evaluation
 from training.data import FrameSet
-from training.experiments import EXPERIMENTS, appearances, experiment
+from training.experiments import EXPERIMENTS, _places, appearances, experiment
 from training.study import LOOKS, PRESETS, Study, protocol_fingerprint
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ def test_the_gain_is_what_the_evaluations_say_with_equal_steps_for_every_arm(don
     assert float(row["e_ft"]) == pytest.approx(after.mean())
     assert float(row["reduction_percent"]) == pytest.approx(100 * (1 - after.mean() / before.mean()))
     assert (row["paper_percent"], rows[2]["paper_percent"]) == ("56.87", "27.49")
-    assert {r["protocol"] for r in rows} == {protocol_fingerprint("tiny")}
+    assert {r["protocol"] for r in rows} == {protocol_fingerprint("adapt", "tiny")}
     runs = {p.name: json.loads((p / "run.json").read_text()) for p in (done / "adapt/runs").iterdir()}
     tuned = [r for name, r in runs.items() if "base-seed" not in name]
     assert {r["config"]["steps"] for r in tuned} == {PRESETS["tiny"].further_steps}
@@ -141,7 +141,7 @@ def test_the_gap_is_between_seen_and_unseen_patients_at_an_equal_budget(done, na
 @pytest.mark.parametrize("name", SLOW)
 def test_the_page_stands_alone_and_names_its_protocol(done, name):
     text = (done / name / "index.html").read_text()
-    assert protocol_fingerprint("tiny") in text
+    assert protocol_fingerprint(name, "tiny") in text
     assert "only shows that everything runs" in text
     assert 'src="data:image/png;base64,' in text
     assert "http" not in text
@@ -170,6 +170,18 @@ def test_a_repeated_call_trains_nothing_and_another_preset_or_folder_is_refused(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["thesis.tex"]
 
 
+def test_views_of_variety_lie_all_along_the_way():
+    for preset in PRESETS.values():
+        learnt, left_out = _places(preset.variety_views, preset.unseen_views)
+        assert (len(learnt), len(left_out)) == (preset.variety_views, preset.unseen_views)
+        assert not left_out & set(learnt)
+        total = preset.variety_views + preset.unseen_views
+        assert np.mean(list(left_out)) == pytest.approx((total - 1) / 2, abs=0.5)
+        for k in preset.conditions:
+            assert len(learnt[::k]) == preset.variety_views // k
+            assert abs(np.mean(learnt[::k]) - (total - 1) / 2) <= k
+
+
 def test_every_patient_looks_different_and_every_condition_can_be_rendered():
     found = [c for n in range(1, 30) for c in appearances(f"p{n:03d}", 4)]
     assert len({json.dumps(c["response"]) for c in found}) == len(found)
@@ -182,7 +194,8 @@ def test_every_patient_looks_different_and_every_condition_can_be_rendered():
 def test_the_written_protocol_is_the_one_that_runs():
     text = (ROOT / "docs/protocol.md").read_text()
     for name, preset in PRESETS.items():
-        assert f"`{name}` | `{protocol_fingerprint(name)}`" in text, name
+        each = " | ".join(f"`{protocol_fingerprint(experiment, name)}`" for experiment in EXPERIMENTS)
+        assert f"`{name}` | {each} |" in text, name
         if name != "tiny":
             assert all(whole == 2 * half for half, whole in zip(preset.counts, preset.counts[1:]))
             assert all(preset.variety_views % k == 0 for k in preset.conditions)
