@@ -11,8 +11,7 @@ from training.files import command, versions, write_atomic
 from training.report import template
 
 if TYPE_CHECKING:
-    from training.experiments import Answer
-    from training.study import Study
+    from training.study import Answer, Study
 
 PAGE = "index.html"
 

@@ -8,7 +8,6 @@ OUT/tables, OUT/figures, OUT/index.html   the answer
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,14 @@ import numpy as np
 
 from endorender.errors import UserError
 from training import claim_figures, statistics
-from training.compare import Arm, Section, load_evaluation, sections
 from training.data import FrameSet
 from training.files import Progress, write_csv
 from training.statistics import Interval
-from training.study import LOOKS, PRESETS, Stage, Study, begin, log_of
+from training.study import LEAD, LOOKS, PRESETS, Answer, Stage, Study, begin, log_of
+from training.variety import variety
 
 PAPER = {"views of unseen patients": 56.87, "foreign data": 27.49}  # percent less error, Mahmood et al. 2018
-LEAD = "median"
 BASELINE, LAST, FULL = "plain images only", "last layer fine-tuned", "all layers fine-tuned"
-
-
-@dataclass
-class Answer:
-    """claims: sentences with their figures. tables: name -> (header, rows). figures: name -> matplotlib Figure."""
-
-    claims: list[str] = field(default_factory=list)
-    tables: dict[str, tuple[Sequence[str], list[list[Any]]]] = field(default_factory=dict)
-    figures: dict[str, Any] = field(default_factory=dict)
 
 
 def experiment(
@@ -79,7 +68,7 @@ def adapt(study: Study) -> Answer:
     judged |= study.foreign_frames()
     rows = []
     for title, frames in judged.items():
-        section = _section(study, frames, title, arms)
+        section = study.section(frames, title, arms)
         for arm in section.arms[1:]:
             d = section.difference(arm, LEAD, "abs_rel")
             before, after = (section.mean(a, LEAD, "abs_rel").value for a in (section.arms[0], arm))
@@ -107,7 +96,7 @@ def data(study: Study) -> Answer:
     rates = _rates(study, plain, cinematic, most, images=counts[-1], modes=(BASELINE, FULL))
     for count in counts:
         arms = _arms(study, plain, cinematic, f"data-{count}", count, (BASELINE, FULL), rates)
-        curves[count] = _section(study, cinematic["test"], "views of unseen patients", arms)
+        curves[count] = study.section(cinematic["test"], "views of unseen patients", arms)
         target = min(
             float(row["val_abs_rel_median"])
             for run in arms[BASELINE]
@@ -137,102 +126,7 @@ def data(study: Study) -> Answer:
     return answer
 
 
-def variety(study: Study) -> Answer:
-    """Several conditions for each view narrow the gap between patients that were trained on and others."""
-    p, answer = study.preset, Answer()
-    frames: dict[str, dict[str, list[Any]]] = {}
-    for split, people in study.patients().items():
-        views = p.variety_views + p.unseen_views if split == "train" else p.unseen_views
-        names = max(p.conditions) if split == "train" else 1
-        frames[split] = {
-            who["alias"]: study.render(
-                f"variety-{who['alias']}", [who], views, variations=appearances(who["alias"], names)
-            )
-            for who in people
-        }
-    own = {split: [f for fs in found.values() for f in fs if f.variation == "c1"] for split, found in frames.items()}
-    learnt, left_out = _places(p.variety_views, p.unseen_views)
-    seen = [f for f in own["train"] if f.view in left_out]
-    judged = {"unseen patients": own["test"], "seen patients, other views": seen}
-    found: dict[str, dict[int, Arm]] = {title: {} for title in judged}
-    tables: dict[str, Section] = {}
-    for k in p.conditions:
-        chosen = {f"c{n + 1}" for n in range(k)}
-        places = set(learnt[::k])
-        train = [f for fs in frames["train"].values() for f in fs if f.variation in chosen and f.view in places]
-        sets = FrameSet(train, own["val"])
-        runs = [study.train(f"variety-k{k}-seed{s}", sets, seed=s, learning_rate=p.rate) for s in range(p.seeds)]
-        for title, test in judged.items():
-            tables[title] = _section(study, test, title, {f"K = {k}": runs})
-            found[title][k] = tables[title].arms[0]
-    unseen, known = (found[title] for title in judged)
-    units = [tables[title].column("patient") for title in judged]
-    errors = {k: (unseen[k].values(LEAD, "abs_rel"), known[k].values(LEAD, "abs_rel")) for k in p.conditions}
-    rows = []
-    for k, (u, s) in errors.items():
-        gap = statistics.gap(u, s, units[0], units[1])
-        rows.append([k, *statistics.mean(s, units[1]), *statistics.mean(u, units[0]), *gap])
-    answer.tables["variety"] = (
-        (
-            "conditions",
-            "seen",
-            "seen_low",
-            "seen_high",
-            "unseen",
-            "unseen_low",
-            "unseen_high",
-            "gap",
-            "gap_low",
-            "gap_high",
-        ),
-        rows,
-    )
-    first, last = p.conditions[0], p.conditions[-1]
-    # gap(K) − ½ gap(1) is a gap itself, of errors on the same frames: what they have in common cancels.
-    half = statistics.gap(
-        errors[last][0] - 0.5 * errors[first][0], errors[last][1] - 0.5 * errors[first][1], units[0], units[1]
-    )
-    verdict = "holds" if half.high <= 0 else "does not hold" if half.low > 0 else "is undecided"
-    whole = statistics.gap(*errors[first], units[0], units[1])
-    if whole.low <= 0:
-        verdict = f"is undecided, for at K = {first} there is no gap that excludes zero"
-    answer.claims.append(
-        f"Gap at K = {first}: {_signed(whole)} of abs_rel (interval over patients). Gap at K = {last} less half of it: "
-        f"{_signed(half)}. That the gap is at most half {verdict}."
-    )
-    answer.figures["gap against conditions"] = claim_figures.against_conditions(rows)
-    return answer
-
-
-def _places(learnt: int, left_out: int) -> tuple[list[int], set[int]]:
-    """Views of a training patient that may be trained on, and those that are left out; both all along the way."""
-    total = learnt + left_out
-    apart = {(2 * n + 1) * total // (2 * left_out) for n in range(left_out)}
-    return [v for v in range(total) if v not in apart], apart
-
-
 EXPERIMENTS: dict[str, Callable[[Study], Answer]] = {"adapt": adapt, "data": data, "variety": variety}
-
-
-def appearances(alias: str, count: int) -> list[dict[str, Any]]:
-    """Conditions c1, c2, … of a patient: tissue of a look, and a camera of its own; c1 is the patient's own.
-
-    Drawn from the alias: no two patients have one appearance, and looks take turns.
-    """
-    from training.files import derive
-
-    number = int(alias.lstrip("p"))
-    found = []
-    for n in range(count):
-        rng = np.random.default_rng(derive("appearance", alias, n))
-        gains = [float(g) for g in rng.uniform(0.75, 1.3, 3).round(4)]
-        response = {
-            "white_balance": gains,
-            "target": round(float(rng.uniform(80, 170)), 2),
-            "contrast": round(float(rng.uniform(1.2, 2.0)), 4),
-        }
-        found.append({"name": f"c{n + 1}", "look": LOOKS[(number + n) % len(LOOKS)], "response": response})
-    return found
 
 
 def _both(study: Study) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
@@ -313,11 +207,6 @@ def _base(study: Study, plain: Any, cinematic: Any, name: str, images: int | Non
     return study.train(f"{name}-base-seed{seed}", frames, learning_rate=study.preset.rate, images=images, seed=seed)
 
 
-def _section(study: Study, frames: list[Any], title: str, arms: dict[str, list[Path]]) -> Section:
-    folders = [study.evaluate(run, frames, title, label) for label, runs in arms.items() for run in runs]
-    return sections([load_evaluation(folder) for folder in folders])[0]
-
-
 def _steps_to(run: Path, target: float) -> int | None:
     """Further steps after which validation first reached the target."""
     reached = (
@@ -332,10 +221,6 @@ def _short(arm: str) -> str:
 
 def _interval(i: Interval) -> str:
     return f"{i.value:+.1f} [{i.low:+.1f}, {i.high:+.1f}]"
-
-
-def _signed(i: Interval) -> str:
-    return f"{i.value:+.4f} [{i.low:+.4f}, {i.high:+.4f}]"
 
 
 def tables_of(study: Study, info: dict[str, Any], answer: Answer) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -17,9 +17,13 @@ from endorender.registry import Model
 from training.augment import Augment
 from training.files import SUMMARY, Progress, fingerprint, read_json, write_json
 
+if TYPE_CHECKING:
+    from training.compare import Section
+
 Stage = Callable[[str], AbstractContextManager[Progress]]  # a title -> that stage's progress
 LOOKS = ("yellow_tan", "pale_pink", "dark_red", "deep_red")
 EXPERIMENT = "experiment.json"
+LEAD = "median"  # the protocol whose abs_rel decides
 # Each counts up when docs/protocol.md changes what is done, beyond the numbers in PRESETS.
 PROTOCOL = {"adapt": 1, "data": 1, "variety": 2}
 
@@ -76,6 +80,15 @@ PRESETS = {
 def protocol_fingerprint(experiment: str, preset: str) -> str:
     """Of everything that an experiment is told; docs/protocol.md states it, every result carries it."""
     return fingerprint({"protocol": PROTOCOL[experiment], "preset": PRESETS[preset].model_dump(mode="json")})
+
+
+@dataclass
+class Answer:
+    """claims: sentences with their figures. tables: name -> (header, rows). figures: name -> matplotlib Figure."""
+
+    claims: list[str] = field(default_factory=list)
+    tables: dict[str, tuple[Sequence[str], list[list[Any]]]] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,6 +157,13 @@ class Study:
                     run, FrameSet(test=frames), folder, split=None, label=label, title=title, progress=progress,
                 )  # fmt: skip
         return folder
+
+    def section(self, frames: Sequence[Any], title: str, arms: Mapping[str, Sequence[Path]]) -> Section:
+        """Every arm's runs judged on the frames. arms: label -> runs."""
+        from training.compare import load_evaluation, sections
+
+        folders = [self.evaluate(run, frames, title, label) for label, runs in arms.items() for run in runs]
+        return sections([load_evaluation(folder) for folder in folders])[0]
 
     def foreign_frames(self) -> dict[str, list[Any]]:
         """Title -> frames, of the datasets that were given by path; named by what they hold, in whatever order."""

@@ -13,8 +13,9 @@ from endorender.errors import UserError
 from tests.training.conftest import TubeFrame
 from training.compare import load_evaluation
 from training.data import FrameSet
-from training.experiments import EXPERIMENTS, _places, appearances, experiment
+from training.experiments import EXPERIMENTS, experiment
 from training.study import LOOKS, PRESETS, Study, protocol_fingerprint
+from training.variety import appearances, places
 
 ROOT = Path(__file__).parents[2]
 
@@ -172,7 +173,7 @@ def test_a_repeated_call_trains_nothing_and_another_preset_or_folder_is_refused(
 
 def test_views_of_variety_lie_all_along_the_way():
     for preset in PRESETS.values():
-        learnt, left_out = _places(preset.variety_views, preset.unseen_views)
+        learnt, left_out = places(preset.variety_views, preset.unseen_views)
         assert (len(learnt), len(left_out)) == (preset.variety_views, preset.unseen_views)
         assert not left_out & set(learnt)
         total = preset.variety_views + preset.unseen_views
