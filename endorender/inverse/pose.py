@@ -32,7 +32,8 @@ DARK = 1e-3  # of the brightest luminance: below, its logarithm says nothing
 FLOOR = 0.01  # the same of traced pictures, which are noisy
 GAUGE = np.array([1.0, 1.0, 1.0, 0.05, 0.05, 0.05])  # mm and radians that move a picture about as much
 NUDGE = 0.1  # of GAUGE, for differences of the shaded wall
-ROUNDS, ELITE, SETTLED = 7, 8, 6  # of the search: rounds, the best of each, and how many are settled
+ROUNDS, ELITE = 7, 8  # of the search, and the best of each
+SETTLED, FINAL = 6, 2  # how many of them are settled, and how many of those in the photograph's size
 BLURS = (3.0, 2.0, 1.0, 0.7)  # px at 64 pixels: how sharply the shaded wall is looked at, in turn
 SLOW = 0.003  # share of the cost below which a step that gains no more is the last
 SHARP = 0.8  # px over which traced pictures are averaged
@@ -190,8 +191,8 @@ def search(
         new = np.vstack([best.mean(0), new])
         tried, scores = np.vstack([tried, new]), np.concatenate([scores, [score(xi) for xi in new]])
     places += [moved(start, tried[k] * GAUGE) for k in np.argsort(-scores)[: SETTLED // 2]]
-    settled = [settle(scene, whole, place) for place in places]
-    found = min(settled, key=lambda pair: pair[1])[0]
+    first = sorted((settle(small, seen, place) for place in places), key=lambda pair: pair[1])
+    found = min((settle(scene, whole, place) for place, _ in first[:FINAL]), key=lambda pair: pair[1])[0]
     return found, likeness(scene, found, _log(whole.luma, SHARP, DARK), whole.weight)
 
 
