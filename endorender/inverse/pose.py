@@ -37,7 +37,7 @@ SETTLED, FINAL = 6, 2  # how many of them are settled, and how many of those in 
 BLURS = (3.0, 2.0, 1.0, 0.7)  # px at 64 pixels: how sharply the shaded wall is looked at, in turn
 SLOW = 0.003  # share of the cost below which a step that gains no more is the last
 SHARP = 0.8  # px over which traced pictures are averaged
-SPP = (16, 16, 32, 32, 64, 64, 64, 64, 96, 96, 96, 96)  # of the steps; the later half is averaged
+SPP = (16, 16, 32, 32, 64, 64) + (96,) * 8  # of the steps; the later half is averaged
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def colon():
     return prepare(open_ct("phantom:2"))
 
 
-def pose(mm=1.0, degrees=3.0, count=6, size=64, spp=400, seed=0, far=False, steps=SPP, progress=None):
+def pose(mm=1.0, degrees=3.0, count=6, size=64, spp=600, seed=0, far=False, steps=SPP, progress=None):
     """Poses of cameras in a phantom that are off by so much: rows (label, mm and degrees off at first, after the
     search, at the end, likeness of the search). Without `far` nothing is searched, and the second pair is the first."""
     ready, rng = colon(), np.random.default_rng([seed, 5])
