@@ -36,6 +36,7 @@ ROUNDS, ELITE = 7, 8  # of the search, and the best of each
 SETTLED, FINAL = 6, 2  # how many of them are settled, and how many of those in the photograph's size
 BLURS = (3.0, 2.0, 1.0, 0.7)  # px at 64 pixels: how sharply the shaded wall is looked at, in turn
 SLOW = 0.003  # share of the cost below which a step that gains no more is the last
+DRIFT = (3.0, 10.0)  # mm and degrees; refining that goes half as far again has lost its way
 SHARP = 0.8  # px over which traced pictures are averaged
 SPP = (16, 16, 32, 32, 64, 64) + (96,) * 8  # of the steps; the later half is averaged
 
@@ -192,8 +193,17 @@ def search(
         tried, scores = np.vstack([tried, new]), np.concatenate([scores, [score(xi) for xi in new]])
     places += [moved(start, tried[k] * GAUGE) for k in np.argsort(-scores)[: SETTLED // 2]]
     first = sorted((settle(small, seen, place) for place in places), key=lambda pair: pair[1])
-    found = min((settle(scene, whole, place) for place, _ in first[:FINAL]), key=lambda pair: pair[1])[0]
+    last = sorted((settle(scene, whole, place) for place, _ in first[:FINAL]), key=lambda pair: pair[1])
+    # In a lumen that looks alike for a long way, settling walks along it: what was asked for is a pose near the start.
+    near = [place for place, _ in (*last, *first) if _within(start, place, reach_mm, reach_deg)]
+    found = near[0] if near else moved(start, tried[int(np.argmax(scores))] * GAUGE)
     return found, likeness(scene, found, _log(whole.luma, SHARP, DARK), whole.weight)
+
+
+def _within(start: np.ndarray, pose: np.ndarray, mm: float, degrees: float) -> bool:
+    """Whether a pose is at most half as far again from the start as was asked for."""
+    shift, turn = apart(start, pose)
+    return shift <= 1.5 * mm and turn <= 1.5 * degrees
 
 
 def refine(
@@ -204,8 +214,10 @@ def refine(
 
     Also (6,) the standard deviation of the last steps about it, mm and radians: what the pictures' own noise leaves.
     Exposure, gamma and veil are free at every step (`_toned`). spp: samples per pixel of each step.
+    Raises UserError POSE when it runs away (DRIFT) or into the wall.
     """
-    seen, pose = Seen.of(photograph, scene, response), np.asarray(scene.world_from_camera, float)
+    seen, way_in = Seen.of(photograph, scene, response), np.asarray(scene.world_from_camera, float)
+    pose = way_in
     # A pixel next to a burnt one has its light blurred in.
     weight = ndimage.minimum_filter(seen.weight, 3).ravel()
     near = ndimage.gaussian_filter(seen.luma, SHARP, mode="nearest")
@@ -218,8 +230,8 @@ def refine(
         traced = radiance([scene.with_(world_from_camera=pose)], count, seed * 1_000_003 + step)[0].mean @ LUMA
         step_taken = _step(scene, pose, ndimage.gaussian_filter(traced.astype(float), SHARP), aim, floor, weight)
         pose = moved(pose, np.clip(step_taken, -1.5, 1.5) * GAUGE)
-        if _shaded(scene, pose) is None:
-            raise UserError("the pose ran into the wall", "POSE")
+        if _shaded(scene, pose) is None or not _within(way_in, pose, *DRIFT):
+            raise UserError("refining ran away from the pose", "POSE")
         way.append(pose)
     return _mean(way[len(way) // 2 :])
 
