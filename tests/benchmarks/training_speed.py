@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.training.conftest import tubes
 from training.config import TrainConfig
 from training.data import DepthFrames, SeededBatches
