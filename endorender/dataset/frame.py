@@ -89,7 +89,8 @@ class Frame(Model):
 
         z_depth, distance: (H, W) float32 mm; normal: (H, W, 3) float32, camera frame, unit, facing the
         camera; mask: (H, W) bool. Where the mask is False these are NaN. tissue: (H, W) uint8, the label of
-        `label_tissue` at the wall, 0 for the look's own tissue.
+        `label_tissue` at the wall, 0 for the look's own tissue. hides: (H, W) bool, the lumen goes on behind that wall,
+        within 100 mm of the camera; not there in datasets of 0.1.0.
         """
         from endorender.dataset import exr
 
@@ -100,6 +101,7 @@ class Frame(Model):
             "normal": np.stack([c[f"normal.{axis}"] for axis in "XYZ"], axis=-1),
             "mask": c["mask.V"] > 0.5,
             "tissue": c.get("tissue.V", np.zeros_like(c["Z"])).astype(np.uint8),  # datasets of 0.1.0 have none
+            **({"hides": c["hides.V"] > 0.5} if "hides.V" in c else {}),
         }
 
     def flow(self) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from endorender import __version__
 from endorender.dataset import exr, flow
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.frame import frame_id
+from endorender.dataset.hides import hides
 from endorender.dataset.variation import Variation, draw, seed_of
 from endorender.dataset.writer import Made
 from endorender.errors import Notice, UserError
@@ -46,6 +47,7 @@ DEPTH = {
 class View:
     """A pose in a patient. facts: what the manifest says of the volume. scene: without a variation's tissue.
 
+    clearance: (I, J, K) mm to the wall inside the lumen, 0 outside.
     trajectory: what was drawn for the flight, where the configuration says something of it. following: the scene from
     the next pose, to which optical flow leads.
     """
@@ -55,6 +57,7 @@ class View:
     number: int
     facts: dict[str, Any]
     scene: Scene
+    clearance: np.ndarray
     trajectory: dict[str, Any] | None = None
     following: Scene | None = None
 
@@ -221,6 +224,7 @@ def _geometry(view: View, seen: Geometry) -> tuple[str, Callable[[Path], Any]]:
         "mask.V": seen.mask.astype(np.float32),
         "tissue.V": seen.tissue.astype(np.float32),
         **flow.channels(view.scene, view.following, seen),
+        "hides.V": hides(view.scene, seen.distance, view.clearance).astype(np.float32),
     }
     header = {
         **_header(view),
@@ -300,7 +304,7 @@ def _header(view: View) -> dict[str, exr.Attribute]:
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """(H, W, 3) uint8 as PNG without any metadata."""
+    """(H, W, 3), or grey (H, W), uint8 as PNG without any metadata."""
     from PIL import Image
 
     Image.fromarray(image).save(path, format="PNG", compress_level=6)

@@ -78,6 +78,9 @@ class Scaramuzzas(Layout):
                 write_tiff(place("depth"), quantised(geometry["z_depth"], LEVELS_PER_MM, 65535, mask))
                 normal = quantised(geometry["normal"] + 1, 32767.5, 65535, mask[..., None])
                 write_tiff(place("normal"), normal)
+                if "hides" in geometry:
+                    place("occlusion").parent.mkdir(parents=True, exist_ok=True)
+                    write_png(place("occlusion"), np.where(geometry["hides"], 255, 0).astype(np.uint8))
                 if number and frame.view == frames[number - 1].view + 1:
                     place("flow").parent.mkdir(parents=True, exist_ok=True)
                     write_tiff(place("flow"), _flow(frame, frames[number - 1], geometry["distance"]))
@@ -140,13 +143,14 @@ class Scaramuzzas(Layout):
 
 @layouts.register("c3vd", cases=[{}])
 class C3VD(Scaramuzzas):
-    """SEQUENCE/0000_{color.png,depth.tiff,normals.tiff,flow.tiff}, pose.txt; ours also camera_intrinsics.txt.
+    """SEQUENCE/0000_{color.png,depth.tiff,normals.tiff,flow.tiff,occlusion.png}, pose.txt; ours: camera_intrinsics.txt.
 
     z-depth: uint16 / 65535 * 100 mm; 0 and 65535 (100 mm and more) are invalid. Normals: (n + 1) * 32767.5, camera
     frame. pose.txt: 16 values a line, world_from_camera transposed (translation in the last row, mm); which edge is
     0 0 0 1 is looked at, since copies differ. Without camera_intrinsics.txt the camera is the published Olympus
     CF-HQ190L, 0-based. Flow: to the previous frame, in red and green, value / 65535 * 40 - 20 px, cut at both ends, 0
-    where nothing is seen; the first frame has none. Occlusion maps are not written.
+    where nothing is seen; the first frame has none. occlusion.png: 255 where a wall hides more of the lumen within 100
+    mm of the camera, else 0; not for datasets that do not hold it.
     """
 
     def places(self, folder: Path) -> dict[str, dict[int, Path]]:
@@ -159,7 +163,13 @@ class C3VD(Scaramuzzas):
 
     def place(self, folder: Path, kind: str, number: int) -> Path:
         """See Scaramuzzas."""
-        endings = {"image": "color.png", "depth": "depth.tiff", "normal": "normals.tiff", "flow": "flow.tiff"}
+        endings = {
+            "image": "color.png",
+            "depth": "depth.tiff",
+            "normal": "normals.tiff",
+            "flow": "flow.tiff",
+            "occlusion": "occlusion.png",
+        }
         return folder / f"{number:04d}_{endings[kind]}"
 
     def patient(self, name: str) -> str:
@@ -172,7 +182,7 @@ class C3VDv2(Scaramuzzas):
     """SEQUENCE/{rgb,depth,normals}/0000..., pose.txt; camera_intrinsics.txt there or above. Encodings as in c3vd.
 
     camera_intrinsics.txt: `name value` lines or bare numbers: width, height, cx, cy, a0 to a4 (a1 may be left out),
-    c, d, e. Flow lies in optical_flow. Occlusions and diffuse pictures are not written.
+    c, d, e. Flow lies in optical_flow, occlusion in occlusions. Diffuse pictures are not written.
     """
 
     NEEDS_CAMERA: ClassVar[bool] = True
@@ -192,6 +202,7 @@ class C3VDv2(Scaramuzzas):
             "depth": f"depth/{number:04d}_depth.tiff",
             "normal": f"normals/{number:04d}_normals.tiff",
             "flow": f"optical_flow/{number:04d}_flow.tiff",
+            "occlusion": f"occlusions/{number:04d}_occlusion.png",
         }[kind]
         return folder / name
 
