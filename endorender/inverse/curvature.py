@@ -22,6 +22,7 @@ UNSEEN = 0.5  # share of what was allowed for before the fit that an interval mu
 MARGIN = 2.0
 STEP = 0.15  # of a coordinate: smaller ones drown where paths change with the parameter
 SOFT = 0.8  # px over which differences are averaged
+ALIKE = 2.0  # by which sums over pixels scatter more for that: sqrt(2 pi) SOFT
 NUDGE = np.array([0.1, 0.1, 0.1, 0.005, 0.005, 0.005])  # mm and radians of the differences of the shaded wall
 
 
@@ -29,23 +30,32 @@ NUDGE = np.array([0.1, 0.1, 0.1, 0.005, 0.005, 0.005])  # mm and radians of the 
 class Curvature:
     """rows: (2, R, P) derivative of weighted residuals, from two independent halves of the samples.
 
-    together: mean square of a block's sum of residuals over its pixels.
+    together: mean square of a block's sum of residuals over its pixels. spp: samples per pixel behind the rows.
     """
 
     rows: np.ndarray
     together: float
+    spp: int = 1
+
+    def joined(self, before: Curvature | None) -> Curvature:
+        """With one from a place nearby, whose noise is its own: a valley shows once enough of them are averaged."""
+        if before is None or before.rows.shape != self.rows.shape:
+            return self
+        total = self.spp + before.spp
+        return Curvature((self.spp * self.rows + before.spp * before.rows) / total, self.together, total)
 
     def hessian(self, margin: float = 0.0) -> np.ndarray:
         """(P, P) Gauss-Newton matrix. The halves' product does not take their noise for information.
 
-        margin: standard errors, which that noise leaves in the diagonal, to be added to it: > 0 makes careful steps,
-        < 0 careful intervals.
+        margin: standard errors, which that noise leaves along each of its axes, to be added there: > 0 makes careful
+        steps, < 0 careful intervals. Taken along the axes, a valley keeps what is known of it: what spoils all
+        columns alike, as a bright path does, cancels there.
         """
         half = self.rows[0].T @ self.rows[1]
-        noise = (self.rows[0] - self.rows[1]) ** 2 / 2
-        half = (half + half.T) / 2 + margin * np.diag(np.sqrt((noise**2).sum(0)))
-        values, vectors = np.linalg.eigh(half)
-        return np.asarray((vectors * np.maximum(values, 0)) @ vectors.T)
+        values, vectors = np.linalg.eigh((half + half.T) / 2)
+        along = self.rows @ vectors
+        error = ALIKE * np.sqrt(along.shape[1]) * (along[0] * along[1]).std(0)
+        return np.asarray((vectors * np.maximum(values + margin * error, 0)) @ vectors.T)
 
     def covariance(self, noise: float, prior: float) -> np.ndarray:
         """(P, P) of the coordinates at an optimum, from the residuals' size and a broad prior.
@@ -77,7 +87,7 @@ def curvature(problem: Problem, state: State, spp: int, seed: int) -> Curvature:
                 lit = (lit * np.eye(3))[..., free]
             columns.append(lit)
     rows = np.concatenate(columns, -1) * root[..., None]
-    return Curvature(rows.reshape(2, -1, rows.shape[-1])[:, root.ravel() > 0], _together(root, state))
+    return Curvature(rows.reshape(2, -1, rows.shape[-1])[:, root.ravel() > 0], _together(root, state), spp)
 
 
 def _together(root: np.ndarray, state: State) -> float:

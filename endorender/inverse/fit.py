@@ -23,7 +23,8 @@ from endorender.scene.scene import Scene
 PRIOR = 1.5  # standard deviation that a coordinate is allowed for beforehand: a factor of 4.5 up or down
 QUIET = (1 / 255) ** 2 / 12  # mean square that 8 bits alone leave
 JITTER = 0.3  # of the coordinates from which a repeat starts
-CAREFUL = 0.5  # standard errors of the Jacobian's noise by which steps are shortened
+CAREFUL = 2.0  # standard errors of the Jacobian's noise by which steps are shortened
+NEARBY = 0.4  # of a coordinate: Jacobians of points that are no farther apart are averaged
 REACH = 0.6  # of a coordinate in one step
 LOSSES = 5  # steps that may lose, without a better one in between, before a fit counts as diverged
 Progress = Callable[[int, int, float, Values], None]  # step, steps, loss, values
@@ -33,8 +34,9 @@ Progress = Callable[[int, int, float, Values], None]  # step, steps, loss, value
 class Plan:
     """How much work a fit takes: steps of samples per pixel from `first` to `last`, gradients with half of them.
 
-    jacobian: samples per pixel of each picture of a Jacobian, made anew before the steps `renewed`. repeats: fits from
-    other places and seeds, of `again` steps each, from whose spread intervals follow.
+    jacobian: samples per pixel of each picture of the last Jacobian, earlier ones have fewer as the steps have; made
+    anew before the steps `renewed` and joined with those from nearby. repeats: fits from other places and seeds, of
+    `again` steps each, from whose spread intervals follow.
     """
 
     steps: int = 12
@@ -49,6 +51,10 @@ class Plan:
         """Samples per pixel of a step: a geometric row."""
         share = step / max(self.steps - 1, 1)
         return max(2, round(self.first * (self.last / self.first) ** share))
+
+    def of_jacobian(self, step: int) -> int:
+        """Samples per pixel of a Jacobian made before a step."""
+        return max(self.jacobian * self.spp(step) // self.last, min(self.jacobian, 16))
 
 
 @dataclass(frozen=True)
@@ -84,13 +90,21 @@ class Fit:
 
 @dataclass
 class _Run:
-    """What one descent has reached. way: (P,) coordinates of every point that was taken."""
+    """What one descent has reached. way: (P,) coordinates of every point that was taken. centre: the metric's first."""
 
     best: State
     way: list[np.ndarray] = field(default_factory=list)
     metric: Curvature | None = None
+    centre: np.ndarray | None = None
     history: list[dict[str, float]] = field(default_factory=list)
     stopped: str = ""
+
+    def learn(self, seen: Curvature, at: np.ndarray) -> None:
+        """Join what was seen at a point with what was seen near it."""
+        if self.centre is None or np.abs(at - self.centre).max() > NEARBY:
+            self.metric, self.centre = seen, at
+        else:
+            self.metric = seen.joined(self.metric)
 
 
 def fit(
@@ -152,12 +166,11 @@ def _judged(problem: Problem, before: State, run: _Run, plan: Plan, seed: int, s
     noise = max(run.best.loss, 0.0) + run.best.noise / max(plan.steps // 2, 1) + QUIET
     sigma = np.full(len(run.best.u), PRIOR)
     if run.metric is not None:
-        metric = run.metric
         if not run.stopped:
-            metric = curvature(problem, run.best, plan.jacobian, _seed(seed, 300))
-        sigma = np.sqrt(np.diag(metric.covariance(noise, PRIOR)))
+            run.learn(curvature(problem, run.best, plan.jacobian, _seed(seed, 300)), run.best.u)
+        sigma = np.sqrt(np.diag(run.metric.covariance(noise, PRIOR)))
     # A descent that has not come to rest knows no better than what its last steps moved.
-    late = run.way[-max(2, len(run.way) // 2) :] or [run.best.u]
+    late = run.way[-max(2, len(run.way) // 3) :] or [run.best.u]
     whole = np.sqrt(sigma**2 + np.nan_to_num(spread) ** 2 + np.ptp(late, axis=0) ** 2)
     observable = (sigma < UNSEEN * PRIOR) & (np.nan_to_num(spread) < UNSEEN * JITTER)
     return Fit(
@@ -192,9 +205,9 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
     for step in range(steps):
         spp = plan.spp(step + plan.steps - steps)
         if own and (run.metric is None or step in plan.renewed):
-            run.metric = curvature(problem, at, plan.jacobian, seed + 10 * step)
+            run.learn(curvature(problem, at, plan.of_jacobian(step), seed + 10 * step), at.u)
         assert run.metric is not None
-        kept = float(np.clip((step / steps - 0.25) / 0.4, 0, 1))
+        kept = float(np.clip((step / steps - 0.4) / 0.4, 0, 1))
         noise = max(at.loss, 0.0) + at.noise + QUIET
         pair = [problem.slope(at, max(spp // 4, 1), seed + 10 * step + k) for k in (1, 2)]
         scatter.append((pair[0] - pair[1]) ** 2 / 4 * spp)
@@ -204,8 +217,7 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
         trust = np.linalg.solve(doubt, shape).T
         told_before, worth = kept * told_before + trust @ shape, kept * worth + 1
         pull = trust @ np.mean(pair, 0) + (at.u - start) / PRIOR**2 / worth
-        move = -np.linalg.solve(told_before + np.eye(len(start)) / PRIOR**2, pull)
-        move *= min(1.0, reach / max(float(np.abs(move).max()), 1e-9))
+        move = _within(told_before + np.eye(len(start)) / PRIOR**2, pull, reach)
         new = _looked(problem, at.u + move, spp, seed + 10 * step + 3)
         run.history.append({"step": step + 1, "loss": np.nan if new is None else new.loss, "spp": spp})
         if new is not None:
@@ -221,6 +233,20 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
         if new.loss < run.best.loss + 2 * np.hypot(new.error, run.best.error):
             run.best, lost = new, 0  # of two alike the later one, which was seen with more samples
         told(at)
+
+
+def _within(shape: np.ndarray, pull: np.ndarray, reach: float) -> np.ndarray:
+    """(P,) the step -shape⁻¹ pull, damped (Levenberg) until no coordinate exceeds `reach`.
+
+    A direction that is hardly seen is held back alone: shortening the whole step would stop the others too.
+    """
+    values, vectors = np.linalg.eigh((shape + shape.T) / 2)
+    along, damping = vectors.T @ pull, 0.0
+    while True:
+        move = -vectors @ (along / (values + damping))
+        if np.abs(move).max() <= reach or not np.isfinite(move).all():
+            return np.asarray(move)
+        damping = max(2 * damping, float(values.min()))
 
 
 def _stiffness(before: float, at: State, new: State, foreseen: float) -> float:

@@ -15,6 +15,7 @@ from endorender.render.gradient import gradient, picture
 from endorender.scene.response import Response
 from endorender.scene.scene import Scene
 
+EVEN = 1.0  # px over which residuals are averaged before a gradient is taken of them
 ROBUST = 0.06  # level at which a residual begins to count less than by its square (Charbonnier)
 
 
@@ -109,10 +110,15 @@ class Problem:
         return State(u, values, pictures, residuals, gain, aim, weight, loss, error, noise, 2 * half)
 
     def slope(self, state: State, spp: int, seed: int) -> np.ndarray:
-        """(P,) gradient of half the sum of weighted squared residuals; the scene's part from samples of its own."""
+        """(P,) gradient of half the sum of weighted squared residuals; the scene's part from samples of its own.
+
+        Neighbours' residuals are averaged first: what single pixels have is the renderer's noise, which tells nothing
+        and would multiply the adjoint's. At the true values each residual's expectation is 0, averaged or not.
+        """
         by_value: dict[str, Any] = {}
         asked = self.unknowns.of_scene
-        pull = state.weight * state.residuals.mean(0) * state.lever
+        even = _even(state)
+        pull = state.weight * even.mean(0) * state.lever
         if asked:
             found = [
                 scene_gradient(scene, view, self.unknowns.of_view(state.values, i), asked, pull[i], spp, seed, i,
@@ -123,9 +129,10 @@ class Problem:
                 each = [f[name] for f in found]
                 by_value[name] = np.stack(each) if name.startswith("camera.") else np.sum(each, 0)
         # Each half's residual with the other's picture: a half's own noise would multiply itself.
-        crossed = state.weight * (state.residuals * state.pictures[::-1]).mean(0) * state.lever
-        return self.unknowns.chain(by_value | self.of_response(state, crossed, state.weight * state.residuals.mean(0)),
-                                   state.values)  # fmt: skip
+        crossed = state.weight * (even * state.pictures[::-1]).mean(0) * state.lever
+        return self.unknowns.chain(
+            by_value | self.of_response(state, crossed, state.weight * even.mean(0)), state.values
+        )
 
     def of_response(self, state: State, by_gain: np.ndarray, by_level: np.ndarray) -> Values:
         """Sums by exposure, white balance and gamma, of what stands at each pixel (B, H, W, 3) by the logarithm of its
@@ -139,6 +146,14 @@ class Problem:
         if GAMMA in values:
             out[GAMMA] = np.array((by_level * state.target.by_gamma).sum() / values[GAMMA])
         return out
+
+
+def _even(state: State) -> np.ndarray:
+    """(2, B, H, W, 3) residuals of both halves, averaged over neighbours by their weights."""
+    size = (0, EVEN, EVEN, 0)
+    weight = ndimage.gaussian_filter(state.weight, size, mode="nearest")
+    each = [ndimage.gaussian_filter(state.weight * r, size, mode="nearest") for r in state.residuals]
+    return np.asarray(np.stack(each) / np.maximum(weight, 1e-12))
 
 
 def scene_gradient(

@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from endorender.inverse import Plan
 from tests.inverse import recoveries
 
+# Nearly all samples are for the valley in which albedo, g, roughness and exposure make up for each other.
+LARGE = Plan(steps=20, first=48, last=320, jacobian=320, renewed=tuple(range(0, 20, 3)), repeats=1, again=5)
 ALL = ("one", "thin", "mitsuba", "joint", "pose", "search")
 
 
@@ -46,7 +48,7 @@ def run(name: str, seed: int) -> None:
     if name == "one":
         for alone in ("response.exposure", "tissue.albedo", "phase.g", "tissue.roughness"):
             plan = Plan(steps=8, repeats=1, again=3)
-            found, rows = recoveries.joint([alone], 32, plan=plan, seed=seed, progress=told(alone))
+            found, rows = recoveries.joint([alone], 32, spp=1000, plan=plan, seed=seed, progress=told(alone))
             shown(alone, found, rows)
     elif name in ("pose", "search"):
         far = {"mm": 5.0, "degrees": 10.0, "far": True} if name == "search" else {}
@@ -57,7 +59,8 @@ def run(name: str, seed: int) -> None:
                   f"{mm2:.3f} mm {deg2:.3f} deg", flush=True)  # fmt: skip
     else:
         made = {"joint": recoveries.joint, "thin": recoveries.thin, "mitsuba": recoveries.by_mitsuba}
-        shown(name, *made[name](seed=seed, progress=told(name)))
+        plan = {"joint": LARGE}.get(name, Plan())
+        shown(name, *made[name](plan=plan, seed=seed, progress=told(name)))
     print(f"{name}: {time.monotonic() - began:.0f} s\n", flush=True)
 
 

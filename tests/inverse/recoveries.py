@@ -76,7 +76,7 @@ def table(found: Fit, hidden):
             for t, (label, value, low, high, seen) in zip(truth, found.intervals())]  # fmt: skip
 
 
-def joint(names=None, size=64, spp=400, plan=None, seed=0, progress=None):
+def joint(names=None, size=64, spp=4000, plan=None, seed=0, progress=None):
     """Exposure × intensity, albedo of four control points, g and roughness; or some of them, the others known."""
     hidden = Tissue(hu=HU, sigma_t=(0, 1.5, 1.5, 1.5, 1.5), albedo=ALBEDO, phase=HenyeyGreenstein(g=0.6), wall_hu=60,
                     roughness=0.12)  # fmt: skip

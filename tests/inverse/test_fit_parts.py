@@ -1,5 +1,7 @@
 """What a fit is made of: scales, photographs as radiance, crops for the Jacobian. No light is traced here."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from endorender.errors import UserError
 from endorender.inverse import parameters
 from endorender.inverse.curvature import Curvature, _groups
 from endorender.inverse.pose import apart
+from endorender.inverse.problem import _even
 from endorender.inverse.target import by_rank, encoded, gains, linear, target
 from endorender.inverse.unknowns import unknowns
 from endorender.scene import LOOKS, Point, Response
@@ -148,6 +151,33 @@ def test_curvature_knows_what_was_seen():
     assert 0.75 * truth < sigma[0] < 6 * truth  # noise leaks a little of the second's into the first's
     assert sigma[1] > 0.75
     assert seen.hessian()[1, 1] < 1e-3 * seen.hessian()[0, 0]
+
+
+def test_noise_that_all_columns_share_hides_no_valley():
+    """Two parameters do nearly the same, and bright paths spoil both alike: how they differ is still known."""
+    rng = np.random.default_rng(2)
+    both, apart_, bright = rng.normal(size=(3, 20_000))
+    noise = rng.normal(size=(2, 20_000)) * np.exp(2 * bright)
+    rows = np.stack([np.stack([both + 0.05 * apart_ + n, both - 0.05 * apart_ + n], -1) for n in noise])
+    seen = Curvature(rows, 0.0)
+    across = np.array([1.0, -1.0]) / np.sqrt(2)
+    told = across @ seen.hessian(-2) @ across
+    assert told == pytest.approx(20_000 * 2 * 0.05**2, rel=0.15)
+    careful = across @ seen.hessian(2) @ across
+    assert told < careful < 1.3 * told
+
+
+def test_residuals_are_averaged_over_neighbours_that_count():
+    """Noise goes, a slow change stays, and what has no weight (burnt out, behind the mask) leaks into nothing."""
+    rng = np.random.default_rng(5)
+    slow = np.broadcast_to(np.linspace(-0.2, 0.2, 40)[None, None, :, None], (1, 40, 40, 3))
+    residuals = slow + 0.1 * rng.normal(size=(2, 1, 40, 40, 3))
+    weight = np.ones((1, 40, 40, 3))
+    weight[:, 10:20, 10:20] = 0
+    residuals[:, weight == 0] = 1e3
+    left = (_even(SimpleNamespace(weight=weight, residuals=residuals)) - slow)[:, weight > 0]
+    assert left.std() < 0.045
+    assert np.abs(left).max() < 0.25
 
 
 def test_distance_of_poses():
