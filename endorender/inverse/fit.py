@@ -23,7 +23,7 @@ from endorender.scene.scene import Scene
 PRIOR = 1.5  # standard deviation that a coordinate is allowed for beforehand: a factor of 4.5 up or down
 QUIET = (1 / 255) ** 2 / 12  # mean square that 8 bits alone leave
 JITTER = 0.3  # of the coordinates from which a repeat starts
-CAREFUL = 2.0  # standard errors of the Jacobian's noise by which steps are shortened
+CAREFUL = 1.0  # standard errors of the Jacobian's noise by which steps are shortened
 NEARBY = 0.4  # of a coordinate: Jacobians of points that are no farther apart are averaged
 REACH = 0.6  # of a coordinate in one step
 LOSSES = 5  # steps that may lose, without a better one in between, before a fit counts as diverged
@@ -207,7 +207,7 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
         if own and (run.metric is None or step in plan.renewed):
             run.learn(curvature(problem, at, plan.of_jacobian(step), seed + 10 * step), at.u)
         assert run.metric is not None
-        kept = float(np.clip((step / steps - 0.4) / 0.4, 0, 1))
+        kept = float(np.clip((step / steps - 0.6) / 0.3, 0, 1))
         noise = max(at.loss, 0.0) + at.noise + QUIET
         pair = [problem.slope(at, max(spp // 4, 1), seed + 10 * step + k) for k in (1, 2)]
         scatter.append((pair[0] - pair[1]) ** 2 / 4 * spp)
