@@ -222,7 +222,10 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
         run.history.append({"step": step + 1, "loss": np.nan if new is None else new.loss, "spp": spp})
         if new is not None:
             stiff = _stiffness(stiff, at, new, float(move @ run.metric.hessian() @ move))
-        if new is None or new.loss > 1.2 * max(run.best.loss, 0.0) + 4 * np.hypot(new.error, run.best.error):
+        if new is not None and _worse(new, run.best):
+            # The best of many looks is a lucky one: by itself it would turn all that follow away.
+            run.best = _looked(problem, run.best.u, spp, seed + 10 * step + 4) or run.best
+        if new is None or _worse(new, run.best):
             lost, reach, at = lost + 1, reach / 2, run.best
             if lost == LOSSES:
                 run.stopped = "diverged"
@@ -233,6 +236,11 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
         if new.loss < run.best.loss + 2 * np.hypot(new.error, run.best.error):
             run.best, lost = new, 0  # of two alike the later one, which was seen with more samples
         told(at)
+
+
+def _worse(new: State, best: State) -> bool:
+    """Whether a step lost, by more than both losses' noise."""
+    return bool(new.loss > 1.2 * max(best.loss, 0.0) + 4 * np.hypot(new.error, best.error))
 
 
 def _within(shape: np.ndarray, pull: np.ndarray, reach: float) -> np.ndarray:

@@ -19,7 +19,7 @@ from endorender.inverse import Plan
 from tests.inverse import recoveries
 
 # Nearly all samples are for the valley in which albedo, g, roughness and exposure make up for each other.
-LARGE = Plan(steps=20, first=48, last=320, jacobian=320, renewed=tuple(range(0, 20, 3)), repeats=1, again=5)
+LARGE = Plan(steps=20, first=48, last=320, jacobian=320, renewed=tuple(range(0, 20, 3)), repeats=1, again=4)
 ALL = ("one", "thin", "mitsuba", "joint", "pose", "search")
 
 

@@ -132,3 +132,20 @@ def test_a_direction_that_drowns_holds_back_no_other():
     assert -0.9 < move[1] < -0.3
     free = fits._within(np.diag([10.0, 2.0]), np.array([3.0, 0.4]), 0.6)
     assert free == pytest.approx([-0.3, -0.2])
+
+
+def test_a_lucky_look_turns_no_later_step_away(descent, monkeypatch):
+    """One loss that noise made far too small, in the middle of the way: the fit goes on to its end."""
+    made, looks = Made(), []
+
+    def at(u, spp, seed):
+        state = Made.at(made, u, spp, seed)
+        looks.append(u)
+        state.loss += 0.01 if len(looks) != 7 else 0.0  # what the photographs' own noise leaves
+        return state
+
+    monkeypatch.setattr(made, "at", at)
+    found = descent(made, fits.Plan(steps=14, first=16, last=128))
+    assert not found.stopped
+    assert len(found.way) >= 13
+    assert np.abs(found.best.u - made.truth)[:2].max() < 0.15
