@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from endorender.dataset.config import Patient, RenderConfig
+from endorender.dataset.hides import hollow
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import View
 from endorender.errors import Notice, UserError
@@ -37,8 +38,8 @@ class Ready:
     """A patient ready to be rendered.
 
     facts: what the manifest says of the volume. scene: without a variation's tissue. poses: (V, 4, 4)
-    world_from_camera, mm. clearance: (I, J, K) mm to the wall inside the lumen, 0 outside. drawn: camera and trajectory
-    of each view, or of all where they do not vary.
+    world_from_camera, mm. inside: (I, J, K) of the lumen, from `hides.hollow`. drawn: camera and trajectory of each
+    view, or of all where they do not vary.
     """
 
     config: RenderConfig
@@ -46,7 +47,7 @@ class Ready:
     facts: dict[str, Any]
     scene: Scene
     poses: np.ndarray
-    clearance: np.ndarray
+    inside: np.ndarray
     drawn: list[dict[str, Any]]
 
     def view(self, n: int) -> View:
@@ -57,7 +58,7 @@ class Ready:
             n,
             self.facts,
             self._scene(n),
-            self.clearance,
+            self.inside,
             self.drawn[n % len(self.drawn)]["trajectory"] if self.config.trajectory else None,
             self._scene(n + 1) if n + 1 < self.config.views else None,
         )
@@ -113,7 +114,7 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
         mucosa=_mucosa(config, patient),
         labels=onto(labels[0], raw, volume) if labels else None,
     )
-    return Ready(config, alias, facts, scene, flight, ready.lumen.clearance, drawn)
+    return Ready(config, alias, facts, scene, flight, hollow(ready.lumen), drawn)
 
 
 def _reading(report: Report, alias: str, done: int, total: int, text: str) -> None:

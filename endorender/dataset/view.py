@@ -47,9 +47,8 @@ DEPTH = {
 class View:
     """A pose in a patient. facts: what the manifest says of the volume. scene: without a variation's tissue.
 
-    clearance: (I, J, K) mm to the wall inside the lumen, 0 outside.
-    trajectory: what was drawn for the flight, where the configuration says something of it. following: the scene from
-    the next pose, to which optical flow leads.
+    inside: (I, J, K) of the lumen, from `hides.hollow`. trajectory: what was drawn for the flight, where the
+    configuration says something of it. following: the scene from the next pose, to which optical flow leads.
     """
 
     config: RenderConfig
@@ -57,7 +56,7 @@ class View:
     number: int
     facts: dict[str, Any]
     scene: Scene
-    clearance: np.ndarray
+    inside: np.ndarray
     trajectory: dict[str, Any] | None = None
     following: Scene | None = None
 
@@ -224,7 +223,7 @@ def _geometry(view: View, seen: Geometry) -> tuple[str, Callable[[Path], Any]]:
         "mask.V": seen.mask.astype(np.float32),
         "tissue.V": seen.tissue.astype(np.float32),
         **flow.channels(view.scene, view.following, seen),
-        "hides.V": hides(view.scene, seen.distance, view.clearance).astype(np.float32),
+        "hides.V": hides(view.scene, seen.distance, view.inside).astype(np.float32),
     }
     header = {
         **_header(view),

@@ -2,7 +2,7 @@
 
 Gauss-Newton on noisy measurements: at each step the gradient over all pixels from new random numbers, taken through
 the metric of the Jacobian by blocks (`curvature`), on logarithmic and logit scales. Samples grow from step to step;
-over the last half the proposals are averaged, which takes the renderer's noise out of the answer. Steps that lose (no
+over the last ones the proposals are averaged, which takes the renderer's noise out of the answer. Steps that lose (no
 number, or a loss that grew) go back to the best point and halve the next step's reach.
 """
 
@@ -101,7 +101,7 @@ class _Run:
 
     def learn(self, seen: Curvature, at: np.ndarray) -> None:
         """Join what was seen at a point with what was seen near it."""
-        if self.centre is None or np.abs(at - self.centre).max() > NEARBY:
+        if self.metric is None or self.centre is None or np.abs(at - self.centre).max() > NEARBY:
             self.metric, self.centre = seen, at
         else:
             self.metric = seen.joined(self.metric)
@@ -217,7 +217,7 @@ def _descend(problem: Problem, run: _Run, start: np.ndarray, plan: Plan, steps: 
         trust = np.linalg.solve(doubt, shape).T
         told_before, worth = kept * told_before + trust @ shape, kept * worth + 1
         pull = trust @ np.mean(pair, 0) + (at.u - start) / PRIOR**2 / worth
-        move = _within(told_before + np.eye(len(start)) / PRIOR**2, pull, reach)
+        move = _damped(told_before + np.eye(len(start)) / PRIOR**2, pull, reach)
         new = _looked(problem, at.u + move, spp, seed + 10 * step + 3)
         run.history.append({"step": step + 1, "loss": np.nan if new is None else new.loss, "spp": spp})
         if new is not None:
@@ -243,7 +243,7 @@ def _worse(new: State, best: State) -> bool:
     return bool(new.loss > 1.2 * max(best.loss, 0.0) + 4 * np.hypot(new.error, best.error))
 
 
-def _within(shape: np.ndarray, pull: np.ndarray, reach: float) -> np.ndarray:
+def _damped(shape: np.ndarray, pull: np.ndarray, reach: float) -> np.ndarray:
     """(P,) the step -shape⁻¹ pull, damped (Levenberg) until no coordinate exceeds `reach`.
 
     A direction that is hardly seen is held back alone: shortening the whole step would stop the others too.

@@ -7,7 +7,7 @@ from PIL import Image
 from endorender.ct.lumen import Lumen
 from endorender.ct.volume import Volume
 from endorender.dataset import configure, generate, open_dataset
-from endorender.dataset.hides import hides
+from endorender.dataset.hides import hides, hollow
 from endorender.dataset.layouts import export
 from endorender.scene import Endoscope, Pinhole, Scene
 from tests.dataset.sphere import make
@@ -16,7 +16,7 @@ RADIUS, BALL, BALL_AT = 15.0, 3.0, np.array([1.0, -2.0, 7.0])
 
 
 def seen(scale=1.0, back=0.0, neighbour=False, own=False):
-    """What hides found, and which pixels see the ball (with a margin for its voxels: True, False, or either).
+    """What hides found, and how far (mm at scale 1) each ray passes from the centre of the ball and of the neighbour.
 
     scale: of everything. back: by how much the camera stands back. neighbour: a second hollow beyond the wall, which
     is `own` (of the same lumen) or not.
@@ -40,7 +40,7 @@ def seen(scale=1.0, back=0.0, neighbour=False, own=False):
     away = np.linalg.norm(np.cross(rays, to), axis=-1)
     distance = np.where(away < BALL, near, wall)
     beyond = np.linalg.norm(np.cross(rays, origin - (0, 0, 30)), axis=-1)
-    return hides(scene, distance * scale, lumen.clearance), away, beyond
+    return hides(scene, distance * scale, hollow(lumen)), away, beyond
 
 
 def test_a_ball_hides_and_the_wall_does_not():
@@ -51,7 +51,7 @@ def test_a_ball_hides_and_the_wall_does_not():
 
 
 def test_another_loop_of_the_same_lumen_counts_and_another_hollow_does_not():
-    found, away, beyond = seen(neighbour=True)
+    found, away, _ = seen(neighbour=True)
     assert not found[away > BALL + 0.1].any()
     found, away, beyond = seen(neighbour=True, own=True)
     assert found[beyond < 6.5].all()
@@ -67,10 +67,9 @@ def test_what_lies_beyond_100_mm_does_not_count():
 
 
 def test_where_no_wall_is_seen_nothing_is_hidden():
-    clearance = np.zeros((4, 4, 4), np.float32)
     volume = Volume(np.zeros((4, 4, 4), np.int16), np.eye(4))
     scene = Scene(volume, Pinhole(width=3, height=2), np.eye(4), (Endoscope(),))
-    assert not hides(scene, np.full((2, 3), np.nan), clearance).any()
+    assert not hides(scene, np.full((2, 3), np.nan), np.zeros((4, 4, 4), np.uint8)).any()
 
 
 PLACES = [("c3vd", "0000_occlusion.png"), ("c3vdv2", "occlusions/0000_occlusion.png")]

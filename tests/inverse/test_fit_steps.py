@@ -127,10 +127,10 @@ def test_a_direction_that_drowns_holds_back_no_other():
     """Newton's step is (-0.3, -500): the first arrives, the second goes as far as it may."""
     turn = np.linalg.qr(np.random.default_rng(3).normal(size=(2, 2)))[0]
     shape = turn @ np.diag([10.0, 1e-4]) @ turn.T
-    move = turn.T @ fits._within(shape, turn @ np.array([3.0, 0.05]), 0.6)
+    move = turn.T @ fits._damped(shape, turn @ np.array([3.0, 0.05]), 0.6)
     assert move[0] == pytest.approx(-0.3, rel=0.02)
     assert -0.9 < move[1] < -0.3
-    free = fits._within(np.diag([10.0, 2.0]), np.array([3.0, 0.4]), 0.6)
+    free = fits._damped(np.diag([10.0, 2.0]), np.array([3.0, 0.4]), 0.6)
     assert free == pytest.approx([-0.3, -0.2])
 
 

@@ -60,6 +60,12 @@ class Scaramuzzas(Layout):
         """Where a new file goes."""
         raise TypeError("an edition defines where its files go")  # pragma: no cover
 
+    def _made(self, folder: Path, kind: str, number: int) -> Path:
+        """The same, in a folder that is there."""
+        path = self.place(folder, kind, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
     def patient(self, name: str) -> str:
         """Whom a sequence shows, by its folder's name."""
         raise TypeError("an edition defines what its names mean")  # pragma: no cover
@@ -71,18 +77,14 @@ class Scaramuzzas(Layout):
             for number, frame in enumerate(frames):
                 geometry = frame.geometry()
                 mask = geometry["mask"]
-                place = partial(self.place, folder, number=number)
-                for kind in ("image", "depth", "normal"):
-                    place(kind).parent.mkdir(parents=True, exist_ok=True)
+                place = partial(self._made, folder, number=number)
                 write_png(place("image"), frame.image())
                 write_tiff(place("depth"), quantised(geometry["z_depth"], LEVELS_PER_MM, 65535, mask))
                 normal = quantised(geometry["normal"] + 1, 32767.5, 65535, mask[..., None])
                 write_tiff(place("normal"), normal)
                 if "hides" in geometry:
-                    place("occlusion").parent.mkdir(parents=True, exist_ok=True)
                     write_png(place("occlusion"), np.where(geometry["hides"], 255, 0).astype(np.uint8))
                 if number and frame.view == frames[number - 1].view + 1:
-                    place("flow").parent.mkdir(parents=True, exist_ok=True)
                     write_tiff(place("flow"), _flow(frame, frames[number - 1], geometry["distance"]))
             poses = np.array([f.world_from_camera for f in frames])
             write_table(folder / "pose.txt", poses.transpose(0, 2, 1).reshape(-1, 16), ",")
