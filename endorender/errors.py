@@ -1,5 +1,7 @@
 """What a user can get wrong, said in one line with the way out."""
 
+from __future__ import annotations
+
 
 class UserError(ValueError):
     """A mistake that the user can mend. The command line prints it as one line and exits with 2.
@@ -13,6 +15,9 @@ class UserError(ValueError):
         super().__init__(message)
         if code is not None:
             self.code = code
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
+        return type(self), (str(self), self.code)  # for other processes
 
 
 class Notice(UserWarning):

@@ -22,26 +22,12 @@ def hides(scene: Any, distance: np.ndarray, inside: np.ndarray) -> np.ndarray:
     `hollow`. Looked for in steps of a voxel: a hollow less than two voxels wide, or
     behind a wall thinner than one, may be missed.
     """
+    from endorender.render.visibility import enters_again
+
     volume = scene.medium
     voxel_from_camera = volume.voxel_from_world @ np.asarray(scene.world_from_camera, float)
     rays = scene.camera.unproject(scene.camera.pixels()).reshape(-1, 3)
-    origin = (voxel_from_camera[:3, 3] + 0.5).astype(np.float32)
-    step = np.min(volume.spacing)
-    found = np.zeros(distance.size, bool)
-    alive = np.flatnonzero(distance.ravel() < REACH)
-    along = (rays[alive] @ voxel_from_camera[:3, :3].T).astype(np.float32)  # voxels per mm
-    t = distance.ravel()[alive].astype(np.float32)
-    left = np.zeros(len(alive), bool)
-    while len(alive):
-        t += step
-        index = np.floor(origin + t[:, None] * along).astype(np.int32)
-        near = (index >= 0).all(1) & (index < inside.shape).all(1) & (t <= REACH)
-        here = np.zeros(len(alive), np.uint8)
-        here[near] = inside[tuple(index[near].T)]
-        left |= here == 0
-        # At its rim the voxels' mask and the wall part by half a voxel: what counts lies a voxel further in.
-        again = left & (here == 2)
-        found[alive[again]] = True
-        on = near & ~again
-        alive, along, t, left = alive[on], along[on], t[on], left[on]
+    along = rays @ voxel_from_camera[:3, :3].T  # voxels per mm
+    pace = float(np.min(volume.spacing))
+    found = enters_again(inside, voxel_from_camera[:3, 3], along, distance.ravel(), pace, REACH)
     return found.reshape(distance.shape)

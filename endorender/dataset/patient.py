@@ -19,6 +19,7 @@ from endorender.dataset.view import View
 from endorender.errors import Notice, UserError
 
 if TYPE_CHECKING:
+    from endorender.ct import Volume
     from endorender.scene import Scene
 
 # Called with: the share of a view's frames that is done since the last row, what is going on.
@@ -78,7 +79,6 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
     """
     from endorender.ct import cleanse, onto, open_ct
     from endorender.ct import prepare as find_lumen
-    from endorender.scene import Scene, cameras, lights
     from endorender.scene.trajectory import poses
 
     patient = next(p for p in config.ct if p.alias == alias)
@@ -104,17 +104,32 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
         "ct_sha256": digest,
         **({"labels_sha256": labels[1]} if labels else {}),
     }
-    scene = Scene(
+    mask = onto(labels[0], raw, volume) if labels else None
+    scene = outline(config, patient, volume, flight[0], ready.lumen.threshold, mask)
+    return Ready(config, alias, facts, scene, flight, hollow(ready.lumen), drawn)
+
+
+def outline(
+    config: RenderConfig,
+    patient: Patient,
+    volume: Volume,
+    pose: np.ndarray,
+    threshold: float = -550.0,
+    labels: np.ndarray | None = None,
+) -> Scene:
+    """A patient's scene without a variation's tissue, with the first view's camera."""
+    from endorender.scene import Scene, cameras, lights
+
+    return Scene(
         medium=volume,
-        camera=cameras.build(drawn[0]["camera"]),
-        world_from_camera=flight[0],
+        camera=cameras.build(config.draw_view(patient.alias, 0)["camera"]),
+        world_from_camera=pose,
         lights=(lights.build(config.light),),
-        threshold=ready.lumen.threshold,
+        threshold=threshold,
         surface=config.surface,
         mucosa=_mucosa(config, patient),
-        labels=onto(labels[0], raw, volume) if labels else None,
+        labels=labels,
     )
-    return Ready(config, alias, facts, scene, flight, hollow(ready.lumen), drawn)
 
 
 def _reading(report: Report, alias: str, done: int, total: int, text: str) -> None:

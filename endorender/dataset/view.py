@@ -128,7 +128,7 @@ def _shots(
     names: Sequence[str],
     report: Callable[[float], None],
 ) -> Iterator[Shot]:
-    from endorender.render import denoise, geometry, radiance, synthetic
+    from endorender.render import denoise, radiance, recoloured, synthetic
 
     config = view.config
     for v in config.columns:
@@ -146,7 +146,7 @@ def _shots(
         traced = radiance([scenes[n] for n in group], config.spp, seed, progress=progress)
         for name, light in zip(group, traced):
             if name in wanted:
-                guide = geometry(scenes[name])
+                guide = recoloured(seen, scenes[name])
                 image = denoise(light.mean, guide) if config.denoise else light.mean
                 image = np.where(scenes[name].camera.visible()[..., None], image, 0)  # the filter bleeds over its edge
                 layers = {"albedo": guide.albedo, "variance": light.variance}

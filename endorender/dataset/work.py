@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Generator, Hashable, Iterator
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from endorender.dataset import aside
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.frame import frame_id
 from endorender.dataset.patient import Hashes, Ready, Report, prepare
+from endorender.dataset.rehearsal import rehearse
 from endorender.dataset.view import render_view
 from endorender.dataset.writer import Made, Writer
 from endorender.errors import UserError
@@ -108,10 +110,14 @@ class Work:
 
 
 class Renderer:
-    """Renders units; the patient of the last one stays ready. known: what finished frames were rendered from."""
+    """Renders units; the patient of the last one stays ready. known: what finished frames were rendered from.
 
-    def __init__(self, config: RenderConfig, known: dict[str, Hashes]):
-        self.config, self._known = config, known
+    start: starts the device. The first patient's CT is read and its lumen found while that happens and kernels are
+    compiled: both take seconds.
+    """
+
+    def __init__(self, config: RenderConfig, known: dict[str, Hashes], start: Callable[[], None] | None = None):
+        self.config, self._known, self._start = config, known, start
         self._ready: Ready | None = None
 
     def render(self, unit: Unit, report: Report) -> Iterator[Outcome]:
@@ -119,7 +125,7 @@ class Renderer:
         disk or memory, being stopped."""
         if self._ready is None or self._ready.alias != unit.patient:
             self._ready = None  # two CTs at once may not fit into memory
-            self._ready = prepare(self.config, unit.patient, self._known.get(unit.patient), report)
+            self._ready = self._prepared(unit, report)
         try:
             yield from render_view(self._ready.view(unit.view), unit.names, unit.fresh, partial(_said, report, unit))
         except Exception as error:
@@ -128,16 +134,32 @@ class Renderer:
                 raise
             yield Failed.of(unit, error)
 
+    def _prepared(self, unit: Unit, report: Report) -> Ready:
+        call = partial(prepare, self.config, unit.patient, self._known.get(unit.patient))
+        start, self._start = self._start, None
+        if start is None:
+            return call(report)
+        if not aside.possible():
+            start()
+            return call(report)
+        coming = aside.Aside(call)
+        start()
+        rehearse(self.config, unit.names)
+        return coming.result(report)
+
 
 def _said(report: Report, unit: Unit, fraction: float) -> None:
     report(fraction, f"{unit.patient}: view {unit.view}")
 
 
-def alone(work: Work, report: Report) -> Generator[Outcome, None, None]:
-    """Render everything in this process."""
+def _started(device: str) -> None:
     from endorender.render import init
 
-    init(work.config.device)
-    renderer = Renderer(work.config, work.known)
+    init(device)
+
+
+def alone(work: Work, report: Report) -> Generator[Outcome, None, None]:
+    """Render everything in this process."""
+    renderer = Renderer(work.config, work.known, partial(_started, work.config.device))
     while unit := work.take("alone"):
         yield from renderer.render(unit, report)

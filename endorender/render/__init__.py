@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from endorender.render.backend import init
     from endorender.render.depths import Depth, depth_gaps, optical_depths
-    from endorender.render.exact import Geometry, geometry
+    from endorender.render.exact import Geometry, geometry, recoloured
     from endorender.render.film import Radiance, radiance, shareable
     from endorender.render.oidn import denoise
     from endorender.render.plain import synthetic
@@ -21,6 +21,7 @@ _HOME = {
     "denoise": "oidn",
     "Geometry": "exact",
     "geometry": "exact",
+    "recoloured": "exact",
     "Radiance": "film",
     "radiance": "film",
     "shareable": "film",
@@ -46,6 +47,7 @@ __all__ = [
     "init",
     "optical_depths",
     "radiance",
+    "recoloured",
     "shareable",
     "synthetic",
 ]

@@ -1,5 +1,6 @@
 """Exact geometry: the lumen's wall as each pixel's centre sees it. No noise, no optics, once per view."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,9 @@ class Geometry:
 
     z_depth: (H, W) mm along the camera's z axis. distance: (H, W) mm along the ray. normal: (H, W, 3) unit, camera
     frame, facing the camera. mask: (H, W) bool, valid. tissue: (H, W) uint8, the label that chose the tissue at the
-    wall (of `label_tissues`), 0 where it is the scene's own or no wall is met. albedo: (H, W, 3) of the tissue just
-    behind the wall, the mucosa layer included: the one layer that belongs to a condition and not to the view.
+    wall (of `label_tissues`), 0 where it is the scene's own or no wall is met. hu: (H, W) HU just behind the wall.
+    albedo: (H, W, 3) of the tissue there, the mucosa layer included: the one layer that belongs to a condition and not
+    to the view.
     """
 
     z_depth: np.ndarray
@@ -28,6 +30,7 @@ class Geometry:
     normal: np.ndarray
     mask: np.ndarray
     tissue: np.ndarray
+    hu: np.ndarray
     albedo: np.ndarray
 
 
@@ -135,19 +138,32 @@ def geometry(scene: Scene) -> Geometry:
     distance, normal, behind = first_hits(scene, in_camera @ rotation.T)
     hidden = ~camera.visible().ravel()
     distance[hidden], normal[hidden], behind[hidden] = np.nan, np.nan, np.nan
-    points = origin + distance[:, None] * (in_camera @ rotation.T)
-    block = _blocks_at(scene, points)
-    albedo = _albedo(scene, points, normal, behind, block) * np.isfinite(distance)[:, None]
+    block = _blocks_at(scene, origin + distance[:, None] * (in_camera @ rotation.T))
     labels = np.array([0, *scene.label_tissues], np.uint8)
     shape = (camera.height, camera.width)
-    return Geometry(
+    seen = Geometry(
         z_depth=(distance * in_camera[:, 2]).astype(np.float32).reshape(shape),
         distance=distance.reshape(shape),
         normal=(normal @ rotation).astype(np.float32).reshape(*shape, 3),
         mask=np.isfinite(distance).reshape(shape),
         tissue=np.where(np.isfinite(distance), labels[block], 0).astype(np.uint8).reshape(shape),
-        albedo=albedo.astype(np.float32).reshape(*shape, 3),
+        hu=behind.reshape(shape),
+        albedo=np.zeros((*shape, 3), np.float32),
     )
+    return recoloured(seen, scene)
+
+
+def recoloured(seen: Geometry, scene: Scene) -> Geometry:
+    """What was seen of a view, under the tissue of another of its conditions: only the albedo differs."""
+    prepared = _walled(scene)
+    origin, rotation = camera_in_grid(prepared, scene.world_from_camera)
+    in_camera = scene.camera.unproject(scene.camera.pixels()).reshape(-1, 3)
+    distance = seen.distance.reshape(-1, 1)
+    points = origin + distance * (in_camera @ rotation.T)
+    normal = seen.normal.reshape(-1, 3) @ rotation.T
+    block = np.searchsorted([0, *scene.label_tissues], seen.tissue.ravel())
+    albedo = _albedo(scene, points, normal, seen.hu.ravel(), block) * np.isfinite(distance)
+    return dataclasses.replace(seen, albedo=albedo.astype(np.float32).reshape(seen.normal.shape))
 
 
 def _blocks_at(scene: Scene, points: np.ndarray) -> np.ndarray:

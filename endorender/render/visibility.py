@@ -1,7 +1,10 @@
-"""What a camera does not see: points behind another wall, by the walk of the exact geometry."""
+"""What a camera does not see: points behind another wall, and the lumen that goes on behind one."""
 
 import numpy as np
 
+from endorender.engine import ti
+from endorender.render import backend
+from endorender.render.cache import kernels
 from endorender.render.exact import camera_in_grid, first_hits
 from endorender.render.medium import prepare
 from endorender.scene.scene import Scene
@@ -24,3 +27,56 @@ def hidden(scene: Scene, points: np.ndarray, tolerance: float = 0.1) -> np.ndarr
     slack = tolerance * float(prepare(scene.medium).spacing.min()) + 1e-3 * distance[finite]
     out[finite] = np.nan_to_num(met, nan=np.inf) < distance[finite] - slack
     return out.reshape(points.shape[:-1])
+
+
+@kernels
+def _stepper():
+    @ti.kernel
+    def step(
+        inside: ti.types.ndarray(),
+        origin: ti.math.vec3,
+        along: ti.types.ndarray(dtype=ti.math.vec3, ndim=1),
+        distance: ti.types.ndarray(),
+        pace: float,
+        reach: float,
+        found: ti.types.ndarray(),
+    ):
+        for i in range(distance.shape[0]):
+            t, left, on = distance[i], False, distance[i] < reach  # NaN is not
+            while on:
+                t += pace
+                at = ti.cast(ti.floor(origin + t * along[i] + 0.5), ti.i32)
+                on = t <= reach and at.min() >= 0
+                on = on and at.x < inside.shape[0] and at.y < inside.shape[1] and at.z < inside.shape[2]
+                here = 0
+                if on:
+                    here = ti.cast(inside[at.x, at.y, at.z], ti.i32)
+                left = left or here == 0
+                # At its rim the voxels' mask and the wall part by half a voxel: what counts lies a voxel further in.
+                if left and here == 2:
+                    found[i] = ti.u8(1)
+                    on = False
+
+    return step
+
+
+def enters_again(
+    inside: np.ndarray, origin: np.ndarray, along: np.ndarray, distance: np.ndarray, pace: float, reach: float
+) -> np.ndarray:
+    """(N,) bool: whether rays leave a hollow behind the wall that they meet and enter it again.
+
+    inside: (I, J, K) uint8, 0 outside, 1 at the rim, 2 further in. origin: (3,) voxels. along: (N, 3) voxels per mm.
+    distance: (N,) mm to the wall, NaN where there is none. pace, reach: mm, of the steps and from the origin.
+    """
+    backend.ensure()
+    found = backend.resident(np.zeros(len(along), np.uint8))
+    _stepper()(
+        backend.resident(inside),
+        ti.math.vec3(*origin),
+        backend.resident(along.astype(np.float32)),
+        backend.resident(distance.astype(np.float32)),
+        pace,
+        reach,
+        found,
+    )
+    return backend.fetch(found).astype(bool)

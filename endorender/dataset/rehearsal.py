@@ -1,0 +1,39 @@
+"""Having kernels ready before a patient is: a small view of a hollow of a few voxels, under the same configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Collection
+
+import numpy as np
+
+from endorender.dataset.config import Patient, RenderConfig
+from endorender.dataset.patient import Ready, outline
+from endorender.dataset.view import render_view
+from endorender.errors import Notice, UserError
+
+NOBODY = "rehearsal"
+VOXELS, EDGE = 12, 3  # of the hollow's grid; of tissue on each side
+
+
+def rehearse(config: RenderConfig, names: Collection[str]) -> None:
+    """Have every kernel read and compiled that these variations of a view need, whatever the CT.
+
+    What is wrong with the configuration is not said here, but when a patient is rendered.
+    """
+    from endorender.ct import Volume
+
+    # Filters belong to all threads, and another may have something to say: only what is said of nobody is left out.
+    warnings.filterwarnings("ignore", f"{NOBODY}: ", Notice)
+    hu = np.full((VOXELS,) * 3, 50, np.int16)
+    hu[(slice(EDGE, -EDGE),) * 3] = -1000
+    pose = np.eye(4)
+    pose[:3, 3] = VOXELS - 1.0  # the centre: voxels are 2 mm wide
+    labels = np.zeros(hu.shape, np.uint8) if config.labels else None
+    brief = config.model_copy(update={"spp": 1, "views": 1, "size": "8x8"})
+    with contextlib.suppress(UserError):
+        volume = Volume(hu, np.diag([2.0, 2.0, 2.0, 1.0]))
+        scene = outline(brief, Patient(ct="sample", alias=NOBODY), volume, pose, labels=labels)
+        ready = Ready(brief, NOBODY, {}, scene, pose[None], (hu < 0).astype(np.uint8), [brief.draw_view(NOBODY, 0)])
+        list(render_view(ready.view(0), tuple(names), True, lambda done: None))
