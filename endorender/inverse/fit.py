@@ -22,7 +22,8 @@ from endorender.scene.scene import Scene
 
 PRIOR = 1.5  # standard deviation that a coordinate is allowed for beforehand: a factor of 4.5 up or down
 QUIET = (1 / 255) ** 2 / 12  # mean square that 8 bits alone leave
-JITTER = 0.3  # of the coordinates from which a repeat starts
+JITTER = 0.3  # of a coordinate, the most from which a repeat starts
+FAR = 30.0  # standard deviations, along each axis of the metric, from which it does where those are small
 CAREFUL = 1.0  # standard errors of the Jacobian's noise by which steps are shortened
 NEARBY = 0.4  # of a coordinate: Jacobians of points that are no farther apart are averaged
 REACH = 0.6  # of a coordinate in one step
@@ -137,42 +138,57 @@ def fit(
     if not np.isfinite(before.loss) or before.weight.sum() < 16:
         raise UserError("nothing to compare: the photographs are burnt out or hidden by the camera's mask", "NO_LUMEN")
     run = _Run(before)
-    spread = np.full(len(start), np.nan)
+    spread, far = np.full(len(start), np.nan), np.ones(len(start))
     try:
         told(before)
         _descend(problem, run, start, plan, plan.steps, _seed(seed, 1), told)
         if not run.stopped and plan.repeats:
-            spread = _repeated(problem, run, plan, seed, told)
+            spread, far = _repeated(problem, run, plan, seed, told)
     except KeyboardInterrupt:
         run.stopped = "interrupted"
-    return _judged(problem, before, run, plan, seed, spread)
+    return _judged(problem, before, run, plan, seed, spread, far)
 
 
-def _repeated(problem: Problem, run: _Run, plan: Plan, seed: int, told: _Teller) -> np.ndarray:
-    """(P,) root mean square of where fits of other seeds end that start JITTER away from the best point."""
-    ends = []
+def _repeated(problem: Problem, run: _Run, plan: Plan, seed: int, told: _Teller) -> tuple[np.ndarray, np.ndarray]:
+    """(P,) root mean square of where fits of other seeds end, off the best point, and of how far off they start.
+
+    Those start far off along the metric's axes: at random they would have to come down a valley's walls first.
+    """
+    values, axes = np.linalg.eigh(_covariance(run, plan))
+    axes = axes * np.minimum(FAR * np.sqrt(values), JITTER / np.abs(axes).max(0))
+    shares, ends = [], []
     for n in range(plan.repeats):
-        rng = np.random.default_rng([seed, n, 0xF17])
-        first = run.best.u + JITTER * rng.choice([-1.0, 1.0], len(run.best.u))
+        off = axes @ np.random.default_rng([seed, n, 0xF17]).choice([-1.0, 1.0], len(values))
+        shares.append(min(1.0, JITTER / np.abs(off).max()))
+        first = run.best.u + shares[-1] * off
         own = replace(plan, first=max(plan.last // 2, 1))
         again = _Run(problem.at(first, own.first, _seed(seed, 100 + n)), metric=run.metric)
         _descend(problem, again, first, own, plan.again, _seed(seed, 200 + n), told)
         ends.append(again.best.u - run.best.u)
-    return np.asarray(np.sqrt(np.mean(np.square(ends), 0)))
+    # Of starts, the mean over all signs: by chance one of few may lie where it ends.
+    far = np.sqrt(np.square(axes).sum(1) * np.mean(np.square(shares)))
+    return np.sqrt(np.mean(np.square(ends), 0)), far
 
 
-def _judged(problem: Problem, before: State, run: _Run, plan: Plan, seed: int, spread: np.ndarray) -> Fit:
-    """Intervals, and what was not seen: what the prior tells, or what stays where a repeat began."""
+def _covariance(run: _Run, plan: Plan) -> np.ndarray:
+    """(P, P) of the coordinates at the best point, by the metric."""
     noise = max(run.best.loss, 0.0) + run.best.noise / max(plan.steps // 2, 1) + QUIET
-    sigma = np.full(len(run.best.u), PRIOR)
-    if run.metric is not None:
-        if not run.stopped:
-            run.learn(curvature(problem, run.best, plan.jacobian, _seed(seed, 300)), run.best.u)
-        sigma = np.sqrt(np.diag(run.metric.covariance(noise, PRIOR)))
+    if run.metric is None:
+        return PRIOR**2 * np.eye(len(run.best.u))
+    return run.metric.covariance(noise, PRIOR)
+
+
+def _judged(
+    problem: Problem, before: State, run: _Run, plan: Plan, seed: int, spread: np.ndarray, far: np.ndarray
+) -> Fit:
+    """Intervals, and what was not seen: what the prior tells, or what stays where a repeat began."""
+    if run.metric is not None and not run.stopped:
+        run.learn(curvature(problem, run.best, plan.jacobian, _seed(seed, 300)), run.best.u)
+    sigma = np.sqrt(np.diag(_covariance(run, plan)))
     # A descent that has not come to rest knows no better than what its last steps moved.
     late = run.way[-max(2, len(run.way) // 3) :] or [run.best.u]
     whole = np.sqrt(sigma**2 + np.nan_to_num(spread) ** 2 + np.ptp(late, axis=0) ** 2)
-    observable = (sigma < UNSEEN * PRIOR) & (np.nan_to_num(spread) < UNSEEN * JITTER)
+    observable = (sigma < UNSEEN * PRIOR) & (np.nan_to_num(spread) < UNSEEN * far)
     return Fit(
         problem, before, run.best, np.where(observable, whole, np.maximum(whole, PRIOR)), spread, observable,
         tuple(run.history), run.stopped,

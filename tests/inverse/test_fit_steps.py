@@ -149,3 +149,31 @@ def test_a_lucky_look_turns_no_later_step_away(descent, monkeypatch):
     assert not found.stopped
     assert len(found.way) >= 13
     assert np.abs(found.best.u - made.truth)[:2].max() < 0.15
+
+
+def test_repeats_come_back_also_along_a_valley(descent):
+    plan = fits.Plan(steps=20, first=64, last=512, repeats=4, again=4)
+    made = Made()
+    made.truth = np.array([0.3, -0.3, 0.2, 0.0])
+    found = descent(made, plan)
+    spread, off = fits._repeated(made, found, plan, 5, fits._Teller(None, 1))
+    assert off[3] == pytest.approx(fits.JITTER, rel=0.01)
+    assert off.max() <= fits.JITTER * 1.0001
+    assert off[0] < 0.5 * off[2]  # sharp: what lies farther off is of no use
+    assert (spread[:3] < fits.UNSEEN * off[:3]).all()
+    assert spread[3] == pytest.approx(off[3])
+
+
+def test_a_metric_that_is_sure_of_what_it_never_saw_is_found_out(descent):
+    """Noise of the Jacobian taken for knowledge of the third: nothing tells of it, so repeats stay where they begin."""
+    plan = fits.Plan(steps=14, first=64, last=512, repeats=4, again=4)
+    made = Made()
+    made.j[:, 2] = 0.0
+    found = descent(made, plan)
+    rows = found.metric.rows.copy()
+    rows[:, :, 2] = np.random.default_rng(1).normal(size=PIXELS) * 0.01
+    found.metric = Curvature(rows, 0.0)
+    assert fits._covariance(found, plan)[2, 2] < 0.1**2
+    spread, off = fits._repeated(made, found, plan, 5, fits._Teller(None, 1))
+    assert spread[2] > fits.UNSEEN * off[2]
+    assert (spread[:2] < fits.UNSEEN * off[:2]).all()

@@ -11,17 +11,18 @@ from tests.inverse import recoveries
 pytestmark = pytest.mark.slow
 
 
-def test_a_picture_by_another_renderer():
-    """Mitsuba's picture of a cube: albedo and exposure within 5 %, all within their intervals.
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_picture_by_another_renderer(seed):
+    """Mitsuba's picture of a cube, by the default plan: albedo and exposure within 1 %, g within 10 %, and all within
+    their intervals, of which most say something.
 
     In dense tissue g trades against albedo along a valley, where curvature alone claims too much: repeats tell.
     """
-    plan = Plan(steps=8, first=16, last=64, jacobian=32, repeats=2, again=3)
-    _, rows = recoveries.by_mitsuba(plan=plan)
+    _, rows = recoveries.by_mitsuba(seed=seed)
     for label, hidden, value, low, high, _ in rows:
         assert low <= hidden <= high, label
-        if label != "phase.g":
-            assert value == pytest.approx(hidden, rel=0.05), label
+        assert value == pytest.approx(hidden, rel=0.1 if label == "phase.g" else 0.01), label
+    assert sum(seen for *_, seen in rows) >= 3
 
 
 def test_one_parameter_alone():
