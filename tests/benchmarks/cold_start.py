@@ -27,6 +27,7 @@ from endorender.dataset import aside, configure, generate, view, work
 config = configure(ct="sample", views=1, size="320x240", spp=1)
 stage("import and configure")
 rehearse, wait, shots = work.rehearse, aside.Aside.result, view._geometry
+view_begun = []
 
 def ready(*args):
     stage("start Taichi")
@@ -48,10 +49,12 @@ def ready(*args):
 def waited(*args):
     out = wait(*args)
     stage("wait for the CT, its lumen and a way")
+    view_begun.append(True)
     return out
 
 def geometry(*args):
-    stage("geometry and the mucosa")
+    if view_begun:
+        stage("geometry and the mucosa")
     return shots(*args)
 
 work.rehearse, aside.Aside.result, view._geometry = ready, waited, geometry

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -59,8 +60,9 @@ def run(name: str, seed: int) -> None:
                   f"{mm2:.3f} mm {deg2:.3f} deg", flush=True)  # fmt: skip
     else:
         made = {"joint": recoveries.joint, "thin": recoveries.thin, "mitsuba": recoveries.by_mitsuba}
-        plan = {"joint": LARGE}.get(name, Plan())
-        shown(name, *made[name](plan=plan, seed=seed, progress=told(name)))
+        plan = {"joint": LARGE, "thin": replace(LARGE, repeats=2)}.get(name, Plan())
+        exact = {"thin": {"spp": 4000}}.get(name, {})
+        shown(name, *made[name](plan=plan, seed=seed, progress=told(name), **exact))
     print(f"{name}: {time.monotonic() - began:.0f} s\n", flush=True)
 
 
