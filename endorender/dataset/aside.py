@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import signal
 import sys
@@ -17,6 +18,7 @@ from endorender.errors import UserError
 T = TypeVar("T")
 Call = Callable[[Callable[[float, str], None]], T]  # gets what reports its progress
 REPORT, RESULT, ERROR = range(3)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def possible() -> bool:
@@ -56,6 +58,8 @@ class Aside(Generic[T]):
 
 def _run(there: Connection, call: Call[T]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Ends with its parent even if that is killed: else it would hold the dataset's lock until it is done.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     with contextlib.suppress(BrokenPipeError), warnings.catch_warnings(record=True) as heard:
         said: Any
         try:

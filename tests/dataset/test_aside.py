@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +51,31 @@ def test_errors_come_back_as_they_are(error):
 def test_a_process_that_is_killed_is_an_error():
     with pytest.raises(MemoryError):
         heard(lambda report: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def test_it_ends_with_a_parent_that_is_killed():
+    """Else it would hold the lock of a dataset that is resumed at once."""
+    program = (
+        "import os, sys, time\n"
+        "from endorender.dataset.aside import Aside\n"
+        "waits = Aside(lambda report: time.sleep(60))\n"
+        "print(waits._process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        time.sleep(0.3)
+        os.kill(child, 0)
+        parent.kill()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.kill(child, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    state = Path(f"/proc/{child}/stat").read_text().split()[2]
+    assert state == "Z", "it still runs"  # nobody may be there to fetch its exit code
 
 
 def test_the_command_reads_the_ct_beside_taichi_and_says_what_is_wrong_with_it(tmp_path):
