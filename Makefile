@@ -24,7 +24,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(PIP) -e '.[bench]'
-	$(VENV)/bin/python tests/benchmarks/reference_scenes.py
+	$(VENV)/bin/python tests/benchmarks/reference_scenes.py benchmark.json
 	$(VENV)/bin/python tests/benchmarks/goals.py vertices threads looks volume
 
 validation: $(STAMP)

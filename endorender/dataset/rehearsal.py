@@ -24,15 +24,14 @@ def rehearse(config: RenderConfig, names: Collection[str]) -> None:
     """
     from endorender.ct import Volume
 
-    # Filters belong to all threads, and another may have something to say: only what is said of nobody is left out.
-    warnings.filterwarnings("ignore", f"{NOBODY}: ", Notice)
     hu = np.full((VOXELS,) * 3, 50, np.int16)
     hu[(slice(EDGE, -EDGE),) * 3] = -1000
     pose = np.eye(4)
     pose[:3, 3] = VOXELS - 1.0  # the centre: voxels are 2 mm wide
     labels = np.zeros(hu.shape, np.uint8) if config.labels else None
     brief = config.model_copy(update={"spp": 1, "views": 1, "size": "8x8"})
-    with contextlib.suppress(UserError):
+    with warnings.catch_warnings(), contextlib.suppress(UserError):
+        warnings.simplefilter("ignore", Notice)
         volume = Volume(hu, np.diag([2.0, 2.0, 2.0, 1.0]))
         scene = outline(brief, Patient(ct="sample", alias=NOBODY), volume, pose, labels=labels)
         ready = Ready(brief, NOBODY, {}, scene, pose[None], (hu < 0).astype(np.uint8), [brief.draw_view(NOBODY, 0)])

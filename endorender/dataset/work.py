@@ -143,6 +143,7 @@ class Renderer:
             start()
             return call(report)
         coming = aside.Aside(call)
+        report(0, f"{unit.patient}: reading the CT and compiling")
         start()
         rehearse(self.config, unit.names)
         return coming.result(report)
