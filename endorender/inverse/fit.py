@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from scipy import stats
 
 from endorender.errors import UserError
 from endorender.inverse.curvature import UNSEEN, Curvature, curvature
@@ -186,8 +187,10 @@ def _judged(
         run.learn(curvature(problem, run.best, plan.jacobian, _seed(seed, 300)), run.best.u)
     sigma = np.sqrt(np.diag(_covariance(run, plan)))
     # A descent that has not come to rest knows no better than what its last steps moved.
-    late = run.way[-max(2, len(run.way) // 3) :] or [run.best.u]
-    whole = np.sqrt(sigma**2 + np.nan_to_num(spread) ** 2 + np.ptp(late, axis=0) ** 2)
+    late = run.way[-max(4, len(run.way) // 3) :] or [run.best.u]
+    # Few repeats tell little of how far such fits spread (Student's t, as many degrees of freedom as repeats).
+    few = stats.t.ppf(0.975, max(plan.repeats, 1)) / 1.96
+    whole = np.sqrt(sigma**2 + (few * np.nan_to_num(spread)) ** 2 + np.ptp(late, axis=0) ** 2)
     observable = (sigma < UNSEEN * PRIOR) & (np.nan_to_num(spread) < UNSEEN * far)
     return Fit(
         problem, before, run.best, np.where(observable, whole, np.maximum(whole, PRIOR)), spread, observable,

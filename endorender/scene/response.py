@@ -65,34 +65,18 @@ class Response(Model):
             return self
         seen = radiance.reshape(-1, 3) if mask is None else radiance[mask]
         lit = seen[:: max(1, len(seen) // 20_000)]
-        # A few pixels tell where to look; all of them, then, how bright it is just there.
-        rough = self._stops(lit[:: max(1, len(lit) // 500)])
-        low, high = rough - 0.5, rough + 0.5
-        dark, bright = (self._metered(lit, stops) - self.target for stops in (low, high)) if len(lit) else (0, 0)
-        if dark >= 0 or bright <= 0:
-            return self.model_copy(update={"exposure": float(np.float32(2.0 ** self._stops(lit)))})
-        level = 0.0
-        for _ in range(6):  # false position (Illinois): to about 1e-6 stops
-            middle, before = (low * bright - high * dark) / (bright - dark), level
-            level = self._metered(lit, middle) - self.target
-            same = level * before > 0  # an end that has stood for two steps counts half
-            if level < 0:
-                low, dark, bright = middle, level, bright / (2 if same else 1)
-            else:
-                high, bright, dark = middle, level, dark / (2 if same else 1)
-        return self.model_copy(update={"exposure": float(np.float32(2.0**middle))})
-
-    def _metered(self, lit: np.ndarray, stops: float) -> float:
-        """8-bit luma that automatic exposure would read."""
-        return float(np.percentile(self._tone(lit * 2.0**stops) @ LUMA, self.metered)) * 255
+        return self.model_copy(update={"exposure": float(np.float32(2.0 ** self._stops(lit)))})
 
     def _stops(self, lit: np.ndarray) -> float:
-        """log2 of the exposure at which (N, 3) pixels reach `target`, by bisection; 30 if they never do."""
-        low, high = -30.0, 30.0
-        while len(lit) and high - low > 1e-6:
-            middle = (low + high) / 2
-            low, high = (middle, high) if self._metered(lit, middle) < self.target else (low, middle)
-        return high
+        """log2 of the exposure at which (N, 3) pixels reach `target`; 30 if they never do, -30 if they always do."""
+        from scipy.optimize import brentq
+
+        def off(stops: float) -> float:
+            return float(np.percentile(self._tone(lit * 2.0**stops) @ LUMA, self.metered)) * 255 - self.target
+
+        if not len(lit) or off(30.0) < 0:
+            return 30.0
+        return -30.0 if off(-30.0) >= 0 else float(brentq(off, -30.0, 30.0, xtol=1e-7))
 
     def _sensor(self, exposed: np.ndarray, seed: int | None) -> np.ndarray:
         """Linear levels as the sensor reads them: with shot and read noise, and saturated."""

@@ -11,6 +11,16 @@ from tests.inverse import recoveries
 pytestmark = pytest.mark.slow
 
 
+def test_a_picture_by_another_renderer_in_few_steps():
+    """The same after 8 steps, which stop on the way down the valley: within 5 %, and the intervals know."""
+    plan = Plan(steps=8, first=16, last=64, jacobian=32, repeats=2, again=3)
+    _, rows = recoveries.by_mitsuba(plan=plan)
+    for label, hidden, value, low, high, _ in rows:
+        assert low <= hidden <= high, label
+        if label != "phase.g":
+            assert value == pytest.approx(hidden, rel=0.05), label
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_picture_by_another_renderer(seed):
     """Mitsuba's picture of a cube, by the default plan: albedo and exposure within 1 %, g within 10 %, and all within
