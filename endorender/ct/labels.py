@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from endorender.ct.errors import CTError
+from endorender.ct.resample import EDGE, mapped
 from endorender.ct.volume import Volume
 
 NEAR = 0.05  # voxels by which two grids may differ anywhere: headers keep single precision
@@ -71,12 +72,7 @@ def _ways_out(volume: Volume) -> str:
 
 def onto(labels: np.ndarray, volume: Volume, grid: Volume) -> np.ndarray:
     """Labels on the grid of `volume`, looked up at the voxels of another grid: the nearest, 0 outside. uint8."""
-    from scipy import ndimage
-
     if labels.shape == grid.shape and np.allclose(volume.affine, grid.affine):
         return labels
-    m = volume.voxel_from_world @ grid.affine
-    linear = m[:3, :3]
-    # Axes stay parallel as a rule: then each is looked up by itself.
-    turned = np.diag(linear) if np.allclose(linear, np.diag(np.diag(linear)), atol=1e-9) else linear
-    return np.asarray(ndimage.affine_transform(labels, turned, m[:3, 3], output_shape=grid.shape, order=0, cval=0))
+    # A label fills its voxel, half a pitch beyond the centre.
+    return mapped(labels, volume.voxel_from_world @ grid.affine, grid.shape, 0, 0, 0.5 + EDGE)

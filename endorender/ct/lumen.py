@@ -9,6 +9,7 @@ import numpy as np
 
 from endorender.ct import voxels
 from endorender.ct.errors import CTError
+from endorender.ct.resample import settled
 from endorender.ct.volume import Volume
 
 WALL_HU = -550.0  # half-way between air and tissue: where a blurred edge has its true place
@@ -177,7 +178,7 @@ def sample(volume: Volume, field: np.ndarray, points: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     points = np.asarray(points, float)
-    at = volume.to_voxel(points.reshape(-1, 3)).T
+    at = settled(volume.to_voxel(points.reshape(-1, 3)).T, volume.shape)
     return np.asarray(ndimage.map_coordinates(field, at, order=1, cval=0.0)).reshape(points.shape[:-1])
 
 

@@ -10,6 +10,7 @@ from endorender.ct.errors import CTError
 from endorender.ct.volume import AIR_HU, Volume
 
 ANISOTROPY = 1.5  # voxels longer than this times their width show as stairs on the wall
+EDGE = 1e-4  # voxels by which rounding may push a point over the edge of a grid
 SLAB_BYTES = 8 * 2**20  # of float64 at once: little enough to stay near the processor
 
 
@@ -70,8 +71,6 @@ def straighten(volume: Volume, resample: bool, limit_deg: float) -> Volume:
     Raises CTError SHEARED unless `resample`. The new grid keeps the first two axes' plane and pitches, has its third
     axis along their normal, and holds the whole old one; what no slice covers is air.
     """
-    from scipy import ndimage
-
     unit = volume.affine[:3, :3] / volume.spacing
     gram = np.abs(unit.T @ unit - np.eye(3)).max()
     shear = float(np.degrees(np.arcsin(min(1.0, gram))))
@@ -92,16 +91,40 @@ def straighten(volume: Volume, resample: bool, limit_deg: float) -> Volume:
     affine = np.eye(4)
     affine[:3, :3] = axes * pitch
     affine[:3, 3] = axes @ origin
-    old_from_new = volume.voxel_from_world @ affine
-    hu = ndimage.affine_transform(
-        volume.hu.astype(np.float32),
-        old_from_new[:3, :3],
-        old_from_new[:3, 3],
-        output_shape=tuple(shape),
-        order=1,
-        cval=AIR_HU,
-    )
+    hu = mapped(volume.hu.astype(np.float32), volume.voxel_from_world @ affine, tuple(shape), 1, AIR_HU)
     hu = np.rint(hu).astype(np.int16) if volume.hu.dtype == np.int16 else hu
     note = f"axes {shear:.2f} degrees from perpendicular were straightened by trilinear resampling"
     meta = {**volume.meta, "straightened_deg": round(shear, 3)}
     return Volume(hu, affine, (*volume.warnings, note), meta)
+
+
+def mapped(
+    field: np.ndarray, old_from_new: np.ndarray, shape: tuple[int, ...], order: int, outside: float, reach: float = EDGE
+) -> np.ndarray:
+    """A field (I, J, K) looked up at the voxels of another grid of that shape; old_from_new: (4, 4) voxel indices.
+
+    reach: voxels beyond the outermost centres that still count as inside and take their value; `outside` beyond.
+    scipy's own constant mode has no reach: an index of -1e-15 loses a whole plane.
+    """
+    from scipy import ndimage
+
+    linear, shift = old_from_new[:3, :3], old_from_new[:3, 3]
+    # Axes stay parallel as a rule: then each is looked up by itself.
+    parallel = np.allclose(linear, np.diag(np.diag(linear)), atol=1e-9)
+    turn = np.diag(linear) if parallel else linear
+    out = np.asarray(ndimage.affine_transform(field, turn, shift, output_shape=shape, order=order, mode="nearest"))
+    index = np.meshgrid(*[np.arange(n) for n in shape], indexing="ij", sparse=True)
+    for axis, last in enumerate(np.array(field.shape) - 1):
+        # Only along axes that count: what stays along one is a plane or a line, not a volume.
+        at = sum((w * i for w, i in zip(linear[axis], index) if abs(w) > 1e-9), np.full((1, 1, 1), shift[axis]))
+        beyond = (at < -reach) | (at > last + reach)
+        if beyond.any():
+            out[np.broadcast_to(beyond, shape)] = outside
+    return out
+
+
+def settled(at: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(3, N) voxel indices, those that rounding pushed over the edge of a grid put back onto it."""
+    last = np.array(shape, float)[:, None] - 1
+    inside = np.clip(at, 0, last)
+    return np.where(np.abs(at - inside) <= EDGE, inside, at)
