@@ -104,14 +104,16 @@ def _way(row: dict[str, Any]) -> str:
         return f": {row['problem']}"
     if "path_mm" not in row:
         return ""
-    text = f", {row['path_mm']:g} mm long, radius {row['narrowest_radius_mm']:g} to {row['widest_radius_mm']:g} mm"
+    narrowest = f"{row['narrowest_radius_mm']:g} (at {row['narrowest_at_mm']:g} mm)"
+    text = f", {row['path_mm']:g} mm long, radius {narrowest} to {row['widest_radius_mm']:g} mm"
     return text + (f"; the endoscope{_passes(row)}" if "scope_passes" in row else "")
 
 
 def _passes(row: dict[str, Any]) -> str:
+    ends = f"its first and last {row['ends_left_out_mm']:g} mm left out"
     if row["scope_passes"]:
-        return " passes"
-    return f" is stopped after {row['stopped_at_mm']:g} mm, where {row['diameter_there_mm']:g} mm are free"
+        return f" passes, {row['diameter_there_mm']:g} mm free at {row['tightest_at_mm']:g} mm, {ends}"
+    return f" is stopped after {row['stopped_at_mm']:g} mm, where {row['diameter_there_mm']:g} mm are free, {ends}"
 
 
 def _series(row: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from endorender.ct import collapsed, survey
+from endorender.ct import lumen as hollow
 from endorender.ct.errors import CTError
 from endorender.ct.lumen import Lumen, sample
 from endorender.ct.lumen import Path as Way
@@ -30,9 +31,23 @@ def describe(volume: Volume, lumen: Lumen | None = None, path: Way | None = None
         facts["wall_hu"] = lumen.threshold
         facts["widest_radius_mm"] = round(float(lumen.clearance.max()), 1)
     if path is not None:
-        facts["path_mm"] = round(path.length, 1)
-        facts["narrowest_radius_mm"] = round(float(path.clearance.min()), 1)
+        facts |= _measured(path)
     return facts
+
+
+def _measured(way: Way) -> dict[str, Any]:
+    """Its length, and its narrowest place with how far that is along the centreline, in mm from its start."""
+    at = int(way.clearance.argmin())
+    return {
+        "path_mm": round(way.length, 1),
+        "narrowest_radius_mm": round(float(way.clearance[at]), 1),
+        "narrowest_at_mm": round(float(_along(way)[at]), 1),
+    }
+
+
+def _along(way: Way) -> np.ndarray:
+    """(N,) mm from its start to each of its points."""
+    return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way.points, axis=0), axis=1))])
 
 
 def on_grid(volume: Volume, label: np.ndarray | None) -> tuple[Volume, np.ndarray | None]:
@@ -60,33 +75,21 @@ def lumens(
     instead. Gaps (`collapsed.gaps`) are where the organ may be collapsed: no way leads through them.
     Raises CTError LUMEN if there is no hollow.
     """
-    rows: list[dict[str, Any]] = []
+    candidates = (hollow.find(grid, None, label) if ready is None else ready.lumen).candidates
+    rows: list[dict[str, Any]] = [{"region": n, "volume_ml": ml} for n, ml in enumerate(candidates, 1) if ml]
     found: list[tuple[Volume, np.ndarray]] = []
-    candidates: tuple[float, ...] = (0.0,) if ready is None else ready.lumen.candidates
-    while len(rows) < min(len(candidates), MEASURED):
-        region = len(rows) + 1
+    for row in rows[:MEASURED]:
+        region = row["region"]
         try:
             one = ready if ready is not None and ready.lumen.region == region else prepare(grid, region, label)
         except CTError as error:
-            if not rows and error.code == "LUMEN":
-                raise
-            rows.append({"region": region, "code": error.code, "problem": str(error)})
+            row |= {"code": error.code, "problem": str(error)}
             continue
-        candidates = one.lumen.candidates
-        row: dict[str, Any] = {
-            "region": region,
-            "volume_ml": round(one.lumen.volume_ml, 1),
-            "path_mm": round(one.path.length, 1),
-            "narrowest_radius_mm": round(float(one.path.clearance.min()), 1),
-            "widest_radius_mm": round(float(one.lumen.clearance.max()), 1),
-        }
+        row |= {"volume_ml": round(one.lumen.volume_ml, 1), **_measured(one.path)}
+        row["widest_radius_mm"] = round(float(one.lumen.clearance.max()), 1)
         if scope_mm is not None:
             row |= passage(one.path, scope_mm)
-        rows.append(row)
         found.append((one.volume, one.lumen.mask))
-    for row, volume_ml in zip(rows, candidates):
-        row.setdefault("volume_ml", volume_ml)
-    rows += [{"region": n, "volume_ml": v} for n, v in enumerate(candidates[MEASURED:], MEASURED + 1)]
     gaps = collapsed.gaps(found)
     measured = [row["region"] for row in rows if "path_mm" in row]
     for gap in gaps:
@@ -97,22 +100,22 @@ def lumens(
 def passage(way: Way, scope_mm: float) -> dict[str, Any]:
     """Whether an endoscope of this diameter passes along a way, and if not, where it is stopped (mm from its start).
 
-    A way begins and ends near closed walls, or where the scan was cut: its first and last two diameters do not count.
+    A way begins and ends near closed walls, or where the scan was cut: its first and last two diameters do not count,
+    which `ends_left_out_mm` says. Where it passes: the tightest place of what counts.
     """
     if not 0 < scope_mm < np.inf:
         raise CTError("an endoscope's diameter is a number of mm above 0", "BAD_SPEC")
-    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way.points, axis=0), axis=1))])
-    inner = (along >= 2 * scope_mm) & (along <= along[-1] - 2 * scope_mm)
-    if not inner.any():
-        inner[len(inner) // 2] = True
-    tight = np.flatnonzero(inner & (2 * way.clearance < scope_mm))
-    if not len(tight):
-        return {"scope_passes": True}
-    return {
-        "scope_passes": False,
-        "stopped_at_mm": round(float(along[tight[0]]), 1),
-        "diameter_there_mm": round(float(2 * way.clearance[tight[0]]), 1),
-    }
+    along = _along(way)
+    ends = 2 * scope_mm
+    inner = np.flatnonzero((along >= ends) & (along <= along[-1] - ends))
+    if not len(inner):  # a way that is all ends: its middle must do
+        inner = np.array([len(along) // 2])
+        ends = float(min(along[inner[0]], along[-1] - along[inner[0]]))
+    tight = inner[2 * way.clearance[inner] < scope_mm]
+    at = tight[0] if len(tight) else inner[way.clearance[inner].argmin()]
+    facts = {"scope_passes": not len(tight), "ends_left_out_mm": round(ends, 1)}
+    where = ("stopped_at_mm", "diameter_there_mm") if len(tight) else ("tightest_at_mm", "diameter_there_mm")
+    return facts | dict(zip(where, (round(float(along[at]), 1), round(float(2 * way.clearance[at]), 1))))
 
 
 def _plane(volume: Volume, scanned: Volume | None, across: int, at: int) -> np.ndarray:

@@ -63,7 +63,9 @@ class Path:
 def find(volume: Volume, region: int | None = None, label: np.ndarray | None = None) -> Lumen:
     """The air-filled hollow that an endoscope could enter.
 
-    region: which of several, 1 = largest by volume (default). label: (I, J, K) mask; only air under it counts.
+    region: which of several, 1 = largest by volume. label: (I, J, K) mask; only what lies under it is lumen. Hollows
+    keep the numbers that they have without a mask; air under it that is no hollow of its own, or cut off, is numbered
+    after them. Without a region: the one with most air.
 
     The wall's threshold is the highest HU up to -550 at which the lumen does not leak: bronchi lie in lung, which is
     nearly air itself, and at -550 both are one (explosion-controlled region growing, as in airway segmentation).
@@ -72,30 +74,53 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
     from scipy import ndimage
 
     hu = volume.hu
-    if label is not None:
-        if label.shape != hu.shape:
-            raise CTError(f"the label mask is {label.shape}, the scan {hu.shape}: draw it on this scan", "LUMEN")
-        hu = np.where(label > 0, hu, np.array(0, hu.dtype))
+    if label is not None and label.shape != hu.shape:
+        raise CTError(f"the label mask is {label.shape}, the scan {hu.shape}: draw it on this scan", "LUMEN")
     voxel_ml = float(np.abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    labels, count = ndimage.label(hu < AIR_HU)
+    labels, sizes = _pieces(hu < AIR_HU)
+    boxes = ndimage.find_objects(labels)
+    found = [n for n in np.argsort(-sizes, kind="stable") if sizes[n] * voxel_ml >= LEAST_ML]
+    found = [int(n) for n in found if _inside(volume, labels, int(n), boxes[n - 1])]
+    if label is not None:
+        whole = labels
+        labels, sizes = _pieces((labels > 0) & (label > 0))
+        boxes = ndimage.find_objects(labels)
+        pieces = [int(n) for n in np.argsort(-sizes, kind="stable") if sizes[n] * voxel_ml >= LEAST_ML]
+        owners = [int(whole[boxes[n - 1]][labels[boxes[n - 1]] == n][0]) for n in pieces]
+        found = _renumbered(pieces, owners, found)
+    volumes = tuple(round(float(sizes[n] * voxel_ml), 1) for n in found)
+    if not any(volumes):
+        where = "under the label mask" if label is not None else "inside the body"
+        raise CTError(f"no air-filled lumen of {LEAST_ML:g} ml or more {where}: is this an insufflated scan?", "LUMEN")
+    number = 1 + int(np.argmax(volumes)) if region is None else region
+    if not 1 <= number <= len(found) or not volumes[number - 1]:
+        listing = ", ".join(f"{i}: {v:g} ml" for i, v in enumerate(volumes, 1) if v)
+        raise CTError(f"no region {number}; the lumens are {listing}", "LUMEN")
+    piece = found[number - 1]
+    box = voxels.wider(boxes[piece - 1], 15.0 / volume.spacing, volume.shape)
+    under = None if label is None else label[box] > 0
+    return _grown(volume, box, hu[box], labels[box] == piece, number, volumes, under)
+
+
+def _pieces(air: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Connected pieces, (I, J, K) numbers from 1, and how many voxels each has; of 0, what is no air, none."""
+    from scipy import ndimage
+
+    labels, count = ndimage.label(air)
     # Slab by slab: counting turns labels into 64 bits, of which a large scan has a gigabyte.
     slabs = np.array_split(labels, 1 + labels.size // 2**22)
     sizes = np.sum([np.bincount(slab.ravel(), minlength=count + 1) for slab in slabs], axis=0)
     sizes[0] = 0
-    boxes = ndimage.find_objects(labels)
-    found = [n for n in np.argsort(-sizes, kind="stable") if sizes[n] * voxel_ml >= LEAST_ML]
-    found = [int(n) for n in found if _inside(volume, labels, int(n), boxes[n - 1])]
-    if not found:
-        where = "under the label mask" if label is not None else "inside the body"
-        raise CTError(f"no air-filled lumen of {LEAST_ML:g} ml or more {where}: is this an insufflated scan?", "LUMEN")
-    volumes = tuple(round(float(sizes[n] * voxel_ml), 1) for n in found)
-    number = 1 if region is None else region
-    if not 1 <= number <= len(found):
-        listing = ", ".join(f"{i}: {v:g} ml" for i, v in enumerate(volumes, 1))
-        raise CTError(f"no region {number}; the lumens are {listing}", "LUMEN")
-    label = found[number - 1]
-    box = voxels.wider(boxes[label - 1], 15.0 / volume.spacing, volume.shape)
-    return _grown(volume, box, hu[box], labels[box] == label, number, volumes)
+    return labels, sizes
+
+
+def _renumbered(pieces: list[int], owners: list[int], hollows: list[int]) -> list[int]:
+    """Pieces under a mask, largest first, in the order of the hollows they are of; 0, of no size, where a hollow has
+    none. A hollow's largest piece stands for it. The others follow, and what a mask calls a lumen and the scan alone
+    does not: the mask is believed."""
+    first = {owner: piece for piece, owner in reversed(list(zip(pieces, owners)))}
+    named = [first.get(n, 0) for n in hollows]
+    return named + [piece for piece in pieces if piece not in named]
 
 
 def _inside(volume: Volume, labels: np.ndarray, n: int, box: tuple[slice, ...]) -> bool:
@@ -135,8 +160,10 @@ def _grown(
     core: np.ndarray,
     number: int,
     volumes: tuple[float, ...],
+    under: np.ndarray | None = None,
 ) -> Lumen:
-    """A core of air at the highest threshold that does not leak. part, core: HU and mask in the box."""
+    """A core of air at the highest threshold that does not leak. part, core: HU and mask in the box. under: the mask
+    outside which nothing counts; the wall's threshold is the scan's own, whatever is masked."""
     from scipy import ndimage
 
     part, core = np.pad(part, 1), np.pad(core, 1)  # in tissue of 0 HU, where flooding ends
@@ -155,7 +182,11 @@ def _grown(
             high = middle
         else:
             low, piece = middle, grown
-    return measured(volume, box, (piece & near)[1:-1, 1:-1, 1:-1], float(low), number, volumes)
+    mask = (piece & near)[1:-1, 1:-1, 1:-1]
+    if under is not None:
+        own, _ = ndimage.label(mask & under)
+        mask = own == own[core[1:-1, 1:-1, 1:-1]][0]
+    return measured(volume, box, mask, float(low), number, volumes)
 
 
 def measured(

@@ -48,19 +48,31 @@ def test_lumens_their_ways_and_the_gap_between_them(scans, tmp_path):
     assert two["diameter_there_mm"] == pytest.approx(10, abs=1)
     assert facts["gaps"][0]["regions"] == [1, 2]
     assert facts["gaps"][0]["gap_mm"] == pytest.approx(40 - 8 - 5, abs=2.5)
-    assert facts["scope"] == {"diameter_mm": 11.0, "scope_passes": True}
+    scope = facts["scope"]
+    assert (scope["diameter_mm"], scope["scope_passes"], scope["ends_left_out_mm"]) == (11.0, True, 22.0)
+    assert 22 <= scope["tightest_at_mm"] <= one["path_mm"] - 22
+    assert scope["diameter_there_mm"] == pytest.approx(16, abs=1)
+    # The narrowest place of all lies in an end, and is narrower than the scope that passes.
+    assert not 22 <= one["narrowest_at_mm"] <= one["path_mm"] - 22
+    assert 2 * one["narrowest_radius_mm"] < 11
     assert sum(facts["histogram"]["counts"]) == 80 * 40 * 80
     with Image.open(tmp_path / "p.png") as image:
         assert image.size == (1700, 520)
     text = run("inspect", scans / "two.nii.gz", "--scope", 11).output
-    assert "the endoscope passes" in text
+    assert (
+        f"the endoscope passes, {scope['diameter_there_mm']:g} mm free at {scope['tightest_at_mm']:g} mm, its" in text
+    )
+    assert "its first and last 22 mm left out" in text
+    assert f"radius {one['narrowest_radius_mm']:g} (at {one['narrowest_at_mm']:g} mm) to" in text
     assert "collapsed there?" in text
     mistake("inspect", scans / "two.nii.gz", "--scope", 0)
 
 
 def test_mask_restricts_the_lumen(scans):
     facts = facts_of(scans / "two.nii.gz", "--label", scans / "mask.nii.gz")
-    assert [row["volume_ml"] for row in facts["lumens"]] == [pytest.approx(np.pi * 5**2 * 60 / 1000, rel=0.15)]
+    (row,) = facts["lumens"]
+    assert row["volume_ml"] == pytest.approx(np.pi * 5**2 * 60 / 1000, rel=0.15)
+    assert row["region"] == facts["region"] == 2  # as without the mask
     line = mistake("inspect", scans / "wet.nii.gz", "--label", scans / "mask.nii.gz")
     assert "does not lie on the grid" in line
 

@@ -217,3 +217,66 @@ def test_facts_and_picture(airway, tmp_path):
     with Image.open(tmp_path / "a.png") as image:
         assert image.size[0] > 1000
         assert len(image.convert("RGB").getcolors(2**24)) > 200
+
+
+def three():
+    """Hollows of 24, 12 and 4 ml side by side along i, blurred over a voxel; 1 mm voxels."""
+    shape = (100, 40, 80)
+    x, y, z = np.meshgrid(*map(np.arange, shape), indexing="ij")
+    distance = np.full(shape, 99.0)
+    for centre, radius, half in ((20, 12, 30), (52, 9, 30), (82, 7, 20)):
+        distance = np.minimum(distance, np.maximum(np.hypot(x - centre, y - 20) - radius, np.abs(z - 40) - half))
+    hu = -1000 + 1040 * np.clip(0.5 + distance, 0, 1)
+    return Volume(np.rint(hu).astype(np.int16), np.eye(4))
+
+
+def under(volume, *parts):
+    label = np.zeros(volume.shape, np.uint8)
+    for part in parts:
+        label[part] = 1
+    return label
+
+
+def test_hollows_keep_their_numbers_under_a_mask():
+    volume = three()
+    label = under(volume, np.s_[36:], np.s_[:4])
+    second, third = (lumen.find(volume, n) for n in (2, 3))
+    found = lumen.find(volume, label=label)
+    assert found.region == 2
+    assert found.candidates == (0.0, *second.candidates[1:])
+    assert np.array_equal(found.mask, second.mask)
+    assert np.array_equal(lumen.find(volume, 3, label).mask, third.mask)
+    with pytest.raises(CTError, match=r"no region 1; the lumens are 2: .* ml, 3: .* ml$"):
+        lumen.find(volume, 1, label)
+
+
+def test_pieces_that_a_mask_cuts_off_are_numbered_after_the_hollows():
+    volume = three()
+    label = under(volume, np.s_[:, :, :30], np.s_[:, :, 34:])
+    found = [lumen.find(volume, n, label) for n in range(1, 7)]
+    assert [f.mask.nonzero()[2].min() >= 34 for f in found] == [True] * 3 + [False] * 3
+    for n in range(3):
+        whole = lumen.find(volume, n + 1)
+        assert np.array_equal(found[n].mask | found[n + 3].mask, whole.mask & (label > 0))
+        assert found[n].threshold == whole.threshold
+
+
+def test_a_mask_is_believed_where_the_scan_alone_would_tell_room():
+    body = tube(ends=False).hu.copy()
+    body[15:25, :21] = -1000  # the tube is open to the room along its length
+    volume = Volume(body, np.eye(4))
+    label = under(volume, np.s_[10:30, 12:30])
+    found = lumen.find(volume, label=label)
+    assert found.candidates[found.region - 1] == pytest.approx(np.pi * 8**2 * 80 / 1000, rel=0.07)
+    assert not found.mask[label == 0].any()
+
+
+def test_the_wall_of_a_masked_airway_is_the_scans_own():
+    """Lung under no mask is no lumen, but the surface at -550 still runs through it unless it is sealed."""
+    volume = open_ct("sample")
+    whole = lumen.find(volume)
+    label = ndimage.binary_dilation(whole.mask, iterations=2)
+    found = lumen.find(volume, label=label.astype(np.uint8))
+    assert found.threshold == whole.threshold < -550
+    assert not (found.mask & ~whole.mask).any()
+    assert found.mask.sum() > 0.998 * whole.mask.sum()  # all but voxels that hang on by what the growing left out
