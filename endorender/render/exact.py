@@ -110,7 +110,7 @@ def first_hits(scene: Scene, directions: np.ndarray) -> tuple[np.ndarray, np.nda
     if n:
         _first_hit(str(np.dtype(np.int16)))(
             prepared.field,
-            prepared.smooth,
+            prepared.smooth.values,
             cells(scene.medium, scene.tissue, "interface", scene.threshold),
             backend.resident(scene.tissue.table()),
             backend.resident(np.zeros((1, 1, 1), np.int16)),  # labels choose optics, which this walk never meets

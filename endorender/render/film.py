@@ -135,7 +135,7 @@ def packed(
     env, alias = environment or (np.zeros((2, 2, channels + 2), np.float32), np.zeros((1, 2), np.float32))
     return groups, [
         prepared.field,
-        prepared.smooth,
+        prepared.smooth.values,
         cells(first.medium, first.tissue, first.surface, first.threshold, first.labelling),
         backend.resident(pack_table(list(scenes))),
         held_blocks(first),

@@ -16,6 +16,7 @@ from endorender.ct.volume import Volume
 from endorender.errors import UserError
 from endorender.render import backend
 from endorender.render.cache import per_object
+from endorender.render.grid import Grid
 from endorender.scene.scene import GridMedium, Labelling, Mask, Scene
 from endorender.scene.tissue import TABLE_HU, Tissue
 
@@ -29,8 +30,8 @@ class Prepared:
     """A medium ready for kernels.
 
     kind: `tissue` (HU through a table), `grid` (sigma_t and albedo directly) or `uniform` (a grid of one sigma_t).
-    field: (I, J, K) HU or sigma_t. smooth: blurred HU, (I, J, K) or half of it. albedo: (I, J, K, 3), grid
-    only; one node where all of a uniform grid are alike.
+    field: (I, J, K) HU or sigma_t. smooth: blurred HU on a grid of its own, which may be coarser.
+    albedo: (I, J, K, 3), grid only; one node where all of a uniform grid are alike.
     low, high: (A, B, C) range of the field over each cell. origin: index where the domain begins.
     spacing: (3,) mm. rotation: (3, 3) world_from_grid. translation: (3,) world mm of index 0.
     host: the field as numpy, on a CPU the same memory.
@@ -38,7 +39,7 @@ class Prepared:
 
     kind: str
     field: Any
-    smooth: Any
+    smooth: Grid
     albedo: Any
     low: np.ndarray
     high: np.ndarray
@@ -101,7 +102,7 @@ def prepare(medium: Volume | GridMedium) -> Prepared:
         kind = "uniform" if field.min() == field.max() else "grid"
         if kind == "uniform" and (albedo == albedo[0, 0, 0]).all():
             albedo = albedo[:1, :1, :1].copy()
-        origin, smooth = 0.5, dummy[..., 0]
+        origin, smooth = 0.5, Grid(dummy[..., 0], spacing)
         translation = translation - rotation @ spacing  # the padding moved index 0
         reach = 2
     else:
@@ -111,7 +112,7 @@ def prepare(medium: Volume | GridMedium) -> Prepared:
     return Prepared(
         kind=kind,
         field=backend.resident(field),
-        smooth=backend.resident(smooth),
+        smooth=smooth._replace(values=backend.resident(smooth.values)),
         albedo=backend.resident(albedo),
         low=_block_reduce(field, np.minimum, CELL, reach),
         high=_block_reduce(field, np.maximum, CELL, reach),
@@ -124,17 +125,17 @@ def prepare(medium: Volume | GridMedium) -> Prepared:
     )
 
 
-def _blurred(field: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+def _blurred(field: np.ndarray, spacing: np.ndarray) -> Grid:
     """The field for normals, int16: at every second voxel where those lie close enough to carry the blur.
 
     A fine volume is large, and this copy of it would double the memory.
     """
     smooth = gaussian_filter(field, NORMAL_BLUR_MM / spacing, mode="nearest", truncate=3, output=np.int16)
     if 2 * spacing.max() > HALVED_MM or min(field.shape) < 8:
-        return smooth
+        return Grid(smooth, spacing)
     # An even number of nodes would end before the domain does.
     odd = np.pad(smooth, [(0, 1 - n % 2) for n in field.shape], mode="edge")
-    return np.ascontiguousarray(odd[::2, ::2, ::2])
+    return Grid(np.ascontiguousarray(odd[::2, ::2, ::2]), 2 * spacing)
 
 
 def interval_max(values: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from endorender.ct.volume import Volume
 from endorender.engine import ti
 from endorender.render import backend, vessels
 from endorender.render.cache import kernels, per_object
+from endorender.render.grid import Grid
 from endorender.render.medium import prepare
 from endorender.scene.mucosa import Mucosa
 from endorender.scene.scene import Scene
@@ -49,8 +50,9 @@ def _layer(medium: Volume, mucosa: Mucosa, threshold: float) -> tuple[Any, Any]:
 def _grown(medium: Volume, mucosa: Mucosa, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     """Vessels of a volume, grown once while it lives: seconds for a large colon."""
     prepared = prepare(medium)
-    field, smooth = backend.fetch(prepared.field), backend.fetch(prepared.smooth)
-    return vessels.hashed(vessels.grow(field, smooth, prepared.spacing, threshold, mucosa))
+    field = Grid(prepared.host, prepared.spacing)
+    smooth = prepared.smooth._replace(values=backend.fetch(prepared.smooth.values))
+    return vessels.hashed(vessels.grow(field, smooth, threshold, mucosa))
 
 
 @kernels

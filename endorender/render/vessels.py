@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 from scipy.spatial import cKDTree
 
+from endorender.render.grid import Grid
 from endorender.scene.mucosa import Mucosa
 
 SPACING = 0.7  # mm between places on the wall that a vessel may take
@@ -36,18 +36,15 @@ class Trees:
     area: float
 
 
-def grow(field: np.ndarray, smooth: np.ndarray, spacing: np.ndarray, threshold: float, mucosa: Mucosa) -> Trees:
-    """Vessels under the iso-surface of a field.
-
-    field, smooth: (I, J, K) HU and blurred HU. spacing: (3,) mm.
-    """
+def grow(field: Grid, smooth: Grid, threshold: float, mucosa: Mucosa) -> Trees:
+    """Vessels under the iso-surface of a field. field: HU. smooth: blurred HU, for normals."""
     rng = np.random.default_rng([mucosa.seed, 0x7E55E1])
-    places, area = wall(field, smooth, spacing, threshold, rng)
+    places, area = wall(field, smooth, threshold, rng)
     none = Trees(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 2)), area)
     leaves = rng.poisson(mucosa.vessels * area)
     if len(places) < 2 * NEIGHBOURS or leaves == 0:
         return none
-    normals = _normals(smooth, spacing, places)
+    normals = smooth.normals(places)
     roots = rng.choice(len(places), max(1, round(area / mucosa.territory)), replace=False)
     parent, source, order = _shortest_paths(places, normals, roots, rng)
     fed = np.zeros(len(places))
@@ -68,7 +65,7 @@ def grow(field: np.ndarray, smooth: np.ndarray, spacing: np.ndarray, threshold: 
     r = np.concatenate([ra, 0.5 * (ra + rb), rb])
     root = np.tile(places[source[kept]], (3, 1))
     dive = DIVE[0] * np.exp(-(((at - root) / DIVE[1]) ** 2).sum(1))
-    at = _under(field, smooth, spacing, threshold, at, mucosa.depth + r + dive)
+    at = _under(field, smooth, threshold, at, mucosa.depth + r + dive)
     a, middle, b = np.split(at, 3)
     half = np.stack([ra, 0.5 * (ra + rb), rb])
     return Trees(
@@ -84,46 +81,29 @@ def radii(fed: np.ndarray, mucosa: Mucosa) -> np.ndarray:
     return np.minimum(mucosa.capillary * np.cbrt(np.maximum(fed, 1.0)), mucosa.trunk)
 
 
-def wall(
-    field: np.ndarray, smooth: np.ndarray, spacing: np.ndarray, threshold: float, rng: np.random.Generator
-) -> tuple[np.ndarray, float]:
+def wall(field: Grid, smooth: Grid, threshold: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Random places (N, 3) about SPACING apart on the iso-surface, and its area in cm²."""
     found, area = [], 0.0
-    tissue = field >= threshold
+    tissue = field.values >= threshold
     for axis in range(3):
         one = tuple(slice(0, -1) if a == axis else slice(None) for a in range(3))
         two = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
         crossed = tissue[one] != tissue[two]
         at = np.stack(np.unravel_index(np.flatnonzero(crossed), crossed.shape), 1)  # argwhere, three times as fast
-        low = field[one][tuple(at.T)].astype(float)
-        high = field[two][tuple(at.T)].astype(float)
+        low = field.values[one][tuple(at.T)].astype(float)
+        high = field.values[two][tuple(at.T)].astype(float)
         points = at.astype(float)
         points[:, axis] += (threshold - low) / (high - low)
-        points *= spacing
+        points *= field.spacing
         # Lines along an axis meet a surface |n| times per area: weighed by |n| again, the axes add up to n² = 1.
-        face = float(np.prod(spacing)) / spacing[axis]
-        area += face * float(np.abs(_normals(smooth, spacing, points)[:, axis]).sum())
+        face = float(np.prod(field.spacing)) / field.spacing[axis]
+        area += face * float(np.abs(smooth.normals(points)[:, axis]).sum())
         found.append(points)
     points = np.concatenate(found)
     pitch = max(SPACING, float(np.sqrt(area / MOST_PLACES)))
     points = points[rng.permutation(len(points))]
     _, first = np.unique(np.floor(points / pitch).astype(np.int64) @ [1, 1 << 20, 1 << 40], return_index=True)
     return points[first], area / 100
-
-
-def _sample(field: np.ndarray, spacing: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return np.asarray(map_coordinates(field, (points / spacing).T, output=np.float64, order=1, mode="nearest"))
-
-
-def _normals(smooth: np.ndarray, spacing: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(N, 3) unit vectors towards air."""
-    g = np.empty_like(points)
-    for axis in range(3):
-        step = np.zeros(3)
-        step[axis] = spacing[axis]
-        g[:, axis] = _sample(smooth, spacing, points - step) - _sample(smooth, spacing, points + step)
-        g[:, axis] /= spacing[axis]
-    return g / np.maximum(np.linalg.norm(g, axis=1, keepdims=True), 1e-9)
 
 
 def _shortest_paths(
@@ -171,15 +151,13 @@ def _middles(points: np.ndarray, parent: np.ndarray, fed: np.ndarray, kept: np.n
     return np.asarray((9 * (points[kept] + points[up]) - points[above] - points[below]) / 16)
 
 
-def _under(
-    field: np.ndarray, smooth: np.ndarray, spacing: np.ndarray, threshold: float, at: np.ndarray, depth: np.ndarray
-) -> np.ndarray:
+def _under(field: Grid, smooth: Grid, threshold: float, at: np.ndarray, depth: np.ndarray) -> np.ndarray:
     """Points moved onto the iso-surface, then below it."""
-    normal = _normals(smooth, spacing, at)
-    step = 0.25 * float(spacing.min())
+    normal = smooth.normals(at)
+    step = 0.25 * float(field.spacing.min())
     for _ in range(3):
-        here = _sample(field, spacing, at)
-        slope = (_sample(field, spacing, at - step * normal) - _sample(field, spacing, at + step * normal)) / (2 * step)
+        here = field.at(at)
+        slope = (field.at(at - step * normal) - field.at(at + step * normal)) / (2 * step)
         move = np.clip((here - threshold) / np.maximum(slope, 50.0), -2 * step, 2 * step)
         at = at + move[:, None] * normal
     return np.asarray(at - depth[:, None] * normal)

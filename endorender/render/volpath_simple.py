@@ -209,7 +209,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
     )
     kernel(
         prepared.field,
-        prepared.smooth,
+        prepared.smooth.values,
         backend.resident(pack_table([scene])),
         held_blocks(scene),
         prepared.albedo,

@@ -145,7 +145,7 @@ def volume() -> dict:
     scene = scenes[512]
     held = prepare_medium(scene.medium)
     grid = bounds(held, scene.tissue, scene.surface, scene.threshold)
-    memory = sum(a.nbytes for a in (held.field, held.smooth, held.low, held.high, held.albedo, grid))
+    memory = sum(a.nbytes for a in (held.field, held.smooth.values, held.low, held.high, held.albedo, grid))
     return {
         "time of a frame, 512³ over 128³": statistics.median(times[512]) / statistics.median(times[128]),
         "memory over the int16 volume": memory / scene.medium.hu.astype(np.int16).nbytes,

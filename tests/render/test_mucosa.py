@@ -6,6 +6,7 @@ import pytest
 from endorender.engine import ti
 from endorender.errors import UserError
 from endorender.render import backend, geometry, mucosa, radiance, shareable, vessels
+from endorender.render.grid import Grid
 from endorender.render.medium import prepare
 from endorender.scene import Mucosa, tissues
 from tests.render.scenes import THRESHOLD, tube, tube_scene
@@ -16,7 +17,7 @@ MANY = {"vessels": 80.0, "territory": 2.0}
 
 def grown(**changes):
     p = prepare(tube())
-    return vessels.grow(p.field, p.smooth, p.spacing, THRESHOLD, Mucosa(**{**MANY, **changes}))
+    return vessels.grow(Grid(p.field, p.spacing), p.smooth, THRESHOLD, Mucosa(**{**MANY, **changes}))
 
 
 def test_vessels_follow_their_seed():
@@ -33,7 +34,7 @@ def test_vessels_lie_under_the_wall_and_it_has_its_area():
     backend.ensure()
     trees = grown(depth=0.1, trunk=0.2)
     p = prepare(tube())
-    hu = vessels._sample(p.field, p.spacing, trees.start)
+    hu = Grid(p.field, p.spacing).at(trees.start)
     assert (hu > THRESHOLD).mean() > 0.97
     # HU rise by 400 per mm behind the wall: depths of 0.1 mm and a radius, more where a tree comes up.
     depth = (hu - THRESHOLD) / 400
