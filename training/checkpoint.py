@@ -69,6 +69,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
+def read_weights(folder: str | Path) -> dict[str, Tensor]:
+    """Every tensor of a folder that transformers saved, whether in one file or in several."""
+    return {
+        name: value
+        for path in sorted(Path(folder).glob("model*.safetensors"))
+        for name, value in read_tensors(path)[0].items()
+    }
+
+
 def load_weights(network: torch.nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     """Puts the weights in; UserError names the first parameter that does not fit."""
     own = network.state_dict()

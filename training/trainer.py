@@ -12,7 +12,7 @@ import torch
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
 from endorender.registry import validated
-from training.checkpoint import RUN, WEIGHTS, Run, data_identity, digest, load_run, read_tensors
+from training.checkpoint import RUN, WEIGHTS, Run, data_identity, digest, load_run, read_weights
 from training.config import TrainConfig
 from training.data import people, refuse_shared_patients, subset
 from training.files import Progress, command, derive, read_json, versions, write_json
@@ -60,7 +60,9 @@ def train(
     network = _network(config, start, given)
     frozen = _freeze(network, config)
     network.train()
-    info = _describe(config, frames, network, frozen, start) | {"pretrained": digest(given) if given else None}
+    info = _describe(config, frames, network, frozen, start) | {
+        "pretrained": digest(read_weights(given)) if given else None
+    }
     done = resume if rank() else _prepare(out, info, resume)
     if done and (out / WEIGHTS).is_file() and read_json(out / RUN, "a training run").get("finished"):
         return out
@@ -100,8 +102,8 @@ def _what_is_trained(network: DepthNetwork, config: TrainConfig) -> str:
 
 def _with_model(
     config: TrainConfig | Mapping[str, Any], start: Run | None, pretrained: str | Path | None
-) -> tuple[TrainConfig, dict[str, torch.Tensor] | None]:
-    """The configuration with the model that it will be, and the weights of the folder `pretrained`."""
+) -> tuple[TrainConfig, Path | None]:
+    """The configuration with the model that it will be, and the folder whose weights it takes."""
     given = config if isinstance(config, TrainConfig) else validated(TrainConfig, config, "training configuration")
     if pretrained is not None:
         if start is not None:
@@ -110,7 +112,7 @@ def _with_model(
             who = ", ".join(name for name in models if hasattr(models[name], "pretrained"))
             raise UserError(f"pretrained weights are taken by {who}: choose one of them as model")
         model = given.model.pretrained(pretrained)
-        return given.model_copy(update={"model": model}), read_tensors(Path(pretrained) / WEIGHTS)[0]
+        return given.model_copy(update={"model": model}), Path(pretrained)
     if start is None:
         if given.fine_tune != "full":
             raise UserError(
@@ -146,12 +148,12 @@ def _frames(dataset: Any, config: TrainConfig) -> dict[str, list[Any]]:
     return chosen
 
 
-def _network(config: TrainConfig, start: Run | None, weights: dict[str, torch.Tensor] | None) -> DepthNetwork:
+def _network(config: TrainConfig, start: Run | None, pretrained: Path | None) -> DepthNetwork:
     if start is not None:
         return start.network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(config.seed, "weights"))
-        return config.model.network() if weights is None else config.model.network(weights)
+        return config.model.network() if pretrained is None else config.model.network(pretrained)
 
 
 def _describe(

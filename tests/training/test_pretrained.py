@@ -1,10 +1,7 @@
 """Weights in the format of transformers, from local folders, put where they belong."""
 
-import json
-
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from endorender.errors import UserError
 from training.models import models
@@ -34,21 +31,17 @@ def whole(name):
 
 
 def saved(folder, name):
-    model, config = whole(name)
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config.to_diff_dict() | {"model_type": name}))
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+    """As users have it: transformers' own way to save, whose names in the file need not be those in memory."""
+    model, _ = whole(name)
+    model.save_pretrained(folder)
     return model.eval()
 
 
 @pytest.mark.parametrize("name", TAKEN)
 def test_weights_of_a_folder_give_the_features_that_transformers_gives(tmp_path, name):
-    from training.checkpoint import read_tensors
-
     theirs = saved(tmp_path / "folder", name)
     model = models.build(name).pretrained(tmp_path / "folder")
-    tensors, _ = read_tensors(tmp_path / "folder/model.safetensors")
-    ours = model.network(tensors).eval()
+    ours = model.network(tmp_path / "folder").eval()
     image = torch.rand(1, 3, 126, 126) if name == "depth_anything" else torch.rand(1, 3, 128, 128)
     x = ours.padded(image)
     with torch.no_grad():
@@ -78,4 +71,8 @@ def test_other_weights_unknown_keys_and_missing_files_are_refused_in_a_line(tmp_
     with pytest.raises(UserError, match="has no hiden_size"):
         models.build({"type": "dpt", "config": {"hiden_size": 3}}).network()
     with pytest.raises(UserError, match="another architecture"):
-        models.build("dpt").network({"dpt.embeddings.cls_token": torch.zeros(1)})
+        models.build({"type": "dpt", "config": {"num_hidden_layers": 5}}).network(tmp_path / "folder")
+    (tmp_path / "folder/model.safetensors").write_bytes(b"short")
+    with pytest.raises(UserError, match="cut short") as refusal:
+        models.build("dpt").network(tmp_path / "folder")
+    assert refusal.value.code == "TRUNCATED"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,6 @@ from endorender.registry import Model
 from training.models import models
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from training.models.layers import DepthNetwork
 
 BACKBONE: dict[str, Any] = {
@@ -57,21 +54,22 @@ class DepthAnything(Model):
 
         return self.model_copy(update={"config": read_folder(folder, "DepthAnythingConfig", ["depth_anything"])})
 
-    def network(self, weights: Mapping[str, Tensor] | None = None) -> DepthNetwork:
-        """The torch module. weights: transformers' state_dict; without, from torch's current generator."""
+    def network(self, folder: str | Path | None = None) -> DepthNetwork:
+        """The torch module. folder: transformers' weights; without, from torch's current generator."""
         from torch import nn
 
         from training.models.layers import DepthNetwork
-        from training.models.pretrained import configuration, fill
+        from training.models.pretrained import configuration, load
         from training.models.transformer import IMAGENET, FusionDecoder, TokenEncoder
 
         config = configuration("DepthAnythingConfig", SMALL, self.config)
         from transformers import DepthAnythingForDepthEstimation
 
-        whole = DepthAnythingForDepthEstimation(config)
-        if weights is not None:
-            fresh = ("head.conv3.", "neck.fusion_stage.layers.0.residual_layer1.", "backbone.embeddings.mask_token")
-            fill(whole, weights, "depth_anything", fresh)
+        fresh = ("head.conv3.", "neck.fusion_stage.layers.0.residual_layer1.", "backbone.embeddings.mask_token")
+        if folder is None:
+            whole = DepthAnythingForDepthEstimation(config)
+        else:
+            whole = load(DepthAnythingForDepthEstimation, folder, config, fresh)
         backbone, patch = whole.backbone, config.patch_size
         backbone.embeddings.mask_token = None  # belongs to the backbone's own training
         chosen = [index - 1 for index in backbone.config.out_indices]  # index 0 is what enters the first layer

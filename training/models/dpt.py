@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,6 @@ from endorender.registry import Model
 from training.models import models
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from training.models.layers import DepthNetwork
 
 SMALL: dict[str, Any] = {
@@ -52,13 +49,13 @@ class DPT(Model):
 
         return self.model_copy(update={"config": read_folder(folder, "DPTConfig", ["dpt"])})
 
-    def network(self, weights: Mapping[str, Tensor] | None = None) -> DepthNetwork:
-        """The torch module. weights: transformers' state_dict; without, from torch's current generator."""
+    def network(self, folder: str | Path | None = None) -> DepthNetwork:
+        """The torch module. folder: transformers' weights; without, from torch's current generator."""
         from torch import nn
 
         from endorender.errors import UserError
         from training.models.layers import DepthNetwork
-        from training.models.pretrained import configuration, fill
+        from training.models.pretrained import configuration, load
         from training.models.transformer import FusionDecoder, TokenEncoder
 
         config = configuration("DPTConfig", SMALL, self.config)
@@ -66,9 +63,11 @@ class DPT(Model):
             raise UserError("dpt takes the plain vision transformer: neither hybrid nor another backbone")
         from transformers import DPTForDepthEstimation
 
-        whole = DPTForDepthEstimation(config)
-        if weights is not None:
-            fill(whole, weights, "dpt", fresh=("head.head.4.", "neck.fusion_stage.layers.0.residual_layer1."))
+        if folder is None:
+            whole = DPTForDepthEstimation(config)
+        else:
+            fresh = ("head.head.4.", "neck.fusion_stage.layers.0.residual_layer1.")
+            whole = load(DPTForDepthEstimation, folder, config, fresh)
         layers = whole.head.head
         # The deepest stage has half as many pixels as there are patches: their number must be even.
         encoder = TokenEncoder(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,8 +11,6 @@ from endorender.registry import Model
 from training.models import models
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from training.models.layers import DepthNetwork
 
 SMALL: dict[str, Any] = {"hidden_sizes": [16, 32, 64, 96], "depths": [1, 1, 1, 1]}
@@ -41,13 +38,13 @@ class Backbone(Model):
 
         return self.model_copy(update={"config": read_folder(folder, self.CONFIGURATION, [self.TYPE])})
 
-    def network(self, weights: Mapping[str, Tensor] | None = None) -> DepthNetwork:
-        """The torch module. weights: transformers' state_dict; without, from torch's current generator."""
+    def network(self, folder: str | Path | None = None) -> DepthNetwork:
+        """The torch module. folder: transformers' weights; without, from torch's current generator."""
         from training.models.pretrained import configuration
         from training.models.transformer import pyramid
 
         config = configuration(self.CONFIGURATION, self.DEFAULT, self.config)
-        return pyramid(config, self.width, self.typical_mm, weights, fresh=self.FRESH)
+        return pyramid(config, self.width, self.typical_mm, folder, fresh=self.FRESH)
 
 
 @models.register("resnet", cases=[{}])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from endorender.errors import UserError
 from training.files import missing_extra
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, PARTS = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 
 def configuration(name: str, small: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
@@ -42,7 +43,7 @@ def read_folder(folder: str | Path, name: str, model_types: Sequence[str]) -> di
     Errors (UserError): no such folder, or the configuration of another architecture.
     """
     path = Path(folder) / CONFIG
-    if not path.is_file() or not path.with_name(WEIGHTS).is_file():
+    if not path.is_file() or not any(path.with_name(name).is_file() for name in (WEIGHTS, PARTS)):
         raise UserError(f"{folder} does not hold {CONFIG} and {WEIGHTS}: give a folder that holds both", "NOT_FOUND")
     try:
         values = json.loads(path.read_text())
@@ -58,21 +59,45 @@ def read_folder(folder: str | Path, name: str, model_types: Sequence[str]) -> di
     return {k: v for k, v in cls(**values).to_dict().items() if k in cls().to_dict() and not k.startswith("_")}
 
 
-def fill(module: Any, weights: Mapping[str, Any], folder_is: str, fresh: tuple[str, ...] = ()) -> None:
-    """Puts the weights into a torch module; every parameter must be there but those that begin with `fresh`.
+def load(cls: Any, folder: str | Path, config: Any, fresh: tuple[str, ...] = ()) -> Any:
+    """A class of transformers' own modules, in float32, with the weights that a folder of transformers holds.
 
-    Names may carry the prefix of a whole model ("resnet.encoder…" for "encoder…"); weights that the
-    module has no place for (a classifier) are left out. Errors (UserError): ARCHITECTURE.
+    transformers renames what older or other versions of it saved under other names. Parameters whose names begin with
+    `fresh` need not be there: they come from torch's current generator. Errors (UserError): ARCHITECTURE, TRUNCATED.
     """
-    own = module.state_dict()
-    found = {}
-    for name, value in weights.items():
-        short = name if name in own else name.partition(".")[2]
-        if short in own and not short.startswith(fresh):
-            found[short] = value
-    for name in own:
-        if not name.startswith(fresh) and (name not in found or found[name].shape != own[name].shape):
+    import torch
+    from safetensors import SafetensorError
+
+    with _quiet():
+        try:
+            module, report = cls.from_pretrained(
+                str(folder), config=config, local_files_only=True, use_safetensors=True, dtype=torch.float32,
+                output_loading_info=True, ignore_mismatched_sizes=True,
+            )  # fmt: skip
+        except (OSError, ValueError, SafetensorError) as error:
             raise UserError(
-                f"the weights are of another architecture than {folder_is} ({name} differs)", "ARCHITECTURE"
-            )
-    module.load_state_dict(found, strict=False)
+                f"the weights cannot be read ({type(error).__name__}): the file was cut short or is no safetensors",
+                "TRUNCATED",
+            ) from None
+    off = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
+    if wrong := sorted(key for key in off if not key.startswith(fresh)):
+        raise UserError(
+            f"the weights are of another architecture than {config.model_type} ({wrong[0]} differs)", "ARCHITECTURE"
+        )
+    return module
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' report and progress bar: what is missing is known here, and said in a line."""
+    from transformers.utils import logging
+
+    level, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if shown:
+            logging.enable_progress_bar()

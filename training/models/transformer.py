@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.models.layers import Decoder, DepthNetwork, convolution
-from training.models.pretrained import fill
+from training.models.pretrained import load
 
 IMAGENET: dict[str, Sequence[float]] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -83,15 +84,15 @@ class PyramidEncoder(nn.Module):
 
 
 def pyramid(
-    config: Any, width: int, typical_mm: float, weights: Mapping[str, Tensor] | None, fresh: tuple[str, ...]
+    config: Any, width: int, typical_mm: float, folder: str | Path | None, fresh: tuple[str, ...]
 ) -> DepthNetwork:
     """A convolutional backbone of four stages by its configuration, our decoder, and a new last layer."""
     from transformers import AutoBackbone
 
     config.out_features = ["stage1", "stage2", "stage3", "stage4"]
     backbone = AutoBackbone.from_config(config)
-    if weights is not None:
-        fill(backbone, weights, config.model_type, fresh)
+    if folder is not None:
+        backbone = load(type(backbone), folder, config, fresh)
     decoder = Decoder([width, *config.hidden_sizes])
     head = nn.Conv2d(decoder.channels, 1, 3, padding=1)
     return DepthNetwork(PyramidEncoder(backbone, width), decoder, head, typical_mm, **IMAGENET)
