@@ -34,4 +34,14 @@ def scores(evaluation: Path) -> str:
         lines.append(
             f"{protocol:10}" + "".join(f"{m:>10.3f} [{low:.3f}, {high:.3f}]".rjust(26) for m, low, high in cells)
         )
+    data = summary["data"]
+    lines += [
+        f"{protocol}: depth runs backwards or is flat in {found['scale_at_bound']} of {data['frames']} frames"
+        for protocol, found in summary["protocols"].items()
+        if found.get("scale_at_bound")
+    ]
+    if data["input_sizes"] != [data["size"]]:
+        lines.append(f"pictures of {data['size']} were seen at {', '.join(data['input_sizes'])}")
+    if not data["training_scale_known"]:
+        lines.append("this run does not say at which scale it was trained: pictures were seen as they are")
     return "\n".join(lines)

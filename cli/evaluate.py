@@ -22,6 +22,11 @@ import click
 @click.option("--split", default="test", show_default=True, help="train, val or test.")
 @click.option("--patients", metavar="A,B", help="Patients by alias, instead of a split.")
 @click.option("--variations", metavar="A,B", help="Which images of each view.  [all]")
+@click.option(
+    "--input-size",
+    metavar="WxH|native",
+    help="Pixels at which the network sees the pictures.  [the scale of its training]",
+)
 @click.option("--label", help="The network's name in reports.")
 @click.option("--title", help="The data's name in reports.")
 def command(
@@ -32,6 +37,7 @@ def command(
     split: str,
     patients: str | None,
     variations: str | None,
+    input_size: str | None,
     label: str | None,
     title: str | None,
 ) -> None:
@@ -46,5 +52,7 @@ def command(
 
     judges, who, what = names(protocol) or [], names(patients), names(variations)
     with bar("evaluating") as progress:
-        done = evaluate(run, dataset, out, judges, split, who, what, label, title, progress=progress)
+        done = evaluate(
+            run, dataset, out, judges, split, who, what, label, title, progress=progress, input_size=input_size
+        )
     click.echo(f"{scores(done)}\nevaluation: {done}")

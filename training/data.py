@@ -158,6 +158,12 @@ def _view(frame: Any) -> tuple[str, int]:
     return frame.patient, frame.view
 
 
+def frame_size(frame: Any) -> tuple[int, int]:
+    """(height, width) of a frame's picture, which is decoded for it."""
+    height, width = np.shape(frame.image())[:2]
+    return height, width
+
+
 def _image(frame: Any) -> Tensor:
     """(3, H, W) uint8; grey images become three equal channels."""
     pixels = np.asarray(frame.image())

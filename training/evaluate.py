@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
+from training import scale as scales
 from training import statistics
 from training.checkpoint import LOG, RUN, Run, data_identity, load_run
 from training.data import DepthFrames, people
@@ -49,13 +49,16 @@ def evaluate(
     title: str | None = None,
     batch: int = 8,
     progress: Progress | None = None,
+    input_size: str | None = None,
 ) -> Path:
     """Judges a run's network on a dataset's frames and returns the evaluation's folder.
 
     run: a run's folder. data: a dataset's folder, "LAYOUT@FOLDER" or an open Dataset. out: absent or
     empty; it is filled in one move. protocols: names, or mappings with `type` and parameters.
     split: "test" by default, None for every patient; patients: by alias, instead of a split.
-    label: the network's name in reports; title: the data's.
+    label: the network's name in reports; title: the data's. input_size: "WIDTHxHEIGHT" at which the network sees the
+    pictures, or "native"; by default they are brought to the scale of its training (`training.scale`). Errors are
+    stated at the truth's resolution whatever the network saw.
 
     Errors (UserError): no such frames; PATIENT_SEEN when a patient of the split "test" or "val" was
     trained on (to judge on seen patients, ask for them by `patients` or by split "train": it is noted).
@@ -83,7 +86,9 @@ def evaluate(
             "PATIENT_SEEN",
         )
     tensors = DepthFrames(frames)
-    predictions = predict(trained.network, tensors, batch, progress)
+    scale = scales.of_run(trained.info)
+    sizes = scales.sizes(frames, tensors.size, scale, input_size)
+    predictions = predict(trained.network, tensors, batch, progress, sizes)
     truths = [(item["z_depth"], item["mask"]) for item in map(tensors.__getitem__, range(len(tensors)))]
     results = {name: judged(judge, frames, predictions, truths) for name, judge in judges.items()}
     summary = {
@@ -97,10 +102,15 @@ def evaluate(
             "variations": sorted({frame.variation for frame in frames}),
             "frames": len(frames),
             "size": f"{tensors.size[1]}x{tensors.size[0]}",
+            "input_sizes": sorted({f"{width}x{height}" for height, width in sizes}),
+            "training_scale_known": scale is not None,
             "sha256": data_identity(frames),
         },
         "protocols": {
-            name: {"parameters": REGISTRY.dump(judges[name])} | _aggregate(frames, results[name]) for name in judges
+            name: {"parameters": REGISTRY.dump(judges[name])}
+            | ({"scale_at_bound": bound(results[name])} if judges[name].bounded else {})
+            | _aggregate(frames, results[name])
+            for name in judges
         },
         "metrics": {name: {"unit": d.unit, "higher_is_better": d.higher_is_better} for name, d in METRICS.items()},
         "network": {"weights": trained.weights, "seed": trained.config.seed},
@@ -116,6 +126,11 @@ def evaluate(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return out
+
+
+def bound(results: Sequence[ImageResult]) -> int:
+    """Images whose scale a protocol held at 0: depth that runs backwards, or not at all."""
+    return sum(result.scale <= 0 for result in results)
 
 
 def _judges(wanted: Sequence[Any]) -> dict[str, Any]:
@@ -141,16 +156,30 @@ def label_of(info: dict[str, Any]) -> str:
 
 @torch.no_grad()
 def predict(
-    network: torch.nn.Module, frames: DepthFrames, batch: int = 8, progress: Progress | None = None
+    network: torch.nn.Module,
+    frames: DepthFrames,
+    batch: int = 8,
+    progress: Progress | None = None,
+    sizes: Sequence[tuple[int, int]] | None = None,
 ) -> list[torch.Tensor]:
-    """z-depth (1, H, W) float32 mm of every frame, on the CPU."""
+    """z-depth (1, H, W) float32 mm of every frame, on the CPU. sizes: (height, width) at which each is seen."""
     device = next(network.parameters()).device
+    at = list(sizes or [frames.size] * len(frames))
     found: list[torch.Tensor] = []
-    for item in DataLoader(frames, batch, generator=torch.Generator()):
-        found.extend(network(item["image"].to(device)).cpu())
-        if progress:
-            progress(len(found), len(frames), "predicting depth")
+    for size, run in groupby(range(len(frames)), key=at.__getitem__):
+        for chosen in batched(run, batch):
+            images = torch.stack([frames[k]["image"] for k in chosen]).to(device)
+            found.extend(scales.seen_at(network, images, size).cpu())
+            if progress:
+                progress(len(found), len(frames), "predicting depth")
     return found
+
+
+def batched(items: Iterable[int], count: int) -> Iterator[list[int]]:
+    """Lists of `count` items, the last one shorter."""
+    rest = iter(items)
+    while some := list(islice(rest, count)):
+        yield some
 
 
 def _aggregate(frames: Sequence[Any], results: list[ImageResult]) -> dict[str, Any]:

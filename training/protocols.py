@@ -6,7 +6,7 @@ Each has `align(prediction, truth, scale)` on the valid pixels (N,) of one image
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -31,6 +31,8 @@ class Aligned(NamedTuple):
 
 class Protocol(Model):
     """per_trajectory: the scale is one for all images of a patient under one condition (`trajectory_scale`)."""
+
+    bounded: ClassVar[bool] = False  # whether the scale is held at or above 0, which is then reported
 
     @property
     def per_trajectory(self) -> bool:
@@ -96,13 +98,16 @@ class LeastSquaresProtocol(Ranged):
 class AffineProtocol(Ranged):
     """Scale and shift of the depth for each image, by least squares (as Ranftl 2020 does for its inverse).
 
-    Range as in median: where the line falls below min_mm it is clipped.
+    Range as in median: where the line falls below min_mm it is clipped. The scale is held at or above 0: else a depth
+    that runs backwards would be turned round and called perfect. There the best line is flat, at the truth's mean.
     """
+
+    bounded: ClassVar[bool] = True
 
     def alignment(self, p: Tensor, t: Tensor) -> tuple[float, float]:
         d = p - p.mean()
         spread = float(d @ d)
-        scale = float(d @ t) / spread if spread > 1e-12 else 0.0  # a flat prediction can only be shifted
+        scale = max(0.0, float(d @ t) / spread) if spread > 1e-12 else 0.0  # a flat prediction can only be shifted
         return scale, float(t.mean() - scale * p.mean())
 
 

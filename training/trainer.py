@@ -12,9 +12,10 @@ import torch
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
 from endorender.registry import validated
+from training import scale
 from training.checkpoint import RUN, WEIGHTS, Run, data_identity, digest, load_run, read_weights
 from training.config import TrainConfig
-from training.data import people, refuse_shared_patients, subset
+from training.data import frame_size, people, refuse_shared_patients, subset
 from training.files import Progress, command, derive, read_json, versions, write_json
 from training.loop import fit, rank
 from training.lora import add_adapters
@@ -173,6 +174,7 @@ def _describe(
             }
             for name, chosen in frames.items()
         },
+        "scale": scale.describe(frames["train"], frame_size(frames["train"][0])),
         # Every person that any of these weights was ever trained on, by the hash of the CT.
         "seen": before | people(frames["train"]),
         "weights": sum(p.numel() for p in network.parameters()),

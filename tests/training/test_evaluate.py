@@ -66,6 +66,8 @@ def test_every_number_can_be_had_again_from_the_predictions_and_the_truth(run, d
         "variations": ["deep_red", "pale_pink", "synthetic"],
         "frames": 12,
         "size": "32x24",
+        "input_sizes": ["32x24"],
+        "training_scale_known": True,
         "sha256": "",
     }
     network = load_run(run).network

@@ -145,6 +145,13 @@ def test_affine_finds_the_line_and_clips_what_falls_below_zero():
     assert (flat.scale, flat.shift) == (0, 15)
 
 
+def test_affine_does_not_turn_depth_that_runs_backwards_round():
+    truth = image([10, 20, 30, 40])
+    r = of_image(90 - truth, truth, truth > 0, protocols.build("affine"))
+    assert (r.scale, r.shift) == (0, 25)  # the best line that does not fall
+    assert r.values()["abs_rel"] == pytest.approx((1.5 + 0.25 + 5 / 30 + 15 / 40) / 4)
+
+
 def test_ppsnets_scale_fits_the_better_half():
     # Four of seven pixels agree on 2 exactly: the least median of squares is 0 there, whatever the rest say.
     truth, prediction = image([2, 4, 6, 8, 100, 200, 300]), image([1, 2, 3, 4, 5, 6, 7])
