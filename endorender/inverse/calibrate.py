@@ -90,6 +90,12 @@ def calibrate(
     if refine and poses is None:
         raise UserError("--pose refines poses: give those to start from with --poses", "POSES")
     taken = photographs(images, camera, poses, variation)
+    if taken.poses is None and not taken.alike:
+        raise UserError(
+            "the photographs have cameras of their own, and without poses they are compared all together: give "
+            "--poses, or photographs of one camera",
+            "CALIBRATION",
+        )
     known = validated(Response, {**PLAIN, **(response or {})}, "response")
     say(0, 1, "reading the CT")
     raw = scans.open_ct(ct, series, resample, assume_hu, lambda done, total, text: say(0, 1, text))
@@ -115,11 +121,14 @@ def calibrate(
         )
     else:
         chosen = np.unique(np.linspace(0, len(taken.images) - 1, min(views, len(taken.images))).round().astype(int))
-        small = Photographs(small.images[chosen], small.camera, taken.poses[chosen])
-        scenes = [scenes[0].with_(world_from_camera=p) for p in taken.poses[chosen]]
+        small = small.chosen(chosen)
+        scenes = [scenes[0].with_(world_from_camera=p, camera=c) for p, c in zip(taken.poses[chosen], small.cameras)]
+        if not taken.alike:
+            notes = ("the photographs have cameras of their own; the configuration holds the first one's",)
         shown = small.images
         if refine:
-            scenes, notes = _posed(scenes, small, known, seed, say)
+            scenes, said = _posed(scenes, small, known, seed, say)
+            notes += said
             refined = np.array(taken.poses)
             refined[chosen] = [s.world_from_camera for s in scenes]
         known, exposures = _begun(scenes, shown, known, seed, toned)
@@ -169,8 +178,8 @@ def _begun(
             if statistics or error.code == "STOPPED":
                 raise
             raise UserError(f"from the pose of photograph {number}: {error}", error.code) from None
-    visible = scenes[0].camera.visible()
-    wanted = [by_rank(shown, x[None], visible[None])[0] for x in light] if statistics else list(shown)
+    visible = np.stack([scene.camera.visible() for scene in scenes])
+    wanted = [by_rank(shown, x[None], v[None])[0] for x, v in zip(light, visible)] if statistics else list(shown)
     return developed(light, wanted, visible, response, gamma)
 
 

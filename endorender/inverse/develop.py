@@ -28,13 +28,15 @@ def developed(
 ) -> tuple[Response, list[float]]:  # fmt: skip
     """The response, with the gamma that fits best if `gamma`, and the exposure of each picture.
 
-    pictures: (H, W, 3) linear radiance each. photographs: (H, W, 3) uint8 each. visible: (H, W) bool.
+    pictures: (H, W, 3) linear radiance each. photographs: (H, W, 3) uint8 each. visible: (H, W) bool, of all or
+    (N, H, W) of each.
     Each picture has a gain for each channel here, since the tissue's colour is not known yet; the exposure is their
     mean by luma. Raises UserError NO_WALL where no light returns, NO_LUMEN where a photograph is burnt out.
     """
     light, shown = [], []
-    for number, (picture, photograph) in enumerate(zip(pictures, photographs), 1):
-        use = visible & (photograph.max(-1) < BURNT)
+    seen = np.broadcast_to(visible, (len(pictures), *np.shape(visible)[-2:]))
+    for number, (picture, photograph, lit) in enumerate(zip(pictures, photographs, seen), 1):
+        use = lit & (photograph.max(-1) < BURNT)
         if use.sum() < 16:
             raise UserError(f"photograph {number} is burnt out", "NO_LUMEN")
         near = ndimage.gaussian_filter(picture.astype(float), (SMOOTH, SMOOTH, 0), mode="nearest")[use]

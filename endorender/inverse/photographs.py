@@ -27,11 +27,27 @@ DARKEST = 30.0  # luma of the brightest tenth below which nothing is lit
 
 @dataclass(frozen=True)
 class Photographs:
-    """images: (N, H, W, 3) uint8. camera: of this size. poses: (N, 4, 4) world_from_camera, RAS mm, or None."""
+    """images: (N, H, W, 3) uint8. cameras: one for each, of this size. poses: (N, 4, 4) world_from_camera, RAS mm, or
+    None."""
 
     images: np.ndarray
-    camera: Any
+    cameras: tuple[Any, ...]
     poses: np.ndarray | None
+
+    @property
+    def camera(self) -> Any:
+        """The first photograph's."""
+        return self.cameras[0]
+
+    @property
+    def alike(self) -> bool:
+        """Whether all were taken by one camera."""
+        return all(camera == self.camera for camera in self.cameras)
+
+    def chosen(self, which: np.ndarray) -> Photographs:
+        """Those at these indices."""
+        poses = None if self.poses is None else self.poses[which]
+        return Photographs(self.images[which], tuple(self.cameras[n] for n in which), poses)
 
     def resized(self, longest: int) -> Photographs:
         """Averaged down until the longer side has so many pixels, and seen by the same optics."""
@@ -40,7 +56,8 @@ class Photographs:
         w, h = max(8, round(width * share)), max(8, round(height * share))
         if (h, w) == (height, width):
             return self
-        return Photographs(np.stack([_averaged(i, w, h) for i in self.images]), self.camera.resized(w, h), self.poses)
+        small = tuple(camera.resized(w, h) for camera in self.cameras)
+        return Photographs(np.stack([_averaged(i, w, h) for i in self.images]), small, self.poses)
 
 
 def photographs(
@@ -52,14 +69,39 @@ def photographs(
     files: list[Path] = []
     if poses is not None:
         at, files = read_poses(Path(poses), Path(folder), variation)
-    images = read_images(files or _listed(Path(folder)))
+    files = files or _listed(Path(folder))
+    images = read_images(files)
     if at is not None and len(at) != len(images):
         raise UserError(
             f"there are {len(at)} poses for {len(images)} photographs: give one for each, in the order of the files' "
             "names",
             "POSES",
         )
-    return Photographs(images, calibration(camera, images.shape[2], images.shape[1]), at)
+    size = (images.shape[2], images.shape[1])
+    if not isinstance(camera, Mapping) and Path(camera).suffix == ".jsonl":
+        return Photographs(images, _cameras(Path(camera), Path(folder), files, size), at)
+    return Photographs(images, (calibration(camera, *size),) * len(images), at)
+
+
+def _cameras(manifest: Path, folder: Path, files: Sequence[Path], size: tuple[int, int]) -> tuple[Any, ...]:
+    """The camera of each photograph from a dataset's manifest, in which every frame has its own."""
+    try:
+        rows = [json.loads(line) for line in _text(manifest, "calibration").split("\n") if line.strip()]
+        own = {folder / r["files"]["image"]["path"]: json.dumps(r["camera"], sort_keys=True) for r in rows}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        own = {}
+    if not own:
+        raise UserError("the calibration is no manifest.jsonl of a dataset", "CALIBRATION")
+    told = [own.get(file) for file in files]
+    if None in told and len(set(own.values())) > 1:
+        number = told.index(None) + 1
+        raise UserError(
+            f"the dataset's views have cameras of their own, and its manifest does not name photograph {number}: give "
+            "its folder as --images and its manifest as --poses",
+            "CALIBRATION",
+        )
+    built = {text: calibration(json.loads(text), *size) for text in set(own.values())}
+    return tuple(built[text or next(iter(own.values()))] for text in told)
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -110,11 +152,17 @@ def calibration(given: str | Path | Mapping[str, Any], width: int, height: int) 
 
     given: a mapping or a file of one, YAML or JSON: a camera as in a configuration's `camera` section (`type` and its
     parameters), alone or under the key `camera`; or `K` (3, 3) with `distortion` (OpenCV's k1 k2 p1 p2 k3 k4 k5 k6;
-    with `model: fisheye` k1..k4), and `width`, `height` or `size`; a dataset's dataset.json or manifest.jsonl.
+    with `model: fisheye` k1..k4), and `width`, `height` or `size`; a dataset's dataset.json, or the first row of its
+    manifest.jsonl (`photographs` takes each frame's own).
     """
     values = dict(given) if isinstance(given, Mapping) else _mapping(Path(given))
     if "configuration" in values:
         values = dict(values["configuration"])
+        if any(isinstance(value, Mapping) for value in values.get("camera", {}).values()):
+            raise UserError(
+                "this dataset's views have cameras of their own: give its manifest.jsonl instead of dataset.json",
+                "CALIBRATION",
+            )
     if isinstance(values.get("camera"), Mapping):
         values = {**{k: values[k] for k in ("size", "width", "height") if k in values}, **values["camera"]}
     if isinstance(size := values.pop("size", None), str) and "x" in size:

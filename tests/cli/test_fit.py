@@ -10,6 +10,7 @@ from PIL import Image
 
 from endorender.dataset import configure, generate, open_dataset
 from endorender.inverse.photographs import read_poses
+from endorender.render import geometry
 from tests.cli.test_main import mistake, run
 from tests.ct.made import CANARY
 from tests.dataset.test_generate import tube
@@ -94,6 +95,27 @@ def test_pose_takes_our_datasets_and_writes_refined_poses(clinic, tmp_path):
     assert found[1] == pytest.approx(given[1])  # one photograph was asked for
     assert 0 < np.linalg.norm(found[0, :3, 3] - given[0][:3, 3]) < 8
     nothing_told(tmp_path)
+
+
+def test_each_photograph_is_seen_by_its_own_camera(clinic, tmp_path, monkeypatch):
+    """A dataset with a field of view for every view: pictures from the given poses are the photographs' shapes."""
+    module = importlib.import_module("endorender.inverse.calibrate")
+    values = {"ct": str(clinic / f"{CANARY}.nii.gz"), "views": 2, "size": "32x24", "spp": 1, "mucosa": "none"}
+    camera = {"type": "pinhole", "fov": {"grid": [60, 110]}}
+    made = generate(configure(**values, camera=camera, variations=[{"name": "clinic"}]), tmp_path / "made")
+    manifest = made / "manifest.jsonl"
+    fitted = {}
+
+    def stop(scenes, *_, **__):
+        fitted["scenes"] = scenes
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "fit", stop)
+    with pytest.raises(KeyboardInterrupt):
+        module.calibrate(values["ct"], made, manifest, manifest, size=32)
+    for scene, frame in zip(fitted["scenes"], open_dataset(made).frames, strict=True):
+        assert scene.camera.fov == frame.camera["fov"]
+        assert geometry(scene).z_depth == pytest.approx(frame.geometry()["z_depth"], rel=1e-5, nan_ok=True)
 
 
 def test_without_poses_it_says_that_nothing_was_compared_place_by_place(clinic, tmp_path):

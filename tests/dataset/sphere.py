@@ -56,12 +56,12 @@ def make(root, extra=lambda here, after, camera: {}, **changes):
     config = configuration(**changes)
     ids = [frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views) for v in config.columns]
     writer = Writer(Path(root), describe(config, len(ids)), ids)
-    camera = config.build_camera()
-    rays, visible = camera.unproject(camera.pixels()), camera.visible()
     with writer.open(False):
         for seed, patient in enumerate(p.alias for p in config.ct):
             path = poses(config.views, seed)
             for n, pose in enumerate(path):
+                camera = cameras.build(config.draw_view(patient, n)["camera"])
+                rays, visible = camera.unproject(camera.pixels()), camera.visible()
                 directions = rays @ pose[:3, :3].T
                 distance, normal = hit(pose[:3, 3], directions)
                 points = pose[:3, 3] + distance[..., None] * directions

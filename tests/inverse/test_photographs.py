@@ -84,6 +84,17 @@ def test_a_datasets_manifest_names_its_pictures(folder):
     assert taken.images.shape[0] == 2
     assert taken.camera == Pinhole(width=W, height=H, fov=90)
     refused(lambda: photographs(folder, folder / "manifest.jsonl", folder / "manifest.jsonl"), "--variation")
+    # Where a dataset draws a camera for every view, each photograph is seen by its own.
+    for n, row in enumerate(rows):
+        row["camera"] = {**row["camera"], "fov": 70 + 10 * (n // 2)}
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    taken = photographs(folder, folder / "manifest.jsonl", folder / "manifest.jsonl", "deep_red")
+    assert [camera.fov for camera in taken.cameras] == [70, 80]
+    assert not taken.alike
+    assert [camera.fov for camera in taken.resized(16).chosen(np.array([1])).cameras] == [80]
+    (folder / "poses.json").write_text(json.dumps([np.eye(4).tolist()] * 3))
+    refused(lambda: photographs(folder, folder / "manifest.jsonl", folder / "poses.json"),
+            "cameras of their own", "photograph 1", "--poses")  # fmt: skip
     refused(lambda: read_poses(folder / "manifest.jsonl", folder, "blue"), "none of the manifest's")
 
 
@@ -99,6 +110,9 @@ def test_calibrations(tmp_path):
     told = {"configuration": {"size": f"{W}x{H}", "camera": {"type": "pinhole", "fov": 80}}}
     (tmp_path / "dataset.json").write_text(json.dumps(told))
     assert calibration(tmp_path / "dataset.json", W, H).fov == 80
+    told["configuration"]["camera"]["fov"] = {"uniform": [60, 90]}
+    (tmp_path / "dataset.json").write_text(json.dumps(told))
+    refused(lambda: calibration(tmp_path / "dataset.json", W, H), "cameras of their own", "manifest.jsonl")
     for name, case in cameras.cases():
         camera = cameras.build({"type": name, **case})
         assert calibration(cameras.dump(camera), camera.width, camera.height) == camera

@@ -21,6 +21,7 @@ from endorender.dataset.layouts.layout import (
     damaged,
     layouts,
     numbered,
+    one_camera,
     quantised,
     read_png,
     read_table,
@@ -74,6 +75,7 @@ class Scaramuzzas(Layout):
         """See Layout."""
         for patient, variation, frames in sequences(splits):
             folder = out / f"{patient}.{variation}"
+            intrinsics = one_camera(layouts.name_of(type(self)), frames, _intrinsics)
             for number, frame in enumerate(frames):
                 geometry = frame.geometry()
                 mask = geometry["mask"]
@@ -88,7 +90,7 @@ class Scaramuzzas(Layout):
                     write_tiff(place("flow"), _flow(frame, frames[number - 1], geometry["distance"]))
             poses = np.array([f.world_from_camera for f in frames])
             write_table(folder / "pose.txt", poses.transpose(0, 2, 1).reshape(-1, 16), ",")
-            lines = [f"{name} {value:.17g}\n" for name, value in _intrinsics(frames[0]).items()]
+            lines = [f"{name} {value:.17g}\n" for name, value in intrinsics.items()]
             (folder / CAMERA_FILE).write_text("".join(lines), encoding="utf-8")
 
     def read(self, root: Path) -> list[ForeignFrame]:

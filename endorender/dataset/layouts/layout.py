@@ -142,6 +142,23 @@ def sequences(splits: Sequence[Split]) -> list[tuple[str, str, list[Frame]]]:
     return [(p, v, sorted(frames, key=lambda f: f.view)) for (p, v), frames in found.items()]
 
 
+def one_camera(layout: str, frames: Sequence[Frame], told: Callable[[Frame], Any]) -> Any:
+    """What a layout says of the camera, once for all of these frames. told: what it says for one of them.
+
+    Raises UserError LAYOUT_CAMERA where frames differ in it: written once, it would be wrong for all but one.
+    """
+    first = told(frames[0])
+    other = next((f for f in frames if f.camera != frames[0].camera and told(f) != first), None)
+    if other is not None:
+        raise UserError(
+            f"{layout} holds one camera for all views of a patient, and {frames[0].id} and {other.id} have different "
+            "ones: export as webdataset or hdf5 (as nerfstudio if they are of one model), or render with a --camera "
+            "that does not vary",
+            "LAYOUT_CAMERA",
+        )
+    return first
+
+
 def quantised(values: np.ndarray, scale: float, top: int, valid: np.ndarray) -> np.ndarray:
     """(...) -> uint16 round(values * scale), held within 1..top where valid; 0 elsewhere."""
     levels = np.clip(np.round(np.nan_to_num(values) * scale), 1, top)

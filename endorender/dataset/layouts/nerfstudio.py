@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from endorender.dataset.frame import Frame
-from endorender.dataset.layouts.layout import Layout, Split, camera_refused, layouts, sequences
+from endorender.dataset.layouts.layout import Layout, Split, camera_refused, layouts, one_camera, sequences
 from endorender.dataset.view import write_png
 
 OPENGL = np.diag([1.0, -1, -1, 1])  # OpenCV's x, -y, -z
@@ -21,8 +21,8 @@ class Nerfstudio(Layout):
     """PATIENT/VARIATION/transforms.json, images/0000.png, depths/0000.npy: one scene a folder.
 
     transform_matrix: camera to world, OpenGL axes (x right, y up, z back), metres. Intrinsics in pixels whose corner,
-    not centre, is at integers. Depth: float32 millimetres along z, 0 invalid; nerfstudio's default
-    `depth_unit_scale_factor` of 0.001 makes metres of it.
+    not centre, is at integers; each frame's own where views have different cameras. Depth: float32 millimetres along
+    z, 0 invalid; nerfstudio's default `depth_unit_scale_factor` of 0.001 makes metres of it.
     """
 
     def write(self, splits: Sequence[Split], out: Path) -> None:
@@ -32,6 +32,10 @@ class Nerfstudio(Layout):
             folder = out / patient / variation
             for name in ("images", "depths"):
                 (folder / name).mkdir(parents=True)
+            each = [_intrinsics(frame) for frame in frames]
+            same = all(one == each[0] for one in each)
+            # camera_model has one place only; what stands in every frame must not stand above as well.
+            model = one_camera("nerfstudio", frames, lambda frame: _intrinsics(frame)["camera_model"])
             rows = []
             for n, frame in enumerate(frames):
                 image, depth = f"images/{n:04d}.png", f"depths/{n:04d}.npy"
@@ -40,8 +44,11 @@ class Nerfstudio(Layout):
                 np.save(folder / depth, z, allow_pickle=False)
                 pose = np.array(frame.world_from_camera) @ OPENGL
                 pose[:3, 3] /= 1000
-                rows.append({"file_path": image, "depth_file_path": depth, "transform_matrix": pose.tolist()})
-            told = {**_intrinsics(frames[0]), "split": home[patient], "frames": rows}
+                own = {} if same else {k: v for k, v in each[n].items() if k != "camera_model"}
+                row = {"file_path": image, "depth_file_path": depth, **own, "transform_matrix": pose.tolist()}
+                rows.append(row)
+            shared = each[0] if same else {"camera_model": model}
+            told = {**shared, "split": home[patient], "frames": rows}
             (folder / "transforms.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
+from endorender.dataset.frame import Frame
 from endorender.dataset.layouts.layout import (
     ForeignFrame,
     Layout,
@@ -18,6 +19,7 @@ from endorender.dataset.layouts.layout import (
     camera_refused,
     layouts,
     numbered,
+    one_camera,
     quantised,
     read_png,
     read_table,
@@ -54,7 +56,13 @@ class SimCol3D(Layout):
         """See Layout."""
         names: dict[str, dict[str, str]] = {}
         patients: dict[str, int] = {}
-        for patient, variation, frames in sequences(splits):
+        found = sequences(splits)
+        # One cam.txt for a colon: for all variations of a patient.
+        held: dict[str, list[Frame]] = {}
+        for patient, _, frames in found:
+            held.setdefault(patient, []).extend(frames)
+        matrix = {patient: one_camera("simcol3d", frames, _matrix) for patient, frames in held.items()}
+        for patient, variation, frames in found:
             n = patients.setdefault(patient, len(patients) + 1)
             colon = out / f"SyntheticColon_{roman(n)}"
             k = 1 + sum(name.startswith(f"{colon.name}/") for name in names)
@@ -63,13 +71,11 @@ class SimCol3D(Layout):
             folder.mkdir(parents=True)
             names[f"{colon.name}/{folder.name}"] = {"patient": patient, "variation": variation}
             for number, frame in enumerate(frames):
-                if frame.camera["type"] not in ("pinhole", "thin_lens"):
-                    raise camera_refused("simcol3d", frame.camera["type"], "--camera pinhole")
                 geometry = frame.geometry()
                 levels = quantised(geometry["z_depth"] / 10, LEVELS_PER_CM, 65280, geometry["mask"])
                 write_png(folder / f"FrameBuffer_{number:04d}.png", frame.image())
                 write_png16(folder / f"Depth_{number:04d}.png", levels)
-            write_table(colon / "cam.txt", np.array(frames[0].K).reshape(1, 9), " ")
+            write_table(colon / "cam.txt", np.array(matrix[patient]).reshape(1, 9), " ")
             poses = FLIP @ np.array([f.world_from_camera for f in frames]) @ FLIP
             write_table(colon / f"SavedPosition_{label}.txt", poses[:, :3, 3] / 10, " ")
             write_table(colon / f"SavedRotationQuaternion_{label}.txt", _quaternions(poses[:, :3, :3]), " ")
@@ -126,6 +132,13 @@ class SimCol3D(Layout):
         if self.swapped:
             fx, cx, fy, cy = fx, fx, cx, cx
         return {"type": "pinhole", "width": width, "height": height, "fx": fx, "fy": fy, "cx": cx, "cy": cy}
+
+
+def _matrix(frame: Frame) -> tuple[tuple[float, ...], ...]:
+    """K, of a camera that is described by it."""
+    if frame.camera["type"] not in ("pinhole", "thin_lens"):
+        raise camera_refused("simcol3d", frame.camera["type"], "--camera pinhole")
+    return frame.K
 
 
 def _depth(path: Path) -> np.ndarray:
