@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ def _nifti(path: Path, volume: Volume) -> np.ndarray:
     from endorender.ct import nifti
 
     image, shape, affine = nifti.opened(path, [])
-    if sorted(shape) != sorted(volume.shape):
-        raise _elsewhere(shape, volume)
-    return _labels(_onto(nifti.values(image, shape, []), affine, volume))
+    with closing(image.dataobj.file_like):
+        if sorted(shape) != sorted(volume.shape):
+            raise _elsewhere(shape, volume)
+        return _labels(_onto(nifti.values(image, shape, []), affine, volume))
 
 
 def _labels(values: np.ndarray) -> np.ndarray:

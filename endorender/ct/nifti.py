@@ -1,63 +1,92 @@
-"""NIfTI in (.nii, .nii.gz)."""
+"""NIfTI in (.nii, .nii.gz, .hdr with .img)."""
 
 from __future__ import annotations
 
 import gzip
-import io
+import os
 import warnings
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from endorender.ct.errors import CTError
-from endorender.ct.files import silent
-from endorender.ct.limits import inflation, on_disk
+from endorender.ct.files import Entry, partner, silent, single, unpacked
+from endorender.ct.limits import inflation
+from endorender.ct.nifti_header import MAX_EXTENSION, PAIR, check, is_bare_pair, is_pair, kinds, parsed
 from endorender.ct.resample import straighten
 from endorender.ct.values import MAX_VOXELS, check_grid, checked_hu, compact
 from endorender.ct.volume import Volume
 
 SHEAR_DEG = 0.1
 MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
-GZIP = b"\x1f\x8b"
-MAX_EXTENSION = 2**26  # bytes between header and voxels; converters' notes take a few KiB
 
 
-def read(path: Path, resample: bool = False, assume_hu: bool = False) -> Volume:
-    """A CT from a NIfTI-1 or -2 file: scl_slope, sform or qform, and units honoured.
+def read(source: Path | Entry, resample: bool = False, assume_hu: bool = False) -> Volume:
+    """A CT from a NIfTI-1 or -2 file, or a pair of .hdr and .img: scl_slope, sform or qform, and units honoured.
 
     Raises CTError (NOT_3D, BAD_AFFINE, SHEARED, TRUNCATED, NON_FINITE, NOT_HU, ...).
     """
     notes: list[str] = []
-    image, shape, affine = opened(path, notes)
-    check_grid(shape, np.linalg.norm(affine[:3, :3], axis=0))
-    hu, found = checked_hu(values(image, shape, notes), assume_hu)
+    image, shape, affine = opened(source, notes)
+    with closing(image.dataobj.file_like):
+        check_grid(shape, np.linalg.norm(affine[:3, :3], axis=0))
+        hu, found = checked_hu(values(image, shape, notes), assume_hu)
     return straighten(Volume(hu, affine, (*notes, *found)), resample, SHEAR_DEG)
 
 
-def opened(path: Path, notes: list[str]) -> tuple[Any, tuple[int, ...], np.ndarray]:
+def opened(source: Path | Entry, notes: list[str]) -> tuple[Any, tuple[int, ...], np.ndarray]:
     """The image with its voxels unread, its 3-D shape, and its (4, 4) affine in RAS mm.
 
     notes: what was noticed is added. Raises CTError.
     """
-    import nibabel as nib
-
+    entry = source if isinstance(source, Entry) else single(source)
+    streams: list[Any] = []
     try:
-        with warnings.catch_warnings(), silent("nibabel"):
-            warnings.simplefilter("ignore")
-            packed = _peek(path)
-            image: Any = _image(path, packed)
+        return _opened(entry, streams, notes)
     except CTError:
+        _close(streams)
         raise
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        _close(streams)
         raise CTError(
             f"the file ends within its header or is damaged ({type(error).__name__}): copy it again", "TRUNCATED"
         ) from None
+
+
+def _close(streams: list[Any]) -> None:
+    for stream in streams:
+        stream.close()
+
+
+def _opened(entry: Entry, streams: list[Any], notes: list[str]) -> tuple[Any, tuple[int, ...], np.ndarray]:
+    import nibabel as nib
+
+    if entry.name.lower().endswith(PAIR[".hdr"]):
+        entry = partner(entry, {image: tuple(PAIR) for image in PAIR[".hdr"]})
+    stream = unpacked(entry, streams)
+    head = stream.read(540)
+    raw = parsed(head)
+    if is_pair(entry.name):
+        if not is_bare_pair(raw):
+            raise CTError("a .hdr that is the header of no pair: give the NIfTI file it comes from", "UNREADABLE")
+        voxels = partner(entry, PAIR)
+        stream_of_voxels = unpacked(voxels, streams)
+    else:
+        voxels, stream_of_voxels = entry, stream
+    check(raw, voxels is entry)
+    stream.seek(0)
+    holders = {"image": nib.FileHolder(fileobj=stream_of_voxels), "header": nib.FileHolder(fileobj=stream)}
+    try:
+        with warnings.catch_warnings(), silent("nibabel"):
+            warnings.simplefilter("ignore")
+            image: Any = kinds()[len(raw.tobytes()), voxels is entry].from_file_map(holders, mmap=False)
     except Exception as error:  # nibabel raises a dozen kinds for a header it cannot parse
         raise CTError(f"no readable NIfTI ({type(error).__name__}): export the scan again", "UNREADABLE") from None
-    if not isinstance(image, nib.Nifti1Image):
-        raise CTError("only NIfTI (.nii, .nii.gz) and DICOM are read: convert the scan", "UNREADABLE")
+    if stream is not stream_of_voxels:
+        stream.close()
     shape = tuple(int(n) for n in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -73,54 +102,23 @@ def opened(path: Path, notes: list[str]) -> tuple[Any, tuple[int, ...], np.ndarr
     if dtype.kind not in "iuf":
         raise CTError(f"values of type {dtype.kind} are no Hounsfield units: export the CT itself", "NOT_HU")
     affine = _affine(image, notes)
+    offset = image.dataobj.offset
+    if voxels is entry:
+        announced = len(raw.tobytes()) + 4 + sum(e.get_sizeondisk() for e in image.header.extensions)
+        if offset > announced:
+            notes.append(f"{offset - announced} bytes that nothing announces lie between header and voxels")
     claimed = int(np.prod(np.array(shape, dtype=float))) * dtype.itemsize
-    if packed is not None:
-        inflation(claimed, on_disk(path), "a packed NIfTI")
-    elif claimed > path.stat().st_size:
-        raise CTError(
-            f"the file holds {path.stat().st_size} bytes, its voxels take {claimed}: copy or export it again",
-            "TRUNCATED",
-        )
+    if isinstance(stream_of_voxels, gzip.GzipFile):
+        inflation(claimed, voxels.stored, "a packed NIfTI")
     else:
-        inflation(claimed, on_disk(path), "a sparse NIfTI")
+        have = stream_of_voxels.seek(0, os.SEEK_END) - offset
+        if claimed > have:
+            raise CTError(
+                f"the file holds {max(0, have)} bytes of voxels, its header says {claimed}: copy or export it again",
+                "TRUNCATED",
+            )
+        inflation(claimed, voxels.stored, "a sparse NIfTI")
     return image, shape, affine
-
-
-def _peek(path: Path) -> Any:
-    """An open stream if the file is gzipped, whatever its name says, else None. Refuses floods before the voxels."""
-    with open(path, "rb") as file:
-        head = file.read(540)
-    packed = head[:2] == GZIP
-    if packed:
-        with gzip.open(path, "rb") as file:
-            head = file.read(540)
-    if len(head) < 348:
-        raise EOFError
-    for order in ("<", ">"):
-        if np.frombuffer(head, order + "i4", 1)[0] == 348:
-            offset = float(np.frombuffer(head, order + "f4", 1, 108)[0])
-            break
-        if np.frombuffer(head, order + "i4", 1)[0] == 540 and len(head) == 540:
-            offset = float(np.frombuffer(head, order + "i8", 1, 168)[0])
-            break
-    else:
-        raise CTError("no NIfTI header: export the scan again as NIfTI (.nii, .nii.gz) or DICOM", "UNREADABLE")
-    if not 0 <= offset <= MAX_EXTENSION:
-        raise CTError("the voxels are said to begin beyond all reason: export the scan again", "UNREADABLE")
-    return gzip.open(path, "rb") if packed else None
-
-
-def _image(path: Path, packed: Any) -> Any:
-    import nibabel as nib
-
-    name = path.name.lower()
-    if packed is None and name.endswith(".nii"):
-        return nib.load(path, mmap=False)  # a file that shrinks under a memory map kills the process
-    # The name lies about the packing: nibabel would believe it.
-    stream = packed if packed is not None else io.BytesIO(path.read_bytes())
-    kind = nib.Nifti2Image if np.frombuffer(stream.read(4), "i4")[0] in (540, 469893120) else nib.Nifti1Image
-    stream.seek(0)
-    return kind.from_file_map({"image": nib.FileHolder(fileobj=stream)})
 
 
 def values(image: Any, shape: tuple[int, ...], notes: list[str]) -> np.ndarray:
@@ -131,13 +129,12 @@ def values(image: Any, shape: tuple[int, ...], notes: list[str]) -> np.ndarray:
     proxy = image.dataobj
     slope, inter = float(proxy.slope), float(proxy.inter)
     try:
-        raw = np.asanyarray(proxy.get_unscaled())
-        packed = hasattr(proxy.file_like, "read")
-        with proxy.file_like if packed else open(proxy.file_like, "rb") as stream:
-            if not packed:
-                stream.seek(proxy.offset + raw.nbytes)
-            # To the end: the checksum comes last, and without it a damaged stream may pass.
-            rest = [bool(stream.read(2**20).strip(b"\0")) for _ in range(MAX_EXTENSION // 2**20 if packed else 1)]
+        with proxy.file_like as stream:
+            raw = np.asanyarray(proxy.get_unscaled())
+            stream.seek(proxy.offset + raw.nbytes)
+            # A packed one to the end: the checksum comes last, and without it a damaged stream may pass.
+            blocks = MAX_EXTENSION // 2**20 if isinstance(stream, gzip.GzipFile) else 1
+            rest = [bool(stream.read(2**20).strip(b"\0")) for _ in range(blocks)]
         if any(rest):
             notes.append("bytes follow the voxels, which may be displaced if a copy went wrong")
     except (EOFError, OSError, ValueError, zlib.error):  # short read, damaged deflate stream or checksum
@@ -145,21 +142,14 @@ def values(image: Any, shape: tuple[int, ...], notes: list[str]) -> np.ndarray:
     raw = raw.astype(raw.dtype.newbyteorder("="), copy=False).reshape(shape)
     if (slope, inter) == (1.0, 0.0):
         return raw
-    if not np.isfinite([slope, inter]).all():
-        raise CTError(
-            f"scl_slope {slope:g} and scl_inter {inter:g} are not finite: mend the header or export again", "NO_RESCALE"
-        )
     return compact(np.stack([plane * slope + inter for plane in np.moveaxis(raw, -1, 0)], axis=-1))
 
 
 def _affine(image: Any, notes: list[str]) -> np.ndarray:
     """(4, 4) RAS mm. sform before qform; when both are set they must agree about lengths and about left and right."""
     header = image.header
-    try:
-        sform, s_code = header.get_sform(coded=True)
-        qform, q_code = header.get_qform(coded=True)
-    except Exception:  # a quaternion longer than 1
-        raise CTError("the qform is no rotation: mend the header or set an sform", "BAD_AFFINE") from None
+    sform, s_code = header.get_sform(coded=True)
+    qform, q_code = header.get_qform(coded=True)
     if s_code:
         _agree(sform, qform if q_code else None, np.array(header["pixdim"][1:4], float), notes)
         affine = sform

@@ -10,6 +10,7 @@ import numpy as np
 
 from endorender.ct.errors import CTError
 from endorender.ct.limits import regular
+from endorender.ct.nifti_header import PAIR
 from endorender.ct.volume import Volume
 
 SAMPLE = "airway.nii.gz"
@@ -48,7 +49,7 @@ def load(
 
 def is_nifti(path: Path) -> bool:
     """By its name: what a file with this name holds is the NIfTI reader's to judge."""
-    return path.is_file() and path.name.lower().endswith((".nii", ".nii.gz"))
+    return path.is_file() and path.name.lower().endswith((".nii", ".nii.gz", *PAIR, *PAIR[".hdr"]))
 
 
 def open_ct(

@@ -126,6 +126,74 @@ def _(folder):
     return save(folder, made)
 
 
+def quaternion(folder, change, sform=True):
+    """A turn about z by 0.3 rad and then by half a turn about x, whose quaternion's w is 0, as the file holds it."""
+    axes = np.array([[C, S, 0], [S, -C, 0], [0, 0, -1]])
+    made = image(affine_of(axes))
+    made.set_qform(affine_of(axes), code=1)
+    if not sform:
+        made.set_sform(None, code=0)
+    bcd = np.array([float(made.header[f"quatern_{n}"]) for n in "bcd"])
+    return patched(folder, made, slice(256, 268), change(bcd).astype("<f4").tobytes())
+
+
+for excess in (1e-7, 1e-6, 1e-5, 1e-4):
+    for both in (True, False):
+        name = f"NIfTI, quaternion longer than 1 by {excess:g}{' beside an sform' if both else ''}"
+        case(name)(lambda f, e=excess, both=both: quaternion(f, lambda bcd: bcd * (1 + e), both))
+case("NIfTI, quaternion not finite", "BAD_AFFINE")(lambda f: quaternion(f, lambda bcd: bcd * np.nan))
+case("NIfTI, place of the qform infinite", "BAD_AFFINE")(
+    lambda f: patched(f, both_forms(), slice(268, 272), np.array([np.inf], "<f4").tobytes())
+)
+# A quaternion that no code calls upon is not looked at.
+case("NIfTI, quaternion unused")(lambda f: patched(f, image(), slice(256, 268), np.array([9] * 3, "<f4").tobytes()))
+
+
+def both_forms():
+    made = image()
+    made.set_qform(STRAIGHT, code=1)
+    return made
+
+
+for kind, where, layout, end in ((nib.Nifti1Image, 108, "<f4", 352), (nib.Nifti2Image, 168, "<i8", 544)):
+    for offset in (0, 16, end - 4):
+
+        @case(f"{kind.__name__}, voxels at byte {offset}", "UNREADABLE")
+        def _(folder, kind=kind, where=where, layout=layout, offset=offset):
+            data = np.array([offset], layout).tobytes()
+            return patched(folder, image(kind=kind), slice(where, where + len(data)), data)
+
+
+case("NIfTI, voxels at half a byte", "UNREADABLE")(
+    lambda f: patched(f, image(), slice(108, 112), np.array([352.5], "<f4").tobytes())
+)
+
+
+@case("NIfTI, voxels a little later", field=False)  # a warning tells it
+def _(folder):
+    path = patched(folder, image(), slice(108, 112), np.array([368], "<f4").tobytes())
+    path.write_bytes(path.read_bytes()[:352] + b"\1" * 16 + path.read_bytes()[352:])
+    return path
+
+
+for slope, inter in ((np.inf, 0), (-np.inf, -1024), (1, np.inf), (1, np.nan), (2, -np.inf)):
+    case(f"NIfTI, slope {slope} and intercept {inter}", "NO_RESCALE")(
+        lambda f, v=(slope, inter): patched(f, image(), slice(112, 120), np.array(v, "<f4").tobytes())
+    )
+case("NIfTI, slope NaN means none")(
+    lambda f: patched(f, image(), slice(112, 120), np.array([np.nan, np.nan], "<f4").tobytes())
+)
+case("NIfTI, bitpix of bytes", "PIXELS_MISMATCH")(
+    lambda f: patched(f, image(), slice(72, 74), np.array([8], "<i2").tobytes())
+)
+case("NIfTI, bitpix not set")(lambda f: patched(f, image(), slice(72, 74), bytes(2)))
+for name, where in (("sform", 254), ("qform", 252)):
+    case(f"NIfTI, {name}_code of 9", "BAD_AFFINE")(
+        lambda f, where=where: patched(f, image(), slice(where, where + 2), np.array([9], "<i2").tobytes())
+    )
+case("NIfTI, header of a pair named .nii", "UNREADABLE")(lambda f: patched(f, image(), slice(344, 348), b"ni1\0"))
+
+
 @case("NIfTI, extension and description")
 def _(folder):
     made = image()
@@ -157,7 +225,7 @@ def _(folder):
     return patched(folder, made, slice(80, 92), np.array([0.7, 0.7, 1], "<f4").tobytes())
 
 
-@case("NIfTI, quaternion longer than 1", "UNREADABLE")
+@case("NIfTI, quaternion longer than 1", "BAD_AFFINE")
 def _(folder):
     made = image(TURNED)
     made.set_sform(None, code=0)
@@ -235,6 +303,44 @@ def _(folder):
 
 
 case("text named .nii", "UNREADABLE")(lambda f: (f / "a.nii").write_bytes(b"hello " * 200) and f / "a.nii")
+for packed in ("", ".gz"):
+
+    @case(f"NIfTI pair{packed}")
+    def _(folder, packed=packed):
+        nib.save(nib.Nifti1Pair(field(TURNED).astype(np.int16), TURNED), folder / "a.img")
+        for name in ("a.hdr", "a.img"):
+            data = (folder / name).read_bytes()
+            (folder / name).unlink()
+            (folder / (name + packed)).write_bytes(gzip.compress(data) if packed else data)
+        return folder / f"a.hdr{packed}"
+
+
+case("text named .hdr", "UNREADABLE")(lambda f: (f / "a.hdr").write_bytes(b"ENVI " * 200) and f / "a.hdr")
+case("Analyze pair", "UNREADABLE")(
+    lambda f: nib.save(nib.AnalyzeImage(field(STRAIGHT).astype(np.int16), STRAIGHT), f / "a.img") or f / "a.hdr"
+)
+
+
+@case("NIfTI pair by its .img")
+def _(folder):
+    nib.save(nib.Nifti1Pair(field(TURNED).astype(np.int16), TURNED), folder / "a.img")
+    return folder / "a.img"
+
+
+@case("NIfTI pair without its voxels", "TRUNCATED")
+def _(folder):
+    nib.save(nib.Nifti1Pair(field(TURNED).astype(np.int16), TURNED), folder / "a.img")
+    (folder / "a.img").unlink()
+    return folder / "a.hdr"
+
+
+@case("NIfTI pair, voxels cut short", "TRUNCATED")
+def _(folder):
+    nib.save(nib.Nifti1Pair(field(TURNED).astype(np.int16), TURNED), folder / "a.img")
+    (folder / "a.img").write_bytes((folder / "a.img").read_bytes()[:9000])
+    return folder / "a.hdr"
+
+
 case("Analyze header named .nii", "UNREADABLE")(lambda f: patched(f, image(), slice(344, 348), b"\0\0\0\0"))
 case("NIfTI, negative size", "UNREADABLE")(
     lambda f: patched(f, image(), slice(42, 48), np.array([-20, 18, 16], "<i2").tobytes())

@@ -36,7 +36,7 @@ def ours(path: Path) -> str:
 
 def applies(tool: str, path: Path) -> bool:
     """Which tool reads what: pipes and loops would hang them, and they are no judges of zips."""
-    nifti = path.name.endswith((".nii", ".nii.gz"))
+    nifti = path.name.endswith((".nii", ".nii.gz", ".hdr"))
     if os.path.isdir(path) and not all(p.is_file() or (p.is_dir() and not p.is_symlink()) for p in path.rglob("*")):
         return False
     if tool == "nibabel":

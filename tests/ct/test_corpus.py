@@ -69,6 +69,8 @@ def test_outcome(case, tmp_path, capfd, caplog):
         ("JPEGExtendedProcess2_4, with loss", "compressed with loss"),
         ("JPEG2000Lossless", None),
         ("a range of padding that looks like bone", "576 padding voxels were taken for air"),
+        ("NIfTI, voxels a little later", "16 bytes that nothing announces"),
+        ("NIfTI, extension and description", None),
         ("NIfTI, no form", "side of the body are unknown"),
         ("NIfTI, sform moved by a registration", "place the scan differently"),
         ("beside a scout that does not say so", "1 single images of other series were passed over"),
@@ -108,6 +110,10 @@ DIFFERS = {
     "NIfTI, slope 0 means none": {ITK: "adds scl_inter all the same; nifti1.h says not to"},
     "NIfTI, lengths in meter": {NIB: "leaves units to its user"},
     "NIfTI, lengths in micron": {NIB: "leaves units to its user"},
+    **{
+        f"NIfTI, quaternion longer than 1 by {e}": {NIB: "takes no quaternion that rounding made longer than 1"}
+        for e in ("1e-06", "1e-05", "0.0001")
+    },
     "NIfTI, no form": {ITK: "places it as Analyze did; we warn that its place is unknown"},
     "NIfTI, sform moved by a registration": {ITK: "prefers the qform; we warn that they differ"},
 }
