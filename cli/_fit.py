@@ -13,12 +13,13 @@ def fitted(out: str, steps: int, spp: int, repeats: int, parameters: str | None,
     """Fit and write; the numbers and where things are. An interruption leaves the best so far and is passed on."""
     from cli._options import names
     from cli.progress import bar
-    from endorender.dataset.spec import pairs, parse_spec
+    from endorender.dataset.spec import pairs, parse_spec, regions
     from endorender.inverse import Plan, calibrate, report
 
     if min(steps, spp) < 1 or repeats < 0:
         raise UserError("--steps and --spp must be at least 1, --repeats at least 0", "INVALID_VALUE")
     plan = Plan(steps=steps, first=max(2, spp // 6), last=spp, jacobian=max(2, spp // 4), repeats=repeats)
+    options["region"] = regions(options["region"])
     light, known = parse_spec(options.pop("light")), options.pop("response")
     response = pairs(known, "response") if known else {}
     with bar("fitting") as progress:

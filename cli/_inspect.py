@@ -28,7 +28,7 @@ def inspected(
             if error.code not in ("SERIES_AMBIGUOUS", "MIXED_GEOMETRY"):
                 raise
             return {"series": ct.survey.survey(path, resample, assume_hu, progress), "choose": "--series NUMBER"}
-    mask = None if label is None else ct.load_mask(label, volume)
+    mask = None if label is None else ct.read_organ(label, volume)[0]
     fluid = ct.cleanse.tagged(volume)
     facts: dict[str, Any] = {}
     if fluid is not None:

@@ -8,16 +8,20 @@ import click
 @click.command("gallery")
 @click.option("--out", default="gallery", type=click.Path(), show_default=True, help="Folder for the pictures.")
 @click.option("--ct", multiple=True, metavar="PATH|sample|phantom:SEED", help="CTs.  [phantom:1, phantom:2, sample]")
+@click.option(
+    "--label", multiple=True, metavar="MASK[:LABELS]", help="Only air under this mask is lumen; one for each --ct."
+)
 @click.option("--size", default="320x240", metavar="WxH", show_default=True, help="Pixels.")
 @click.option("--spp", default=64, type=click.IntRange(1), show_default=True, help="Samples per pixel.")
 @click.option("--views", default=4, type=click.IntRange(1, 32), show_default=True, help="Views of each CT.")
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Other views, other vessels.")
-def command(out: str, ct: tuple[str, ...], size: str, spp: int, views: int, seed: int) -> None:
+def command(out: str, ct: tuple[str, ...], label: tuple[str, ...], size: str, spp: int, views: int, seed: int) -> None:
     """Render all looks with vessels and film, denoised, and compare their figures with the published panels."""
     from cli.progress import bar
     from endorender.dataset.gallery import CTS, gallery
     from endorender.dataset.spec import pixels
 
     with bar("rendering") as progress:
-        text = gallery(out, ct or CTS, pixels(size), spp, views, seed, lambda done, what: progress(done, 1, what))
+        told = lambda done, what: progress(done, 1, what)  # noqa: E731
+        text = gallery(out, ct or CTS, pixels(size), spp, views, seed, told, label)
     click.echo(f"{text}\npictures: {out}/gallery.png")

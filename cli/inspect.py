@@ -11,7 +11,7 @@ import click
 @click.argument("path")
 @click.option("--series", metavar="NUMBER|UID", help="Which series of a DICOM folder.")
 @click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
-@click.option("--label", metavar="MASK", help="Only air under this mask is lumen (NIfTI or DICOM SEG).")
+@click.option("--label", metavar="MASK[:LABELS]", help="Only air under this mask is lumen (NIfTI or DICOM SEG).")
 @click.option("--scope", type=float, metavar="MM", help="Say whether an endoscope of this diameter passes.")
 @click.option("--cleanse", metavar="PNG", help="Take tagged fluid out, and draw here what was changed.")
 @click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")

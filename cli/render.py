@@ -27,12 +27,15 @@ import click
 @click.option("--depth", metavar="NAMES", help="Out of surface, median, expected; surface always is.  [surface]")
 @click.option("--response", metavar="VALUES", help="key=value,... of the camera response, over every look's.")
 @click.option("--mucosa", metavar="SPEC", help="Vessels and film: none, procedural:key=value,...  [procedural]")
-@click.option("--labels", multiple=True, metavar="MASK", help="Labels on a CT's own grid (NIfTI); one for each --ct.")
+@click.option("--labels", multiple=True, metavar="MASK", help="Labels of tissue on a CT's own grid; one for each --ct.")
 @click.option("--label-tissue", multiple=True, metavar="LABEL=TISSUE", help="Tissue of a label (see: list tissue).")
 @click.option("--denoise/--no-denoise", default=None, help="Filter the noise, with the geometry as guide.  [no]")
 @click.option("--device", metavar="NAME", help="cpu, cuda, vulkan or metal (see: doctor).  [cpu]")
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
-@click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
+@click.option("--region", metavar="N|N,N", help="Which lumen: 1 is the largest; several: one after the other.")
+@click.option(
+    "--label", multiple=True, metavar="MASK[:LABELS]", help="Only air under this mask is lumen; one for each --ct."
+)
 @click.option("--resample", is_flag=True, default=None, help="Accept missing slices and gantry tilt; interpolate.")
 @click.option("--assume-hu", is_flag=True, default=None, help="Accept values that do not look like HU.")
 @click.option("--cleanse", is_flag=True, default=None, help="Turn tagged fluid into air (see: inspect --cleanse).")

@@ -19,7 +19,8 @@ import click
     help="For the preview of a CT (see: doctor).",
 )
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
-@click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
+@click.option("--region", metavar="N|N,N", help="Which lumen: 1 is the largest; several: one after the other.")
+@click.option("--label", metavar="MASK[:LABELS]", help="Only air under this mask is lumen (NIfTI or DICOM SEG).")
 @click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")
 @click.option("--assume-hu", is_flag=True, help="Accept values that do not look like HU.")
 def command(what: str, port: int, evaluation: str | None, device: str, **reading: Any) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from endorender.ct import cleanse, lumen, phantoms, survey
 from endorender.ct.errors import CODES, CTError
 from endorender.ct.inspection import describe, lumens, preview
-from endorender.ct.labels import onto, read_labels
-from endorender.ct.mask import load_mask
+from endorender.ct.mask import onto, read_mask, read_organ
 from endorender.ct.prepare import Prepared, prepare, seal
 from endorender.ct.reader import load, open_ct
 from endorender.ct.resample import isotropic
@@ -22,7 +21,6 @@ __all__ = [
     "describe",
     "isotropic",
     "load",
-    "load_mask",
     "lumen",
     "lumens",
     "onto",
@@ -30,7 +28,8 @@ __all__ = [
     "phantoms",
     "prepare",
     "preview",
-    "read_labels",
+    "read_mask",
+    "read_organ",
     "seal",
     "survey",
 ]

@@ -95,17 +95,14 @@ CODES = {
         "a windowed or normalised image, an offset forgotten or applied twice, a map of another quantity",
         "rescale, or `--assume-hu`",
     ),
-    "MASK_KIND": Code("the mask is neither NIfTI nor one DICOM SEG", "an RTSTRUCT, a folder", "convert the mask"),
+    "MASK_KIND": Code("the mask is neither NIfTI nor one DICOM SEG", "an RTSTRUCT, a folder", "convert it"),
     "MASK_GRID": Code(
         "the mask does not lie on the scan's grid", "drawn on another series", "draw or resample it on this scan"
     ),
     "MASK_VALUES": Code(
-        "the mask is empty, overlaps itself, or holds no whole numbers 0..255", "a probability map", "export labels"
-    ),
-    "BAD_LABELS": Code(
-        "the mask of --labels does not lie on the CT's grid, or holds no whole numbers 0..255",
-        "drawn on another series, or a probability map",
-        "draw or export it on this scan",
+        "the mask is empty, overlaps itself, lacks the label that is asked for, or holds no whole numbers 0..255",
+        "a probability map, a wrong number",
+        "export labels; ask for one that is there",
     ),
     "LUMEN": Code(
         "no lumen fits, or --region or --label names none", "a scan without insufflation", "choose another region"

@@ -12,7 +12,9 @@ from endorender.ct import lumen as hollow
 from endorender.ct.errors import CTError
 from endorender.ct.lumen import Lumen, sample
 from endorender.ct.lumen import Path as Way
+from endorender.ct.mask import onto
 from endorender.ct.prepare import Prepared, prepare
+from endorender.ct.resample import isotropic
 from endorender.ct.volume import Volume
 
 MEASURED = 4  # lumens whose way is measured; smaller ones are listed by volume
@@ -41,28 +43,14 @@ def _measured(way: Way) -> dict[str, Any]:
     return {
         "path_mm": round(way.length, 1),
         "narrowest_radius_mm": round(float(way.clearance[at]), 1),
-        "narrowest_at_mm": round(float(_along(way)[at]), 1),
+        "narrowest_at_mm": round(float(way.along[at]), 1),
     }
-
-
-def _along(way: Way) -> np.ndarray:
-    """(N,) mm from its start to each of its points."""
-    return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way.points, axis=0), axis=1))])
 
 
 def on_grid(volume: Volume, label: np.ndarray | None) -> tuple[Volume, np.ndarray | None]:
     """The isotropic volume, and a label mask of the volume that is given on its grid."""
-    from endorender.ct.resample import isotropic
-
     grid = isotropic(volume)
-    if label is None or grid is volume:
-        return grid, label
-    steps = grid.spacing / volume.spacing
-    at = [
-        np.minimum(np.rint(np.arange(n) * step).astype(int), size - 1)
-        for n, step, size in zip(grid.shape, steps, volume.shape)
-    ]
-    return grid, label[np.ix_(*at)]
+    return grid, None if label is None else onto(label, volume, grid)
 
 
 def lumens(
@@ -105,7 +93,7 @@ def passage(way: Way, scope_mm: float) -> dict[str, Any]:
     """
     if not 0 < scope_mm < np.inf:
         raise CTError("an endoscope's diameter is a number of mm above 0", "BAD_SPEC")
-    along = _along(way)
+    along = way.along
     ends = 2 * scope_mm
     inner = np.flatnonzero((along >= ends) & (along <= along[-1] - ends))
     if not len(inner):  # a way that is all ends: its middle must do
@@ -155,7 +143,9 @@ def preview(
         if mask is not None and mask.any() and not mask.all():
             axes.contour(mask.T, [0.5], colors="tab:orange", linewidths=0.8, extent=extent)
         if way is not None:
-            axes.plot((way[:, x] + 0.5) * volume.spacing[x], (way[:, y] + 0.5) * volume.spacing[y], color="tab:blue")
+            for piece in path.pieces if path else ():
+                at_x, at_y = ((way[piece, a] + 0.5) * volume.spacing[a] for a in (x, y))
+                axes.plot(at_x, at_y, color="tab:blue")
             axes.plot(*[(way[0, a] + 0.5) * volume.spacing[a] for a in (x, y)], "o", color="tab:blue")
         axes.set_xlabel(f"{'ijk'[x]} [mm]")
         axes.set_ylabel(f"{'ijk'[y]} [mm]")

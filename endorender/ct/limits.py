@@ -11,6 +11,7 @@ from endorender.ct.errors import CTError
 INFLATED_BYTES = 2**26  # what is smaller is harmless whatever its ratio
 INFLATION = 200  # deflate reaches 1032 : 1 on zeros, 3 : 1 on a CT, 30 : 1 on a phantom without noise
 MAX_FILES = 200_000
+WAYS = "give a DICOM folder, file or zip, a NIfTI file, sample, or phantom:SEED"
 
 
 def inflation(claimed: int, stored: int, what: str) -> None:
@@ -30,16 +31,14 @@ def on_disk(path: Path) -> int:
     return min(info.st_size, blocks) if blocks else info.st_size
 
 
-def regular(path: Path) -> Path:
+def regular(path: Path, what: str = "scan", way_out: str = WAYS) -> Path:
     """The path, if it can be read without hanging. Raises CTError NOT_FOUND, UNREADABLE."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError) as error:  # a loop of links, a forbidden folder, a name too long, a NUL in it
         raise CTError(
-            f"the path of the scan cannot be opened ({type(error).__name__}): "
-            "give a DICOM folder, file or zip, a NIfTI file, sample, or phantom:SEED",
-            "NOT_FOUND",
+            f"the path of the {what} cannot be opened ({type(error).__name__}): {way_out}", "NOT_FOUND"
         ) from None
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise CTError("the path of the scan is neither a file nor a folder: copy it into a file", "UNREADABLE")
+        raise CTError(f"the path of the {what} is neither a file nor a folder: copy it into a file", "UNREADABLE")
     return path

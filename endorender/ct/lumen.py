@@ -49,15 +49,36 @@ class Lumen:
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """A way through a lumen. points: (N, 3) RAS mm, evenly spaced. clearance: (N,) mm to the wall."""
+    """A way through a lumen. points: (N, 3) RAS mm, evenly spaced. clearance: (N,) mm to the wall.
+
+    starts: at which points a piece begins; more than one where the lumen is several that do not hang together.
+    """
 
     points: np.ndarray
     clearance: np.ndarray
+    starts: tuple[int, ...] = (0,)
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(N - 1,) mm from point to point; 0 from piece to piece."""
+        steps: np.ndarray = np.linalg.norm(np.diff(self.points, axis=0), axis=1)
+        steps[np.array(self.starts[1:], int) - 1] = 0
+        return steps
 
     @property
     def length(self) -> float:
         """mm."""
-        return float(np.linalg.norm(np.diff(self.points, axis=0), axis=1).sum())
+        return float(self.steps.sum())
+
+    @property
+    def along(self) -> np.ndarray:
+        """(N,) mm from the beginning."""
+        return np.concatenate([[0.0], np.cumsum(self.steps)])
+
+    @property
+    def pieces(self) -> list[slice]:
+        """Of the points, one for each lumen."""
+        return [slice(*ends) for ends in zip(self.starts, (*self.starts[1:], len(self.points)))]
 
 
 def find(volume: Volume, region: int | None = None, label: np.ndarray | None = None) -> Lumen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from endorender.ct import lumen as hollow
 from endorender.ct import voxels
 from endorender.ct.lumen import Lumen, Path
+from endorender.ct.mask import onto
 from endorender.ct.resample import isotropic
 from endorender.ct.volume import Volume
 
@@ -19,29 +21,47 @@ APART_MM = 4.0  # air farther than this from the lumen belongs to something else
 
 
 class Prepared(NamedTuple):
-    """volume: isotropic, sealed, cropped. lumen, path: on its grid."""
+    """volume: isotropic, sealed, cropped. lumen, path: on its grid; of several regions the lumen is all of them, and
+    the path has a piece in each."""
 
     volume: Volume
     lumen: Lumen
     path: Path
 
 
-def prepare(volume: Volume, region: int | None = None, label: np.ndarray | None = None) -> Prepared:
+def prepare(volume: Volume, region: int | Sequence[int] | None = None, label: np.ndarray | None = None) -> Prepared:
     """`isotropic`, `lumen.find`, `seal`, `crop` and `lumen.centreline` in a row.
 
-    region, label: as for `lumen.find`; label is on the grid of the volume that is given.
-    Raises CTError LUMEN or NO_PATH.
+    region: as for `lumen.find`; or several, as the segments of an organ that is collapsed between them: one volume
+    with the ways through all, in their order. label: (I, J, K), on the grid of the volume that is given; only what
+    lies under it is lumen, and it follows onto the new grid. Raises CTError LUMEN or NO_PATH.
     """
     from scipy import ndimage
 
     grid = isotropic(volume)
-    if label is not None and grid is not volume and label.shape == volume.shape:
-        at = np.indices(grid.shape, dtype=np.float32).reshape(3, -1)
-        at *= (grid.spacing / volume.spacing).astype(np.float32)[:, None]
-        label = ndimage.map_coordinates((label > 0).astype(np.uint8), at, order=0, mode="nearest").reshape(grid.shape)
-    found = hollow.find(grid, region, label)
-    grid, found = crop(*seal(grid, found))
-    return Prepared(grid, found, hollow.centreline(grid, found))
+    label = None if label is None else onto(label, volume, grid)
+    found = [hollow.find(grid, n, label) for n in (region if isinstance(region, Sequence) else (region,))]
+    if len(found) == 1:
+        grid, lumen = crop(*seal(grid, found[0]))
+        return Prepared(grid, lumen, hollow.centreline(grid, lumen))
+    # A place deep inside each tells later which piece is whose: two may turn out to be one, behind a film.
+    deep = [np.unravel_index(int(one.clearance.argmax()), grid.shape) for one in found]
+    places = grid.to_world(np.array(deep, float))
+    grid, lumen = crop(*seal(grid, _together(found), np.array(deep)))
+    pieces, _ = ndimage.label(lumen.mask)
+    own = pieces[tuple(np.rint(grid.to_voxel(places)).astype(int).T)]
+    ways = [hollow.centreline(grid, dataclasses.replace(lumen, mask=pieces == n)) for n in dict.fromkeys(own.tolist())]
+    starts = [0, *np.cumsum([len(way.points) for way in ways[:-1]]).tolist()]
+    points, clearance = (np.concatenate([getattr(way, name) for way in ways]) for name in ("points", "clearance"))
+    return Prepared(grid, lumen, Path(points, clearance, tuple(starts)))
+
+
+def _together(found: Sequence[Lumen]) -> Lumen:
+    """Several lumens as one: all their air, at the lowest threshold, under the number of the first."""
+    mask = np.logical_or.reduce([one.mask for one in found])
+    voxel_ml = found[0].volume_ml / found[0].mask.sum()
+    lowest = min(one.threshold for one in found)
+    return dataclasses.replace(found[0], mask=mask, threshold=lowest, volume_ml=float(mask.sum() * voxel_ml))
 
 
 def crop(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
@@ -56,14 +76,14 @@ def crop(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
     return cut, dataclasses.replace(lumen, mask=np.ascontiguousarray(lumen.mask[box]))
 
 
-def seal(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
+def seal(volume: Volume, lumen: Lumen, places: np.ndarray | None = None) -> tuple[Volume, Lumen]:
     """The same lumen with its wall at -550 HU, where a blurred edge has its true place, and closed.
 
     A bronchus lies in lung, which is nearly air. Only far below -550 HU is it a closed tube (`lumen.threshold`), and
     there noise roughens the wall. Sealing divides the air between the lumen and everything else along the ridge of
     HU that the wall forms (watershed), and fills everything else with soft tissue, so that the iso-surface at -550 is
     the wall and nothing but the wall. Volumes that did not leak are returned as they are.
-    meta["sealed_ml"] says how much was filled.
+    meta["sealed_ml"] says how much was filled. places: (N, 3) voxel indices, one in each piece of a lumen of several.
     """
     from scipy import ndimage
     from skimage.segmentation import watershed
@@ -94,5 +114,8 @@ def seal(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
     meta = {**volume.meta, "sealed_ml": round(float(other.sum()) * voxel_ml, 1)}
     sealed = dataclasses.replace(volume, hu=hu, meta=meta)
     labels, _ = ndimage.label(hu[box] < hollow.WALL_HU)
-    own = labels == 1 + int(np.argmax(np.bincount(labels[mask], minlength=2)[1:]))
+    if places is None:
+        own = labels == 1 + int(np.argmax(np.bincount(labels[mask], minlength=2)[1:]))
+    else:
+        own = np.isin(labels, labels[tuple((places - [s.start for s in box]).T)])
     return sealed, hollow.measured(sealed, box, own, hollow.WALL_HU, lumen.region, lumen.candidates)

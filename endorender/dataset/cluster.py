@@ -170,7 +170,8 @@ def _rendered(ray: Any, work: Work, report: Report, team: deque[_Member]) -> Ite
 def _absolute(config: RenderConfig) -> RenderConfig:
     """With paths that mean the same from another folder."""
     cts = [p.model_copy(update={"ct": os.path.abspath(p.ct)}) if p.source == "file" else p for p in config.ct]
-    return config.model_copy(update={"ct": tuple(cts), "labels": tuple(map(os.path.abspath, config.labels))})
+    masks = {name: tuple(map(os.path.abspath, getattr(config, name))) for name in ("label", "labels")}
+    return config.model_copy(update={"ct": tuple(cts), **masks})
 
 
 def _alive(ray: Any) -> list[dict[str, Any]]:

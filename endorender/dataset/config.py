@@ -7,19 +7,20 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_serializer, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
 
 from endorender.dataset import cohort, viewpoint
 from endorender.dataset.distributions import probes
 from endorender.dataset.frame import SPLITS, read_info
-from endorender.dataset.spec import as_mapping, pairs, parse_spec, pixels
+from endorender.dataset.spec import as_mapping, pairs, parse_spec, pixels, regions
 from endorender.dataset.variation import PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
 from endorender.errors import UserError
 from endorender.registry import Model, validated
 from endorender.safe_yaml import read_yaml
 
+Regions = Annotated[int | tuple[int, ...] | None, BeforeValidator(regions)]
 ALIAS = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
@@ -32,7 +33,7 @@ class Patient(Model):
     ct: str = Field(min_length=1)
     alias: str = Field(pattern=ALIAS)
     series: str | None = None
-    region: int | None = Field(None, ge=1)
+    region: Regions = None
 
     @property
     def source(self) -> str:
@@ -57,13 +58,16 @@ class RenderConfig(Model):
     patient has vessels of their own.
     denoise: filter the radiance before the camera response, with the exact geometry as guide.
     cleanse: turn tagged fluid into air (`endorender.ct.cleanse`).
-    series, region: which series of a folder and which lumen, for patients that name none themselves.
+    series, region: which series of a folder and which lumen, for patients that name none themselves. Several regions
+    (`1,2`, the segments of a collapsed organ) are flown one after the other.
+    label: a mask of the organ for each CT, in their order, NIfTI or DICOM SEG on the CT's own grid: only what lies
+    under it is lumen. `MASK:20,21` takes these labels of it, else all count.
     variations: conditions of one's own, instead of a preset's.
     trajectory: how the camera flies (`endorender.dataset.viewpoint.Trajectory`). In it and in `camera`, values may be
     distributions, drawn for every view. constraints: conditions on camera and trajectory, as `camera.fov > 80`.
-    labels: a mask for each CT, in their order: whole numbers on the CT's own grid, NIfTI.
+    labels: a mask of tissues for each CT, as `label`: whole numbers on the CT's own grid.
     label_tissue: {label: tissue}, each a registered name, "name:key=value,key=value" or a mapping: the optics of what
-    carries the label, under every look. Of the mask a dataset keeps the hash, not the path.
+    carries the label, under every look. Of masks a dataset keeps the hash, not the path.
     splits: patients by alias; by default, in the order given, the last fifth is test, the fifth before
     it val (each at least one from three patients on; of two, the second is test; one alone is train).
     """
@@ -86,10 +90,11 @@ class RenderConfig(Model):
     assume_hu: bool = False
     cleanse: bool = False
     series: str | None = None
-    region: int | None = Field(None, ge=1)
+    region: Regions = None
     trajectory: dict[str, Any] = Field({}, validate_default=True)
     constraints: tuple[str, ...] = Field((), validate_default=True)
     variations: tuple[Variation, ...] = Field((), validate_default=True)
+    label: tuple[str, ...] = Field(())
     labels: tuple[str, ...] = Field(())
     label_tissue: dict[int, dict[str, Any]] = Field({}, validate_default=True)
     splits: dict[Literal["train", "val", "test"], tuple[str, ...]] = Field({}, validate_default=True)
@@ -211,9 +216,9 @@ class RenderConfig(Model):
             viewpoint.refuse_impossible(camera, info.data["trajectory"], constraints)
         return constraints
 
-    @field_validator("labels", mode="before")
+    @field_validator("label", "labels", mode="before")
     @classmethod
-    def _labels(cls, value: Any, info: Any) -> Any:
+    def _masks(cls, value: Any, info: Any) -> Any:
         masks = [value] if isinstance(value, str) else value
         wanted = len(info.data.get("ct", ()))
         if isinstance(masks, (list, tuple)) and masks and len(masks) != wanted:
@@ -259,8 +264,14 @@ class RenderConfig(Model):
     @field_serializer("ct")
     def _private(self, patients: tuple[Patient, ...]) -> list[dict[str, Any]]:
         # A series is named by its UID, which is patient data like the path.
+        from endorender.ct.mask import chosen
+
         masked = {"labels": "file"} if self.labels else {}
-        return [{"alias": p.alias, "source": p.source, "region": p.region, **masked} for p in patients]
+        organs: list[dict[str, Any]] = [{"label": labels or "all"} for _, labels in map(chosen, self.label)]
+        return [
+            {"alias": p.alias, "source": p.source, "region": p.region, **masked, **organ}
+            for p, organ in zip(patients, organs or [{}] * len(patients))
+        ]
 
     @property
     def width(self) -> int:
@@ -291,9 +302,13 @@ class RenderConfig(Model):
         """Whether camera or trajectory differ from view to view."""
         return viewpoint.varies([self.camera, self.trajectory])
 
+    def first(self, patients: int) -> RenderConfig:
+        """The same for its first patients only."""
+        return self.model_copy(update={name: getattr(self, name)[:patients] for name in ("ct", "label", "labels")})
+
     def public(self) -> dict[str, Any]:
         """The effective configuration as it is stored: JSON types, without paths and series."""
-        return self.model_dump(mode="json", exclude={"series", "labels"})
+        return self.model_dump(mode="json", exclude={"series", "label", "labels"})
 
 
 def by_rule(aliases: list[str]) -> dict[str, tuple[str, ...]]:
@@ -321,7 +336,7 @@ def configure(file: str | Path | None = None, begun: str | Path | None = None, *
             if source.get("ct"):
                 source["ct"] = _each(source["ct"])
     if begun and not file and (Path(begun) / "dataset.json").is_file():
-        values = stored(Path(begun), flags.pop("ct", None), flags.get("labels"))
+        values = stored(Path(begun), flags.pop("ct", None), flags.get("labels"), flags.get("label"))
     values.update({k: v for k, v in flags.items() if v is not None and v != ()})
     return validated(RenderConfig, values, "configuration")
 
@@ -335,18 +350,21 @@ def _each(cts: Any) -> Any:
     return [one for ct in cts for one in (cohort.apart(ct) if isinstance(ct, str) else [ct])]
 
 
-def stored(root: Path, cts: Sequence[str] | None, labels: Sequence[str] | None = None) -> dict[str, Any]:
-    """Keys of the configuration that a dataset was begun with. cts, labels: needed where they are files."""
+def stored(
+    root: Path, cts: Sequence[str] | None, labels: Sequence[str] | None = None, label: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Keys of the configuration that a dataset was begun with. cts, labels, label: needed where they are files."""
     values: dict[str, Any] = dict(read_info(root)["configuration"])
     patients = values["ct"]
     if cts is None and any(p["source"] == "file" for p in patients):
         raise UserError("give the CTs again with --ct, in the same order: a dataset does not hold their paths", "NO_CT")
     if cts is not None and len(cts) != len(patients):
         raise UserError(f"the dataset was begun with {len(patients)} CTs, and {len(cts)} are given", "NO_CT")
-    if not labels and any("labels" in p for p in patients):
-        raise UserError(
-            "give the masks again with --labels, in the same order: a dataset does not hold paths", "NO_LABELS"
-        )
+    for name, given in (("labels", labels), ("label", label)):
+        if not given and any(name in p for p in patients):
+            raise UserError(
+                f"give the masks again with --{name}, in the same order: a dataset does not hold paths", "NO_LABELS"
+            )
     names = cts or [p["source"] for p in patients]
     values["ct"] = [{"ct": ct, "alias": p["alias"], "region": p["region"]} for ct, p in zip(names, patients)]
     return values

@@ -75,16 +75,23 @@ def chosen(scene: Scene, poses: np.ndarray, views: int) -> list[int]:
 
 
 def shots(
-    cts: Sequence[str], size: tuple[int, int], spp: int, views: int, seed: int, progress: Progress
+    cts: Sequence[str],
+    label: Sequence[str],
+    size: tuple[int, int],
+    spp: int,
+    views: int,
+    seed: int,
+    progress: Progress,
 ) -> Iterator[tuple[str, int, dict[str, np.ndarray]]]:
-    """(CT, number of the view, look -> denoised (H, W, 3) linear radiance), view by view."""
-    from endorender.ct import open_ct, prepare
+    """(CT by alias, number of the view, look -> denoised (H, W, 3) linear radiance), view by view."""
+    from endorender.ct import open_ct, prepare, read_organ
     from endorender.render import denoise, geometry, radiance
     from endorender.scene import LOOKS, Endoscope, Mucosa, Pinhole, Scene
     from endorender.scene.trajectory import poses
 
-    for c, ct in enumerate(cts):
-        ready = prepare(open_ct(ct))
+    for c, (ct, alias) in enumerate(zip(cts, aliases(cts))):
+        raw = open_ct(ct)
+        ready = prepare(raw, label=read_organ(label[c], raw)[0] if label else None)
         cameras = poses(ready.volume, ready.lumen, ready.path, CANDIDATES, seed, jitter=0.98)
         scene = Scene(
             medium=ready.volume,
@@ -92,7 +99,7 @@ def shots(
             world_from_camera=cameras[0],
             lights=(Endoscope(),),
             threshold=ready.lumen.threshold,
-            mucosa=Mucosa(seed=seed_of(seed, ct, "mucosa")),
+            mucosa=Mucosa(seed=seed_of(seed, alias, "mucosa")),
         )
         for n, index in enumerate(chosen(scene, cameras, views)):
             here = scene.with_(world_from_camera=cameras[index])
@@ -102,11 +109,17 @@ def shots(
             for g, group in enumerate(together):
                 done = (c + (n + g / len(together)) / views) / len(cts)
                 share = 1 / (len(together) * views * len(cts))
-                report = partial(_scaled, progress, done, share, f"{ct}, view {n + 1} of {views}")
-                traced = radiance([scenes[k] for k in group], spp, seed_of(seed, ct, n), progress=report)
+                report = partial(_scaled, progress, done, share, f"{alias}, view {n + 1} of {views}")
+                traced = radiance([scenes[k] for k in group], spp, seed_of(seed, alias, n), progress=report)
                 for name, light in zip(group, traced):
                     images[name] = denoise(light.mean, geometry(scenes[name]))
-            yield ct, n, {name: images[name] for name in LOOKS}
+            yield alias, n, {name: images[name] for name in LOOKS}
+
+
+def aliases(cts: Sequence[str]) -> list[str]:
+    """What may be said of each CT: `sample` and phantoms by name, others p001, p002, ...: paths are patient data."""
+    shipped = [ct == "sample" or ct.startswith("phantom:") for ct in cts]
+    return [ct if known else f"p{n:03d}" for n, (ct, known) in enumerate(zip(cts, shipped), 1)]
 
 
 def _scaled(progress: Progress, done: float, share: float, text: str, part: float) -> None:
@@ -121,18 +134,22 @@ def gallery(
     views: int = 4,
     seed: int = 0,
     progress: Progress | None = None,
+    label: Sequence[str] = (),
 ) -> str:
     """Render every look over `views` views of each CT into a folder and return the comparison as text.
 
-    Writes CT-VIEW-LOOK.png, gallery.png with all of them, and comparison.json. Needs the extra `denoise`.
+    Writes CT-VIEW-LOOK.png, gallery.png with all of them, and comparison.json. label: a mask for each CT under which
+    its lumen lies, as for `ct.read_organ`. Needs the extra `denoise`.
     """
     from endorender.scene import LOOKS
 
+    if label and len(label) != len(cts):
+        raise UserError(f"--label is one mask for each CT: {len(label)} masks for {len(cts)} CTs", "INVALID_VALUE")
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty: choose another folder", "NOT_EMPTY")
     rows, figures = [], {name: [] for name in LOOKS}  # type: ignore[var-annotated]
-    for ct, n, images in shots(cts, size, spp, views, seed, progress or (lambda done, text: None)):
+    for ct, n, images in shots(cts, label, size, spp, views, seed, progress or (lambda done, text: None)):
         out.mkdir(parents=True, exist_ok=True)
         pictures = {name: LOOKS[name].response.apply(image) for name, image in images.items()}
         for name, picture in pictures.items():

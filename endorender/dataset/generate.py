@@ -15,7 +15,7 @@ from typing import Any
 from endorender import __version__
 from endorender.dataset.config import RenderConfig, fingerprint
 from endorender.dataset.frame import SCHEMA, frame_id
-from endorender.dataset.patient import Hashes, Report, other_ct
+from endorender.dataset.patient import Hashes, Report, other_ct, refuse_absent
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import AXES, DEPTH
 from endorender.dataset.work import Failed, Outcome, Work, alone
@@ -52,13 +52,7 @@ def generate(
     chosen = None if only is None else {only} if isinstance(only, str) else set(only)
     if chosen is not None and (unknown := sorted(chosen - set(ids))):
         raise UserError(f"no frame is called {unknown[0]!r}; they run from {ids[0]} to {ids[-1]}", "UNKNOWN_FRAME")
-    for patient in config.ct:
-        # Said now, not in the middle of the night when this patient's turn comes.
-        if patient.source == "file" and not Path(patient.ct).exists():
-            raise UserError(f"{patient.ct}: no such file or folder (also: sample, phantom:SEED)", "NOT_FOUND")
-    for mask in config.labels:
-        if not Path(mask).is_file():
-            raise UserError(f"{mask}: no such file; a mask of labels is a NIfTI file", "NOT_FOUND")
+    refuse_absent(config)  # now, not in the middle of the night when a patient's turn comes
     writer = Writer(Path(out), describe(config, len(ids)), ids)
     with writer.open(resume or retry_failed or chosen is not None):
         for name in chosen or ():
@@ -131,7 +125,7 @@ def _reporter(writer: Writer, progress: Progress | None) -> Report:
 
 def _same_ct(work: Work, row: dict[str, Any]) -> None:
     """All frames of a patient are of one CT, also where machines each read their own copy of it."""
-    own = Hashes(row["volume"]["ct_sha256"], row["volume"].get("labels_sha256"))
+    own = Hashes(*(row["volume"].get(f"{name}_sha256") for name in ("ct", "labels", "label")))
     if work.known.setdefault(row["patient"], own) != own:
         raise other_ct(row["patient"])
 

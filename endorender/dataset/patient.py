@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,10 +30,11 @@ Report = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Hashes:
-    """Of what a patient's frames are rendered from: the CT as read, the mask's file."""
+    """Of what a patient's frames are rendered from: the CT as read, the files of its masks (`labels`, `label`)."""
 
     ct: str
     labels: str | None
+    label: str | None
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,17 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
     patient = next(p for p in config.ct if p.alias == alias)
     report(0, f"{alias}: reading the CT")
     reading = partial(_reading, report, alias)
-    raw = open_ct(patient.ct, patient.series or config.series, config.resample, config.assume_hu, reading)
-    digest = volume_hash(raw)
-    if known and known.ct != digest:
-        raise other_ct(alias)
-    labels = _labels(config, patient, raw, known)
-    if config.cleanse:
-        raw, _ = cleanse.cleanse(raw)
-    report(0, f"{alias}: finding the lumen")
-    ready = find_lumen(raw, region=patient.region or config.region)
+    with said_of(config, alias):
+        raw = open_ct(patient.ct, patient.series or config.series, config.resample, config.assume_hu, reading)
+        digest = volume_hash(raw)
+        if known and known.ct != digest:
+            raise other_ct(alias)
+        organ = _organ(config, patient, raw, known)
+        labels = _labels(config, patient, raw, known)
+        if config.cleanse:
+            raw, _ = cleanse.cleanse(raw)
+        report(0, f"{alias}: finding the lumen")
+        ready = find_lumen(raw, patient.region or config.region, organ and organ[0])
     volume = ready.volume
     drawn = [config.draw_view(alias, n) for n in range(config.views if config.flies_freely else 1)]
     flown = {name: np.array([view["trajectory"][name] for view in drawn]) for name in drawn[0]["trajectory"]}
@@ -103,6 +108,7 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
         "meta": json.loads(json.dumps(dict(volume.meta))),
         "ct_sha256": digest,
         **({"labels_sha256": labels[1]} if labels else {}),
+        **({"label_sha256": organ[1]} if organ else {}),
     }
     mask = onto(labels[0], raw, volume) if labels else None
     scene = outline(config, patient, volume, flight[0], ready.lumen.threshold, mask)
@@ -145,19 +151,61 @@ def other_ct(alias: str) -> UserError:
     )
 
 
+@contextlib.contextmanager
+def said_of(config: RenderConfig, alias: str) -> Iterator[None]:
+    """A scan's error names its patient where there are several: nothing else tells which."""
+    try:
+        yield
+    except UserError as error:
+        if len(config.ct) == 1 or alias in str(error):
+            raise
+        raise UserError(f"{alias}: {error}", error.code) from None
+
+
+def refuse_absent(config: RenderConfig) -> None:
+    """Raise where a CT or mask is not there. Paths are patient data: they are told by alias."""
+    from endorender.ct import mask
+    from endorender.ct.limits import regular
+
+    for n, patient in enumerate(config.ct):
+        with said_of(config, patient.alias):
+            if patient.source == "file":
+                regular(Path(patient.ct))
+            for spec in config.label[n : n + 1]:
+                regular(mask.chosen(spec)[0], *mask.ASKED)
+            for path in config.labels[n : n + 1]:
+                regular(Path(path), *mask.ASKED)
+
+
+def _organ(config: RenderConfig, patient: Patient, raw: Any, known: Hashes | None) -> tuple[np.ndarray, str] | None:
+    """The mask under which the patient's lumen lies, on the grid of its CT as read, and its file's hash."""
+    from endorender.ct import read_organ
+
+    if not config.label:
+        return None
+    organ, digest = read_organ(config.label[config.ct.index(patient)], raw)
+    if known and known.label != digest:
+        raise _other_mask(patient.alias)
+    return organ, digest
+
+
+def _other_mask(alias: str) -> UserError:
+    return UserError(
+        f"the mask of {alias} is not the one its finished frames were rendered with: "
+        "give that mask again, or choose another --out",
+        "LABELS_CHANGED",
+    )
+
+
 def _labels(config: RenderConfig, patient: Patient, raw: Any, known: Hashes | None) -> tuple[np.ndarray, str] | None:
     """The patient's mask on the grid of its CT as read, and the file's hash."""
-    from endorender.ct import read_labels
+    from endorender.ct import read_mask
 
     if not config.labels:
         return None
-    labels, digest = read_labels(config.labels[config.ct.index(patient)], raw)
+    labels, digest = read_mask(config.labels[config.ct.index(patient)], raw)
     if known and known.labels != digest:
-        raise UserError(
-            f"the mask of {patient.alias} is not the one its finished frames were rendered with: "
-            "give that mask again, or choose another --out",
-            "LABELS_CHANGED",
-        )
+        raise _other_mask(patient.alias)
     if absent := sorted(set(config.label_tissue) - set(np.unique(labels).tolist())):
         warnings.warn(f"{patient.alias}: no voxel of the mask carries label {absent[0]}", Notice, stacklevel=2)
     return labels, digest

@@ -104,7 +104,7 @@ def measure(config: RenderConfig, progress: Progress | None = None) -> tuple[flo
 
 
 def _measured(config: RenderConfig, progress: Progress | None) -> tuple[float, float, float]:
-    first = config.model_copy(update={"ct": config.ct[:1], "labels": config.labels[:1]})
+    first = config.first(1)
     alias, count = config.ct[0].alias, min(MEASURED, config.views)
     chosen = [n * config.views // count for n in range(count)]
     only = [frame_id(alias, n, v.name) for n in chosen for v in config.columns]
@@ -137,10 +137,8 @@ def preview(config: RenderConfig, path: str | Path, progress: Progress | None = 
     patients, views = SHOWN
     shrunk = min(1.0, PREVIEW_WIDTH / config.width)
     size = "x".join(str(max(8, round(n * shrunk))) for n in (config.width, config.height))
-    small = config.model_copy(
+    small = config.first(patients).model_copy(
         update={
-            "ct": config.ct[:patients],
-            "labels": config.labels[:patients],
             "size": size,
             "spp": min(config.spp, PREVIEW_SPP),
             "denoise": False,

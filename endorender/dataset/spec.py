@@ -20,6 +20,17 @@ def pixels(size: Any) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def regions(value: Any) -> int | tuple[int, ...] | None:
+    """`2` or `"2"` -> 2, `"1,3"` -> (1, 3): which lumens, 1 the largest; None stays None. Raises UserError."""
+    if value is None:
+        return None
+    parts = list(value) if isinstance(value, (list, tuple)) else str(value).split(",")
+    numbers = [int(str(part)) if re.fullmatch(r"\s*\d{1,4}\s*", str(part)) else 0 for part in parts]
+    if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
+        raise UserError(f"a region is a number from 1 on, or several like 1,2, got {value}", "INVALID_VALUE")
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
 def parse_spec(value: Any) -> Any:
     """`"fisheye:fov=120"` -> {"type": "fisheye", "fov": 120}; mappings pass as they are."""
     if not isinstance(value, str):

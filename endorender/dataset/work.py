@@ -67,7 +67,8 @@ class Work:
         self.left = sum(map(len, self._left.values()))
         self._open: dict[Hashable, str] = {}  # worker -> the patient of its last view
         self._deaths: Counter[tuple[str, int]] = Counter()
-        self.known = {row.patient: Hashes(row.ct_sha256, row.labels_sha256) for row in writer.rows.values()}
+        rows = writer.rows.values()
+        self.known = {row.patient: Hashes(row.ct_sha256, row.labels_sha256, row.label_sha256) for row in rows}
 
     def take(self, worker: Hashable) -> Unit | None:
         """The next view for this worker, or None when all are handed out."""

@@ -36,15 +36,15 @@ class Row:
     view: int
     ct_sha256: str
     labels_sha256: str | None
+    label_sha256: str | None
     at: int
 
     @classmethod
     def of(cls, frame: Frame, at: int) -> Row:
         """The row of a frame."""
-        hashes = frame.volume["ct_sha256"], frame.volume.get("labels_sha256") or ""
         # One string for all frames of a patient, not one each.
-        ct, labels = (sys.intern(h) for h in hashes)
-        return cls(sys.intern(frame.patient), frame.view, ct, labels or None, at)
+        ct, labels, label = (sys.intern(frame.volume.get(f"{name}_sha256") or "") for name in ("ct", "labels", "label"))
+        return cls(sys.intern(frame.patient), frame.view, ct, labels or None, label or None, at)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ def calibrate(
     names: Sequence[str] | None = None,
     size: int = 64,
     views: int = VIEWS,
-    region: int | None = None,
+    region: int | Sequence[int] | None = None,
+    label: str | None = None,
     series: str | None = None,
     resample: bool = False,
     assume_hu: bool = False,
@@ -84,7 +85,8 @@ def calibrate(
     ct: a path, "sample" or "phantom:SEED". images, camera, poses, variation: see `photographs`. refine: search poses
     near the given ones and refine them. look: where the tissue starts. light: the scope's, as known. response: what
     is known of it, over a plain gamma. names: what to fit (docs/gradients.md), without `camera`. size: longer side of
-    the pictures that are compared, pixels. views: photographs used at most, or plausible views.
+    the pictures that are compared, pixels. views: photographs used at most, or plausible views. region, label: as for
+    `ct.prepare` and `ct.read_organ`.
     """
     say = progress or (lambda done, total, text: None)
     if refine and poses is None:
@@ -99,7 +101,10 @@ def calibrate(
     known = validated(Response, {**PLAIN, **(response or {})}, "response")
     say(0, 1, "reading the CT")
     raw = scans.open_ct(ct, series, resample, assume_hu, lambda done, total, text: say(0, 1, text))
-    base = _scenes(raw, look, light, region, seed, views if taken.poses is None else 1, say)
+    organ = None if label is None else scans.read_organ(label, raw)[0]
+    say(0, 1, "finding the lumen")
+    ready = scans.prepare(raw, region, organ)
+    base = _scenes(ready, look, light, seed, views if taken.poses is None else 1)
     small = taken.resized(size)
     scenes = [s.with_(camera=small.camera) for s in base]
     plan = plan or Plan()
@@ -144,12 +149,10 @@ def calibrate(
     return Calibrated(found, taken.camera, luma, refined, method, notes)
 
 
-def _scenes(raw: Any, look: str, light: Any, region: int | None, seed: int, views: int, say: Said) -> list[Scene]:
-    """Scenes with a small pinhole, one for each plausible view. raw: the CT."""
+def _scenes(ready: scans.Prepared, look: str, light: Any, seed: int, views: int) -> list[Scene]:
+    """Scenes with a small pinhole, one for each plausible view."""
     if look not in LOOKS:
         raise UserError(f"no look is called {look!r}; there are: {', '.join(LOOKS)}", "UNKNOWN_NAME")
-    say(0, 1, "finding the lumen")
-    ready = scans.prepare(raw, region=region)
     flown = plausible(ready.volume, ready.lumen, ready.path, views, seed)
     lit = Endoscope() if light is None else lights.build(light)
     return [

@@ -25,7 +25,8 @@ def poses(
 ) -> np.ndarray:
     """Camera poses in the order of the path, from its first point towards its last.
 
-    The path is divided into `views` equal stretches with one camera in each. It aims at a place farther along,
+    The path is divided into `views` equal stretches with one camera in each; of a path of several pieces each is, and
+    has views by its length, at least one where there are enough. It aims at a place farther along,
     is pushed aside from the centreline, turned away from its aim and rolled, all at random but never closer to the
     wall than min_clearance_mm: an offset that would be is drawn again, then shrunk.
 
@@ -41,7 +42,29 @@ def poses(
     if not (each[1].min() >= 0 and each[1].max() <= 1):
         raise ValueError(f"jitter must be in [0, 1], got {jitter}")
     rng = np.random.default_rng([seed, 0x905E5])
-    points = path.points
+    out, n = [], 0
+    for piece, count in zip(path.pieces, _shares(path, views)):
+        if count:
+            way = Path(path.points[piece], path.clearance[piece])
+            out.append(_flown(volume, lumen, way, [x[n : n + count] for x in each], rng))
+            n += count
+    return np.concatenate(out)
+
+
+def _shares(path: Path, views: int) -> list[int]:
+    """How many views each piece of a path gets: by its length, and where there are enough at least one."""
+    lengths = np.array([np.ptp(path.along[piece]) for piece in path.pieces])
+    least = int(views >= len(lengths))
+    wanted = (views - least * len(lengths)) * lengths / lengths.sum()
+    shares = np.floor(wanted).astype(int)
+    rest = views - least * len(lengths) - int(shares.sum())
+    shares[np.argsort(shares - wanted, kind="stable")[:rest]] += 1  # the largest remainders
+    return [int(share) + least for share in shares]
+
+
+def _flown(volume: Volume, lumen: Lumen, path: Path, each: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """(V, 4, 4) of one piece of a path. each: the four of `poses`, of V views."""
+    points, views = path.points, len(each[0])
     step = path.length / (len(points) - 1)
     # Nothing to see from the far end, where the nose would touch: the last aim lies on the path.
     inner = np.arange(len(points))[: max(2, len(points) - int(AHEAD_MM[0] / step))]

@@ -42,7 +42,7 @@ class AnatomyPage:
         self._poses = poses(ready.volume, ready.lumen, ready.path, views, 0, jitter=0.0, roll=0.0, look_aside=0.0)
         # They stand on the path, whose points are evenly spaced.
         nearest = [np.linalg.norm(ready.path.points - at, axis=1).argmin() for at in self._poses[:, :3, 3]]
-        self._along = np.array(nearest) * ready.path.length / (len(ready.path.points) - 1)
+        self._along = ready.path.along[nearest]
         self._camera = Pinhole(width=SIZE[0], height=SIZE[1])
         self._chosen, self._pose = views // 3, self._poses[views // 3]
         self._lock = threading.Lock()
@@ -58,10 +58,9 @@ class AnatomyPage:
         self._wall: Any = server.scene.add_mesh_simple(
             "/wall", *self._mesh, color=WALL, side="back", cast_shadow=False, receive_shadow=False
         )
-        points = self._ready.path.points
-        server.scene.add_line_segments(
-            "/way", np.stack([points[:-1], points[1:]], 1), WAY, thickness=2.5, thickness_units="screen"
-        )
+        way = self._ready.path
+        steps = np.concatenate([np.stack([p[:-1], p[1:]], 1) for p in (way.points[piece] for piece in way.pieces)])
+        server.scene.add_line_segments("/way", steps, WAY, thickness=2.5, thickness_units="screen")
         size = float(np.clip(0.45 * np.median(self._ready.path.clearance), 1.5, 8.0))
         self._frusta = []
         for n, pose in enumerate(self._poses):

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from endorender.ct import CTError, Volume, isotropic, onto, read_labels
+from endorender.ct import CTError, Volume, isotropic, onto, read_mask
 
 AFFINE = np.array([[0.7, 0, 0, -20], [0, 0.7, 0, 11], [0, 0, 2.0, -300], [0, 0, 0, 1.0]])
 SHAPE = (9, 7, 5)
@@ -30,7 +30,7 @@ def write(path, values, affine=AFFINE):
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
 def test_labels_arrive_with_the_files_hash(ct, labels, dtype, tmp_path):
     file = write(tmp_path / "mask.nii.gz", labels.astype(dtype))
-    found, digest = read_labels(file, ct)
+    found, digest = read_mask(file, ct)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, labels)
     assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
@@ -41,7 +41,7 @@ def test_the_same_grid_stored_otherwise_is_the_same_mask(ct, labels, tmp_path):
     flip[1, 1], flip[1, 3] = -1, SHAPE[1] - 1
     turned = (AFFINE @ flip)[:, [2, 0, 1, 3]]
     file = write(tmp_path / "mask.nii", np.ascontiguousarray(labels[:, ::-1].transpose(2, 0, 1)), turned)
-    np.testing.assert_array_equal(read_labels(file, ct)[0], labels)
+    np.testing.assert_array_equal(read_mask(file, ct)[0], labels)
 
 
 def shifted(mm):
@@ -53,21 +53,21 @@ def shifted(mm):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda v, p: write(p, v[:-1]), "is 8 x 7 x 5 voxels, the CT 9 x 7 x 5"),
-        (lambda v, p: write(p, np.stack([v, v], -1)), "is 9 x 7 x 5 x 2 voxels"),
-        (lambda v, p: write(p, v, shifted(0.35)), "0.5 voxels off the CT's grid"),
-        (lambda v, p: write(p, v, AFFINE @ np.diag([1, 1, 1.5, 1])), "2 voxels off the CT's grid"),
+        (lambda v, p: write(p, v[:-1]), "it is 8 x 7 x 5 voxels, the scan 9 x 7 x 5"),
+        (lambda v, p: write(p, np.stack([v, v], -1)), "is 9 x 7 x 5 x 2, not one 3-D volume"),
+        (lambda v, p: write(p, v, shifted(0.35)), "up to 0.5 voxels off"),
+        (lambda v, p: write(p, v, AFFINE @ np.diag([1, 1, 1.5, 1])), "up to 2 voxels off"),
         (lambda v, p: write(p, v.astype(np.int16) * 200), "whole numbers from 0 to 255"),
         (lambda v, p: write(p, v.astype(np.float32) + 0.25), "whole numbers from 0 to 255"),
         (lambda v, p: write(p, np.where(v > 2, np.nan, v).astype(np.float32)), "whole numbers from 0 to 255"),
-        (lambda v, p: p.write_bytes(b"no mask"), "no readable NIfTI mask"),
-        (lambda v, p: None, "no such file"),
+        (lambda v, p: p.write_bytes(b"no mask"), "the label mask cannot be read"),
+        (lambda v, p: None, "the path of the label mask cannot be opened"),
     ],
 )
 def test_other_masks_are_refused_in_one_line(ct, labels, make, words, tmp_path):
     make(labels, tmp_path / "mask.nii")
     with pytest.raises(CTError, match=words) as error:
-        read_labels(tmp_path / "mask.nii", ct)
+        read_mask(tmp_path / "mask.nii", ct)
     assert "\n" not in str(error.value)
 
 

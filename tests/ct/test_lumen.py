@@ -119,8 +119,8 @@ def test_label_of_another_scan():
         lumen.find(tube(), label=np.ones((3, 3, 3)))
 
 
-def test_leaking_tube_is_found_below_the_leak_and_sealed():
-    """A tube in lung with a wall thinner than a voxel over part of its way, as bronchi have."""
+def leaking():
+    """A tube in lung with a wall thinner than a voxel over part of its way, as bronchi have; and what is no tube."""
     volume = tube(8.0)
     rng = np.random.default_rng(0)
     x, y, z = np.meshgrid(*map(np.arange, volume.shape), indexing="ij")
@@ -130,14 +130,18 @@ def test_leaking_tube_is_found_below_the_leak_and_sealed():
     hu = volume.hu.astype(float)
     hu[lung | thin] = -860
     hu += rng.normal(0, 12, hu.shape)
-    leaky = Volume(np.rint(hu).astype(np.int16), volume.affine)
+    return Volume(np.rint(hu).astype(np.int16), volume.affine), lung | thin
+
+
+def test_leaking_tube_is_found_below_the_leak_and_sealed():
+    leaky, other = leaking()
     found = lumen.find(leaky)
     assert -925 <= found.threshold < -860
     assert found.volume_ml == pytest.approx(11.4, abs=1)
     closed, sealed = seal(leaky, found)
     assert sealed.threshold == -550
     assert sealed.volume_ml == pytest.approx(11.4, abs=0.6)
-    assert closed.meta["sealed_ml"] == pytest.approx((lung | thin).sum() / 1000, rel=0.2)
+    assert closed.meta["sealed_ml"] == pytest.approx(other.sum() / 1000, rel=0.2)
     labels, count = ndimage.label(closed.hu < -550)
     assert count == 1
     assert np.array_equal(labels > 0, sealed.mask)
@@ -280,3 +284,33 @@ def test_the_wall_of_a_masked_airway_is_the_scans_own():
     assert found.threshold == whole.threshold < -550
     assert not (found.mask & ~whole.mask).any()
     assert found.mask.sum() > 0.998 * whole.mask.sum()  # all but voxels that hang on by what the growing left out
+
+
+def test_several_regions_are_one_patient():
+    volume = three()
+    ready, alone = prepare(volume, (3, 1)), [prepare(volume, n) for n in (3, 1)]
+    assert len(ready.path.pieces) == 2
+    for piece, one in zip(ready.path.pieces, alone):
+        assert ready.path.points[piece] == pytest.approx(one.path.points)
+        assert ready.path.clearance[piece] == pytest.approx(one.path.clearance)
+    assert ready.path.length == pytest.approx(sum(one.path.length for one in alone))
+    assert ready.path.along[-1] == pytest.approx(ready.path.length)
+    assert ready.lumen.volume_ml == pytest.approx(sum(one.lumen.volume_ml for one in alone))
+    with pytest.raises(CTError, match="no region 4"):
+        prepare(volume, (1, 4))
+    assert np.array_equal(prepare(volume, (2,)).path.points, prepare(volume, 2).path.points)
+
+
+def test_regions_in_lung_are_sealed_together():
+    """Two tubes with walls that leak: whatever is neither becomes tissue, and both stay open."""
+    tubes, _ = leaking()
+    hu = np.concatenate([tubes.hu, tubes.hu[::-1]], axis=0)
+    volume = Volume(hu, tubes.affine)
+    one = prepare(volume, 1)
+    both = prepare(volume, (1, 2))
+    assert both.lumen.threshold == -550
+    assert len(both.path.pieces) == 2
+    assert both.lumen.volume_ml == pytest.approx(2 * one.lumen.volume_ml, rel=0.02)
+    labels, count = ndimage.label(both.volume.hu < -550)
+    assert count == 2
+    assert np.array_equal(labels > 0, both.lumen.mask)

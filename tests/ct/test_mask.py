@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from pydicom.pixels.utils import pack_bits
 from pydicom.sequence import Sequence
 from pydicom.uid import RLELossless, SegmentationStorage, generate_uid
 
-from endorender.ct import CTError, load, load_mask
+from endorender.ct import CTError, load, read_mask, read_organ
+from endorender.errors import Notice
 from tests.ct import made
 
 C, S = np.cos(0.3), np.sin(0.3)
@@ -33,7 +36,7 @@ def drawn(scan):
 
 def refused(code, path, scan):
     with pytest.raises(CTError) as caught:
-        load_mask(path, scan)
+        read_mask(path, scan)
     assert caught.value.code == code, str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -53,7 +56,9 @@ def test_nifti_in_any_order_of_axes(tmp_path, scan, drawn, dtype, order, flip):
         turn[old, new] = flip[new]
         turn[old, 3] = scan.shape[old] - 1 if flip[new] < 0 else 0
     stored = drawn.transpose(order)[tuple(slice(None, None, f) for f in flip)]
-    found = load_mask(written(tmp_path / "m.nii.gz", stored.astype(dtype), scan.affine @ turn), scan)
+    file = written(tmp_path / "m.nii.gz", stored.astype(dtype), scan.affine @ turn)
+    found, digest = read_mask(file, scan)
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
     assert found.dtype == np.uint8
     assert np.array_equal(found, drawn)
 
@@ -114,7 +119,10 @@ def seg(path, scan, drawn, backwards=False, twice=False, shift=0.0):
 
 @pytest.mark.parametrize("backwards", [False, True])
 def test_dicom_seg(tmp_path, scan, drawn, backwards):
-    assert np.array_equal(load_mask(seg(tmp_path / "seg.dcm", scan, drawn, backwards), scan), drawn)
+    file = seg(tmp_path / "seg.dcm", scan, drawn, backwards)
+    found, digest = read_mask(file, scan)
+    assert np.array_equal(found, drawn)
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_compressed_seg(tmp_path, scan, drawn):
@@ -127,7 +135,7 @@ def test_compressed_seg(tmp_path, scan, drawn):
     ds.PixelData = (plain * 150).astype(np.uint8).tobytes()
     ds.compress(RLELossless)
     ds.save_as(path)
-    assert np.array_equal(load_mask(path, scan), drawn)
+    assert np.array_equal(read_mask(path, scan)[0], drawn)
     path.write_bytes(path.read_bytes()[:-40])
     refused("TRUNCATED", path, scan)
 
@@ -138,3 +146,36 @@ def test_dicom_seg_that_does_not_fit(tmp_path, scan, drawn):
     data = (tmp_path / "twice.dcm").read_bytes()
     (tmp_path / "cut.dcm").write_bytes(data[: len(data) // 3])
     refused("TRUNCATED", tmp_path / "cut.dcm", scan)
+
+
+def test_a_mask_of_many_organs_is_one_of_its_labels(tmp_path, scan, drawn):
+    file = written(tmp_path / "all.nii.gz", drawn, scan.affine)
+    one, digest = read_organ(f"{file}:7", scan)
+    assert np.array_equal(one, drawn == 7)
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert np.array_equal(read_organ(f"{file}: 1, 7", scan)[0], drawn > 0)
+    with pytest.warns(Notice, match="holds the labels 1, 7, and all count as lumen"):
+        assert np.array_equal(read_organ(file, scan)[0], drawn > 0)
+    for wrong, words in (("20", "no label 20; there are 1, 7"), ("0", "from 1 to 255"), ("7,256", "from 1 to 255")):
+        with pytest.raises(CTError, match=words) as caught:
+            read_organ(f"{file}:{wrong}", scan)
+        assert caught.value.code == "MASK_VALUES"
+
+
+def test_a_mask_follows_a_scan_that_reading_straightened(tmp_path):
+    """A tilted scan has no grid of its own to draw on: masks come on the sheared one, or on another tool's."""
+    shear = np.eye(4)
+    shear[1, 2] = 0.4
+    affine = np.diag([0.8, 0.8, 2.0, 1.0]) @ shear
+    x, y, _ = np.meshgrid(*map(np.arange, (30, 30, 20)), indexing="ij")
+    hu = np.where((x - 14) ** 2 + (y - 14) ** 2 < 60, -1000, 40).astype(np.int16)
+    nib.save(nib.Nifti1Image(hu, affine), tmp_path / "tilted.nii")
+    scan = load(tmp_path / "tilted.nii", resample=True)
+    assert "straightened_deg" in scan.meta
+    found, _ = read_mask(written(tmp_path / "m.nii", (hu < 0).astype(np.uint8), affine), scan)
+    assert np.mean(((scan.hu < -480) != (found > 0))[scan.hu > -1024]) < 0.01
+    exact = written(tmp_path / "e.nii", (scan.hu < -480).astype(np.uint8), scan.affine)
+    assert np.array_equal(read_mask(exact, scan)[0], scan.hu < -480)
+    away = affine.copy()
+    away[:3, 3] += 40
+    refused("MASK_GRID", written(tmp_path / "away.nii", (hu < 0).astype(np.uint8), away), scan)

@@ -294,7 +294,7 @@ def test_labels_change_the_light_and_nothing_else(ct, mask, tmp_path):
     import nibabel
 
     image = nibabel.load(mask)
-    nibabel.save(nibabel.Nifti1Image(np.zeros(image.shape, np.uint8), image.affine), tmp_path / "other.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(np.ones(image.shape, np.uint8), image.affine), tmp_path / "other.nii.gz")
     (root / labelled.frames[1].files["image"].path).unlink()
     with pytest.raises(UserError, match="mask of p001 is not the one"):
         generate(configure(begun=root, ct=[str(ct)], labels=(str(tmp_path / "other.nii.gz"),)), root, resume=True)
@@ -322,3 +322,70 @@ def test_tagged_fluid_is_taken_out_where_it_is_asked_for(tmp_path):
     # The tube's lower part, a third of its cross-section, belongs to the lumen again.
     assert frames[True].volume["meta"]["cleansed_ml"] > 5
     assert frames[True].volume["ct_sha256"] == frames[False].volume["ct_sha256"]
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two tubes side by side, of 13 and 8 mm radius, and a mask of many organs: 20 round the smaller, 6 the other."""
+    import nibabel
+
+    x, y, z = np.meshgrid(*map(np.arange, (70, 44, 64)), indexing="ij")
+    tubes = np.minimum(np.hypot(x - 20, y - 22) - 13, np.hypot(x - 54, y - 22) - 8)
+    hu = -1000 + 1040 * np.clip(0.5 + np.maximum(tubes, np.abs(z - 32) - 28), 0, 1)
+    organs = np.where(x > 40, 20, 6).astype(np.uint8)
+    affine = np.diag([1.0, 1.0, 2.0, 1.0])  # which is resampled
+    nibabel.save(nibabel.Nifti1Image(np.rint(hu[:, :, ::2]).astype(np.int16), affine), tmp_path / "MUELLER.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(organs[:, :, ::2], affine), tmp_path / "MUELLER_organs.nii.gz")
+    return tmp_path / "MUELLER.nii.gz", tmp_path / "MUELLER_organs.nii.gz"
+
+
+def across(root):
+    """i of each camera: below 37 lies the larger tube."""
+    return np.array([np.array(frame.world_from_camera)[0, 3] for frame in open_dataset(root).frames])
+
+
+def test_a_mask_of_the_organ_says_where_to_fly(two, tmp_path):
+    ct, organs = two
+    options = {"views": 2, "preset": "synthetic"}
+    assert (across(generate(configuration(ct, **options), tmp_path / "plain")) < 37).all()
+    config = configuration(ct, label=f"{organs}:20", **options)
+    assert config.public()["ct"][0]["label"] == [20]
+    root = generate(config, tmp_path / "out")
+    assert (across(root) > 37).all()
+    digest = hashlib.sha256(organs.read_bytes()).hexdigest()
+    assert all(frame.volume["label_sha256"] == digest for frame in open_dataset(root).frames)
+    assert not [name for name, text in contents(root).items() if b"MUELLER" in text]
+    # The same lumen by its number, with the mask and without: they are counted alike.
+    by_number = generate(configuration(ct, region=2, **options), tmp_path / "number")
+    np.testing.assert_array_equal(across(by_number), across(root))
+    with pytest.raises(UserError, match="no region 1; the lumens are 2:"):
+        generate(configuration(ct, label=f"{organs}:20", region=1, **options), tmp_path / "none")
+    # It goes on with the mask given again, and with no other and no other label.
+    before = contents(root)
+    (root / open_dataset(root).frames[1].files["image"].path).unlink()
+    again = {"begun": root, "ct": [str(ct)]}
+    with pytest.raises(UserError, match="masks again with --label,"):
+        configure(**again)
+    with pytest.raises(UserError, match="begun with another configuration"):
+        generate(configure(**again, label=(f"{organs}:6",)), root, resume=True)
+    other = organs.with_name("other.nii.gz")
+    import nibabel
+
+    image = nibabel.load(organs)
+    nibabel.save(nibabel.Nifti1Image(np.full(image.shape, 20, np.uint8), image.affine), other)
+    with pytest.raises(UserError, match="mask of p001 is not the one"):
+        generate(configure(**again, label=(f"{other}:20",)), root, resume=True)
+    generate(configure(**again, label=(f"{organs}:20",)), root, resume=True)
+    assert contents(root) == before
+
+
+def test_several_regions_are_flown_as_one_patient(two, tmp_path):
+    ct, _ = two
+    root = generate(configuration(ct, views=5, preset="synthetic", region="2,1"), tmp_path / "out")
+    flown = across(root)
+    assert list(flown > 37) == sorted(flown > 37, reverse=True)
+    assert 1 <= (flown > 37).sum() <= 4
+    assert {frame.patient for frame in open_dataset(root).frames} == {"p001"}
+    assert open_dataset(root).info["configuration"]["ct"][0]["region"] is None
+    assert open_dataset(root).info["configuration"]["region"] == [2, 1]
+    assert generate(configure(begun=root, ct=[str(ct)]), root, resume=True) == root
