@@ -30,15 +30,15 @@ def checkup() -> dict[str, str]:
 
 
 def devices_agree(device: str) -> dict[str, Any]:
-    """What the comparison of a device with the CPU found; see `endorender.render.devices.compare`."""
-    from endorender.render.devices import compare
+    """What the comparison of a device with the CPU found; see `endorender.trial.compare`."""
+    from endorender.trial import compare
 
     return compare(device)
 
 
 def _devices() -> dict[str, str]:
     """Whether each device works."""
-    from endorender.render.probe import probe
+    from endorender.trial import probe
 
     return probe()
 

@@ -9,7 +9,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--device", metavar="NAME", help="Render on this device and on the CPU, and compare.")
 def command(as_json: bool, device: str | None) -> None:
-    """Show versions, extras, and the devices that work: each has run a small kernel.
+    """Show versions, extras, and the devices that work: each has rendered, previewed and fitted.
 
     Example: endorender doctor --device vulkan
     """

@@ -13,6 +13,8 @@ from endorender.errors import UserError
 
 _state: dict[str, Any] = {}
 
+TYPES = {np.dtype(name): getattr(ti, short) for name, short in (
+    ("uint8", "u8"), ("int16", "i16"), ("int32", "i32"), ("float32", "f32"), ("float64", "f64"))}  # fmt: skip
 ARCHES = {"cpu": ti.cpu, "cuda": ti.cuda, "vulkan": ti.vulkan, "metal": ti.metal}
 
 
@@ -69,11 +71,15 @@ def running() -> str | None:
 
 
 def resident(array: np.ndarray) -> Any:
-    """The array where kernels want it: in place on a CPU, copied once to a GPU."""
+    """The array where kernels want it: in place on a CPU, copied once to a GPU.
+
+    Its elements are scalars on both: no kernel may declare an array of vectors. It holds no NaN that a kernel looks at:
+    Taichi compiles with `fast_math`, under which a comparison with NaN may go either way.
+    """
     array = np.require(array, requirements=["C", "W"])
     if _state["device"] == "cpu":
         return array
-    held = ti.ndarray(dtype=ti.lang.util.to_taichi_type(array.dtype), shape=array.shape)
+    held = ti.ndarray(dtype=TYPES[array.dtype], shape=array.shape)
     held.from_numpy(array)
     return held
 

@@ -54,7 +54,7 @@ def _marcher(surface: str, dtype: str, traits: Traits):
         table: ti.types.ndarray(),
         labels: ti.types.ndarray(),
         cells: ti.types.ndarray(),
-        directions: ti.types.ndarray(dtype=ti.math.vec3, ndim=1),
+        directions: ti.types.ndarray(),
         origin: ti.math.vec3,
         inv: ti.math.vec3,
         threshold: float,
@@ -63,7 +63,7 @@ def _marcher(surface: str, dtype: str, traits: Traits):
         expected: ti.types.ndarray(),
     ):
         for i in range(directions.shape[0]):
-            d = directions[i]
+            d = ti.math.vec3(directions[i, 0], directions[i, 1], directions[i, 2])
             span = t.clip(field, origin, d, inv)
             voxel = 1.0 / ti.max(inv.x, inv.y, inv.z)
             oi, di = origin * inv, d * inv
@@ -115,7 +115,7 @@ def _marcher(surface: str, dtype: str, traits: Traits):
                             # Mean place of the flights that end in the step, as if it were even.
                             mean = 0.5 - step / 12.0
                             if step > 0.05:
-                                mean = 1.0 / step - 1.0 / (ti.exp(step) - 1.0)
+                                mean = 1.0 / step - ti.exp(-step) / (1.0 - ti.exp(-step))
                             part = ti.exp(-tau) * (1.0 - ti.exp(-step))
                             weight += part
                             moment += part * (a + h * mean - span[0])
@@ -154,7 +154,7 @@ def _along(scene: Scene, in_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     if prepared.kind != "tissue":
         raise UserError("depths need a CT volume: a GridMedium has none", "INVALID_VALUE")
     origin, rotation = camera_in_grid(prepared, scene.world_from_camera)
-    held = [backend.resident(np.full(len(in_camera), np.nan, np.float32)) for _ in OPTICAL]
+    held = [backend.resident(np.full(len(in_camera), -1, np.float32)) for _ in OPTICAL]
     _marcher(scene.surface, str(prepared.low.dtype), Traits.of(scene))(
         prepared.field,
         backend.resident(pack_table([scene])),
@@ -168,7 +168,7 @@ def _along(scene: Scene, in_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         *held,
     )
     median, expected = (backend.fetch(a) for a in held)
-    return median, expected
+    return np.where(median < 0, np.nan, median), np.where(expected < 0, np.nan, expected)
 
 
 def optical_depths(scene: Scene) -> dict[str, Depth]:

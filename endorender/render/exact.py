@@ -106,7 +106,7 @@ def first_hits(scene: Scene, directions: np.ndarray) -> tuple[np.ndarray, np.nda
     """
     prepared = _walled(scene)
     n = len(directions)
-    distance, normal, behind = (backend.resident(np.full(shape, np.nan, np.float32)) for shape in (n, (n, 3), n))
+    distance, normal, behind = (backend.resident(np.full(shape, -1, np.float32)) for shape in (n, (n, 3), n))
     if n:
         _first_hit(str(np.dtype(np.int16)))(
             prepared.field,
@@ -122,7 +122,11 @@ def first_hits(scene: Scene, directions: np.ndarray) -> tuple[np.ndarray, np.nda
             normal,
             behind,
         )
-    return backend.fetch(distance), backend.fetch(normal), backend.fetch(behind)
+    found = [backend.fetch(a) for a in (distance, normal, behind)]
+    missed = found[0] < 0
+    for array in found:
+        array[missed] = np.nan
+    return found[0], found[1], found[2]
 
 
 def geometry(scene: Scene) -> Geometry:

@@ -142,7 +142,10 @@ def device(channels: int) -> SimpleNamespace:
         """Radiance from direction w of the map's frame, and the density of `sample_environment` there."""
         rows, columns = env.shape[0] - 1, env.shape[1] - 1
         v = ti.atan2(ti.sqrt(w.x * w.x + w.y * w.y), w.z) * (rows / PI)  # acos(w.z) would be coarse near the poles
-        u = (PI - ti.atan2(w.y, w.x)) * (columns / (2.0 * PI)) - 0.5
+        turn = 0.0  # at a pole, where atan2(0, 0) is anything on some devices
+        if w.x != 0.0 or w.y != 0.0:
+            turn = ti.atan2(w.y, w.x)
+        u = (PI - turn) * (columns / (2.0 * PI)) - 0.5
         row = ti.min(ti.cast(v, ti.i32), rows - 1)
         col = ti.cast(ti.floor(u), ti.i32)
         g = u - col

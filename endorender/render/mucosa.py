@@ -155,11 +155,13 @@ def _shares_at() -> Any:
     def shares_at(
         capsules: ti.types.ndarray(),
         buckets: ti.types.ndarray(),
-        points: ti.types.ndarray(dtype=vec3, ndim=1),
-        out: ti.types.ndarray(dtype=vec2, ndim=1),
+        points: ti.types.ndarray(),
+        out: ti.types.ndarray(),
     ):
         for i in range(points.shape[0]):
-            out[i] = functions.shares(capsules, buckets, points[i])
+            at = vec3(points[i, 0], points[i, 1], points[i, 2])
+            share = functions.shares(capsules, buckets, at)
+            out[i, 0], out[i, 1] = share.x, share.y
 
     return shares_at
 

@@ -35,17 +35,18 @@ def _stepper():
     def step(
         inside: ti.types.ndarray(),
         origin: ti.math.vec3,
-        along: ti.types.ndarray(dtype=ti.math.vec3, ndim=1),
+        along: ti.types.ndarray(),
         distance: ti.types.ndarray(),
         pace: float,
         reach: float,
         found: ti.types.ndarray(),
     ):
         for i in range(distance.shape[0]):
-            t, left, on = distance[i], False, distance[i] < reach  # NaN is not
+            t, left, on = distance[i], False, distance[i] < reach
+            d = ti.math.vec3(along[i, 0], along[i, 1], along[i, 2])
             while on:
                 t += pace
-                at = ti.cast(ti.floor(origin + t * along[i] + 0.5), ti.i32)
+                at = ti.cast(ti.floor(origin + t * d + 0.5), ti.i32)
                 on = t <= reach and at.min() >= 0
                 on = on and at.x < inside.shape[0] and at.y < inside.shape[1] and at.z < inside.shape[2]
                 here = 0
@@ -74,7 +75,7 @@ def enters_again(
         backend.resident(inside),
         ti.math.vec3(*origin),
         backend.resident(along.astype(np.float32)),
-        backend.resident(distance.astype(np.float32)),
+        backend.resident(np.where(np.isnan(distance), 2 * reach, distance).astype(np.float32)),  # no wall: beyond
         pace,
         reach,
         found,

@@ -97,6 +97,7 @@ def test_list_names_everything_registered_with_its_parameters():
 
 
 def test_doctor(monkeypatch):
+    monkeypatch.setattr("endorender.trial.DEVICES", ("cpu",))  # the others: tests/render/test_devices.py
     facts = json.loads(run("doctor", "--json").stdout)
     assert facts["taichi"] == "1.7.4"
     assert "extra denoise" in facts

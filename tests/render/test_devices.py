@@ -1,5 +1,6 @@
 """Other devices than the CPU: what is missing is said, and what is there computes the same."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -8,17 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import endorender
+from endorender.ct.volume import Volume
+from endorender.dataset.hides import hides
 from endorender.errors import UserError
-from endorender.render import backend, devices
+from endorender.render import backend, devices, geometry, optical_depths
 from endorender.render.film import Radiance
-from endorender.render.probe import DEVICES, probe
+from endorender.trial import DEVICES, LEAST_EQUAL, equal
 
+PARTS = (
+    *("radiance", "surface", "normal", "hides", "median", "expected"),  # of a whole dataset
+    *("preview", "gradient", "tissue.albedo"),
+)
 REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def found():
-    return probe()
+    done = doctor()
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    return {name: facts[f"device {name}"] for name in DEVICES}
 
 
 def doctor(*args):
@@ -43,7 +54,10 @@ def test_a_missing_device_is_an_error_that_names_it(found, device):
 
 @pytest.mark.parametrize("device", DEVICES[1:])
 def test_a_device_computes_what_the_processor_computes(found, device):
-    """The same random numbers to the bit, the same depth, and images that agree pixel by pixel and by z-test."""
+    """The same random numbers to the bit, the same depth, and images that agree pixel by pixel and by z-test.
+
+    And all that the product does: a whole dataset, the viewer's preview, gradients, a fit.
+    """
     if found[device] != "works":
         pytest.skip(f"{device}: {found[device]} (for vulkan: apt install mesa-vulkan-drivers libvulkan1)")
     done = doctor("--device", device)
@@ -52,6 +66,8 @@ def test_a_device_computes_what_the_processor_computes(found, device):
     assert facts["agrees"]
     assert facts["random_numbers"]
     assert facts["depth"] < 1e-3
+    for part in PARTS:
+        assert facts[f"{part}_equal"] >= LEAST_EQUAL, part
     for view in devices.views():
         assert facts[f"{view}_equal"] >= devices.LEAST_EQUAL
         assert facts[f"{view}_z"] < devices.LARGEST_Z
@@ -75,6 +91,48 @@ def test_the_comparison_sees_a_wrong_device(monkeypatch, seed, where, factor):
 
     monkeypatch.setattr(devices, "radiance", off)
     assert devices.compare("cpu", spp=64)["agrees"] == (seed == 0)
+
+
+def test_a_trial_sees_what_differs():
+    ours = np.array([1.0, 2.0, np.nan, 0.0])
+    assert equal(ours, ours + 1e-5) == 1
+    assert equal(ours, np.array([1.01, 2.0, np.nan, 0.0])) == 0.75
+    assert equal(ours, np.array([1.0, np.nan, 0.0, 0.1])) == 0.25
+
+
+def test_no_array_of_a_kernel_holds_vectors():
+    """On a CPU an array of vectors takes what another device refuses."""
+    root = Path(endorender.__file__).parent
+    calls = [
+        node
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "ti.types.ndarray"
+    ]
+    assert len(calls) > 50
+    assert not [ast.unparse(c) for c in calls if c.args or c.keywords]
+
+
+def test_no_kernel_is_given_what_is_not_a_number(monkeypatch):
+    """Kernels are compiled with fast_math: a comparison with NaN goes either way. Rays that meet no wall have it."""
+    given = []
+    true = backend.resident
+    monkeypatch.setattr(backend, "resident", lambda array: given.append(array.copy()) or true(array))
+    x, y, _ = np.meshgrid(*(np.arange(24.0) - 11.5,) * 3, indexing="ij")
+    open_tube = Volume(np.clip(-550 + 400 * (np.hypot(x, y) - 5), -1000, 40).astype(np.int16), np.eye(4))
+    scene = devices.views(17)["wall"].with_(medium=open_tube)
+    seen = geometry(scene)
+    assert 0 < seen.mask.sum() < seen.mask.size
+    missed = np.isnan(seen.distance)
+    depth = optical_depths(scene)["median"].distance
+    assert np.isnan(depth[missed]).all()
+    deep = np.where(open_tube.hu < -550, 2, 0).astype(np.uint8)
+    deep[:3] = 2  # another loop
+    hidden = hides(scene, seen.distance, deep)
+    assert hidden.any()
+    assert not hidden[missed].any()
+    assert len(given) > 8
+    assert not any(np.isnan(array).any() for array in given)
 
 
 def test_starting_again_keeps_what_runs():
