@@ -11,7 +11,7 @@ import numpy as np
 
 from endorender.ct.errors import CTError
 from endorender.ct.stored import planes
-from endorender.ct.values import compact
+from endorender.ct.values import DEEP_HU, SMEAR_VOXELS, compact, dilated
 from endorender.ct.volume import AIR_HU
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def hounsfield(
     or of one file where an enhanced one is compressed. notes is added to at the end.
     Raises CTError NO_RESCALE, NOT_HU, and those of `planes`.
     """
-    padded = 0
+    padded = smeared = 0
     rescales = [_rescale(s, assume_hu) for s in stack]
     with closing(planes(stack, room)) as stored:
         for s, (slope, intercept), raw in zip(stack, rescales, stored):
@@ -45,11 +45,19 @@ def hounsfield(
             if padding is not None and padding.any():
                 padding &= _from_border(padding, hu)
                 padded += int(padding.sum())
+                if low < DEEP_HU:
+                    rim = (hu < DEEP_HU) & ~padding & dilated(padding, SMEAR_VOXELS)
+                    smeared += int(rim.sum())
+                    hu[rim] = AIR_HU
                 hu[padding] = AIR_HU
                 low, high = hu.min().item(), hu.max().item()
             yield (hu if hu.dtype == np.int16 else compact(hu)), low, high
     if padded:
         notes.append(f"{padded} padding voxels were taken for air")
+    if smeared:
+        notes.append(
+            f"{smeared} voxels below {DEEP_HU} HU beside padding, with which they were mixed, were taken for air"
+        )
     if len(set(rescales)) > 1:
         notes.append("RescaleSlope or RescaleIntercept changes from slice to slice")
     odd = len({s.entry.number for s in stack if s.encoding.odd})

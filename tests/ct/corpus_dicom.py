@@ -13,6 +13,7 @@ from pydicom.uid import (
     RLELossless,
     SecondaryCaptureImageStorage,
 )
+from scipy import ndimage
 
 from tests.ct import made
 from tests.ct.corpus import case
@@ -155,6 +156,54 @@ for name, args in {
 }.items():
     case(name, field=False)(lambda f, args=args: made.series(f, change=padded(*args)))
 case("padding that is not said", field=False)(lambda f: made.series(f, change=padded("SS", -1999)))
+
+
+def smeared(padding: int, order: int = 1, zoom: tuple[float, float, float] = (1, 0.87, 0.87)) -> np.ndarray:
+    """(K, rows, cols) HU that somebody resampled, padding and all."""
+    return ndimage.zoom(made.body(padding=padding), zoom, order=order, mode="nearest")
+
+
+for padding in (-2048, -3024):
+    for order in (1, 3):
+        planes = smeared(padding, order)
+        case(f"padding of {padding} smeared by resampling of order {order}", field=False)(
+            lambda f, p=planes: made.series(f, len(p), change=made.of_planes(p))
+        )
+
+    @case(f"padding of {padding} smeared, and named", field=False)
+    def _(folder, padding=padding):
+        planes = smeared(padding)
+
+        def change(ds, n):
+            made.of_planes(planes)(ds, n)
+            ds.add_new(0x00280120, "SS", padding)
+
+        made.series(folder, len(planes), change=change)
+
+    for rate in (8, 12):
+
+        @case(f"padding of {padding}, JPEG 2000 of rate {rate}", field=False)
+        def _(folder, padding=padding, rate=rate):
+            planes = made.body(padding=padding)
+            made.series(folder, len(planes), change=made.of_planes(planes))
+            made.squeeze(folder, "JPEG2000", rate)
+
+
+@case("offset twice, and padding", "NOT_HU")
+def _(folder):
+    planes = smeared(-2048) - 1024
+    planes[:, 40:42, 40:42] = 900  # a stent
+    made.series(folder, len(planes), change=made.of_planes(planes))
+
+
+@case("padding mixed into the scan", "NOT_HU")
+def _(folder):
+    planes = made.body(padding=-3024)
+    where = np.random.default_rng(3).random(planes.shape) < 0.05
+    planes[where] = planes[where] / 2 - 1512  # by half, and all over the scan
+    made.series(folder, len(planes), change=made.of_planes(planes))
+
+
 case("inverted display")(lambda f: made.series(f, change=setting(PhotometricInterpretation="MONOCHROME1")))
 case("once lossy")(lambda f: made.series(f, change=setting(LossyImageCompression="01")))
 case("RescaleType US")(lambda f: made.series(f, change=setting(RescaleType="US")))

@@ -36,6 +36,29 @@ def plane(position: np.ndarray, axes: np.ndarray, spacing: tuple[float, float], 
     return np.rint(truth(lps * [-1, -1, 1]))
 
 
+def body(shape: tuple[int, int, int] = (14, 96, 96), padding: int | None = None, seed: int = 0) -> np.ndarray:
+    """(K, rows, cols) HU of a round body with a lumen and a bone in air, noise of 12 HU; padding: outside the circle
+    that a scanner reconstructs."""
+    _, y, x = np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij")
+    hu = np.where((x / 0.8) ** 2 + (y / 0.6) ** 2 < 1, 40.0, -1000)
+    hu[(x - 0.2) ** 2 + (y - 0.1) ** 2 < 0.03] = -1000
+    hu[(x + 0.4) ** 2 + (y + 0.1) ** 2 < 0.01] = 700
+    hu = np.rint(hu + np.random.default_rng(seed).normal(0, 12, shape))
+    if padding is not None:
+        hu[x**2 + y**2 > 1] = padding
+    return hu
+
+
+def of_planes(planes: np.ndarray) -> Callable[[Dataset, int], None]:
+    """A change that gives each slice one of the planes, (K, rows, cols) HU, signed."""
+
+    def change(ds: Dataset, n: int) -> None:
+        pixels(ds, np.rint(planes[n]).astype(np.int16))
+        ds.RescaleIntercept = 0
+
+    return change
+
+
 def series(
     folder: Path,
     count: int = 8,
@@ -129,8 +152,9 @@ def enhanced(file: Path, count: int = 6, step: float = 3.0) -> None:
     ds.save_as(file, enforce_file_format=True)
 
 
-def squeeze(folder: Path, syntax: str) -> None:
-    """Compresses every file of a folder by gdcm. syntax: a name of gdcm.TransferSyntax; those that lose are told to."""
+def squeeze(folder: Path, syntax: str, rate: float = 2.0) -> None:
+    """Compresses every file of a folder by gdcm. syntax: a name of gdcm.TransferSyntax; those that lose are told to.
+    rate: of JPEG 2000, how many times smaller."""
     import gdcm
 
     lossy = None
@@ -141,7 +165,7 @@ def squeeze(folder: Path, syntax: str) -> None:
     elif syntax == "JPEG2000":
         lossy = gdcm.JPEG2000Codec()
         lossy.SetReversible(False)
-        lossy.SetRate(0, 2.0)
+        lossy.SetRate(0, rate)
     for file in folder.iterdir():
         reader = gdcm.ImageReader()
         reader.SetFileName(str(file))

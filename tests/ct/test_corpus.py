@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -54,6 +55,18 @@ def test_outcome(case, tmp_path, capfd, caplog):
     assert "CANARY" not in told
 
 
+REFUSED = {
+    "offset twice, and padding": "an offset was applied twice",
+    "padding mixed into the scan": "look like padding of -3024, but",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusal_names_the_cause(name, tmp_path):
+    with pytest.raises(CTError, match=re.escape(REFUSED[name])):
+        load(next(c for c in cases() if c.name == name).make(tmp_path / "in"))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -63,6 +76,9 @@ def test_outcome(case, tmp_path, capfd, caplog):
         ("tags and padding behind the pixels", None),
         ("pixels one byte too long", None),
         ("identical duplicates", "3 duplicate slices were dropped"),
+        ("padding of -3024 smeared by resampling of order 3", "beside padding of -3024, with which an earlier"),
+        ("padding of -2048 smeared, and named", "voxels below -1100 HU beside padding"),
+        ("padding of -2048, JPEG 2000 of rate 12", "lossy compression mixed them"),
         ("once lossy", "compressed with loss"),
         ("JPEGLSNearLossless, with loss", "compressed with loss"),
         ("JPEG2000, with loss", "compressed with loss"),

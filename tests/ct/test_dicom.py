@@ -328,3 +328,42 @@ def test_two_phases_under_one_series(tmp_path):
 
     made.series(tmp_path, prefix="late", change=later)
     refused("DUPLICATE_SLICE", tmp_path)
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_smeared_padding_is_air_and_the_scan_itself_untouched(tmp_path, order):
+    from scipy import ndimage
+
+    zoomed = [ndimage.zoom(made.body(padding=p), (1, 0.87, 0.87), order=order, mode="nearest") for p in (-3024, None)]
+    made.series(tmp_path, 14, change=made.of_planes(zoomed[0]))
+    volume = load(tmp_path)
+    truth = np.rint(zoomed[1]).transpose(2, 1, 0)
+    x, y = np.meshgrid(*[np.linspace(-1, 1, n) for n in truth.shape[:2]], indexing="ij")
+    r = np.hypot(x, y)
+    assert np.abs(volume.hu - np.maximum(truth, -1024))[r < 0.85].max() <= 1  # a spline rings afar
+    assert (volume.hu[r > 1.1] == -1024).all()
+    assert any("beside padding of -3024" in w for w in volume.warnings)
+
+
+def test_an_offset_twice_is_found_whatever_pads_it(tmp_path):
+    """Air at -2024 beside the body looks like padding with a rim."""
+    for n, padding in enumerate((None, -2048, -3024)):
+        planes = made.body(padding=padding) - 1024
+        planes[:, 40:43, 40:43] = 700
+        made.series(tmp_path / str(n), 14, change=made.of_planes(planes))
+        with pytest.raises(CTError, match="offset was applied twice"):
+            load(tmp_path / str(n))
+        warned = load(tmp_path / str(n), assume_hu=True).warnings
+        assert any("taken for Hounsfield units all the same" in w for w in warned)
+
+
+def test_assume_hu_says_what_it_passed_over_and_keeps_the_rest(tmp_path):
+    def forgotten(ds, n):
+        ds.RescaleIntercept = 0
+
+    made.series(tmp_path / "a", change=forgotten)
+    assert any("none below 0: taken for" in w for w in load(tmp_path / "a", assume_hu=True).warnings)
+    made.series(tmp_path / "b", change=forgotten, skip=(3,))
+    with pytest.raises(CTError) as refusal:
+        load(tmp_path / "b", assume_hu=True)
+    assert refusal.value.code == "MISSING_SLICE"
