@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
@@ -79,24 +79,30 @@ class Registry:
         return Annotated[Any, BeforeValidator(self.build), PlainSerializer(self.dump)]
 
 
-def validated(cls: type, values: Mapping[str, Any], what: str) -> Any:
-    """`cls(**values)` with pydantic's complaint turned into one line that names the key."""
+def validated(cls: type, values: Mapping[str, Any], what: str, private: Collection[str] = ()) -> Any:
+    """`cls(**values)` with pydantic's complaint turned into one line that names the key.
+
+    private: keys of which what was given is not repeated, since it may be patient data.
+    """
     try:
         return cls(**values)
     except ValidationError as error:
-        raise UserError(f"{what}: {one_line(error)}", "INVALID_VALUE") from None
+        raise UserError(f"{what}: {one_line(error, private)}", "INVALID_VALUE") from None
 
 
-def one_line(error: ValidationError) -> str:
+def one_line(error: ValidationError, private: Collection[str] = ()) -> str:
     """`g: must be less than 1, got 1.5; colour: unknown key`."""
     parts = []
     for e in error.errors():
-        where = ".".join(str(p) for p in e["loc"])
+        hidden = bool(e["loc"]) and e["loc"][0] in private
+        # An unknown key is the user's own word.
+        where = ".".join(str(p) for p in (e["loc"][:-1] if hidden and e["type"] == "extra_forbidden" else e["loc"]))
         if e["type"] == "extra_forbidden":
             parts.append(f"{where}: unknown key")
         elif e["type"] == "missing":
             parts.append(f"{where}: missing")
         else:
             text = e["msg"].removeprefix("Value error, ")
-            parts.append(f"{where}: {text[:1].lower() + text[1:]}, got {e['input']!r}" if where else text)
+            got = "" if hidden else f", got {e['input']!r}"
+            parts.append(f"{where}: {text[:1].lower() + text[1:]}{got}" if where else text)
     return "; ".join(parts)

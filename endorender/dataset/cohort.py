@@ -20,7 +20,11 @@ def apart(ct: str) -> list[str]:
     data, so folders are told by their place in the order of names.
     """
     root = Path(ct)
-    if not root.is_dir() or any(_dicom(path) for path in _files(root)):
+    try:
+        whole = not root.is_dir()
+    except (OSError, ValueError):  # no name that a path can have: for the reader to say
+        whole = True
+    if whole or any(_dicom(path) for path in _files(root)):
         return [ct]
     folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     studies = {path: study for path in folders if (study := _study(path))}

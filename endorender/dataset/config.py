@@ -20,6 +20,7 @@ from endorender.errors import UserError
 from endorender.registry import Model, validated
 from endorender.safe_yaml import read_yaml
 
+PATHS = ("ct", "label", "labels")  # keys that hold patient data
 Regions = Annotated[int | tuple[int, ...] | None, BeforeValidator(regions)]
 ALIAS = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
@@ -114,6 +115,8 @@ class RenderConfig(Model):
             value = [value]
         if not isinstance(value, (list, tuple)):
             raise ValueError("must be a path, 'sample', 'phantom:SEED', or a list of these")
+        if not all(isinstance(v, (str, Mapping, Patient)) for v in value):
+            raise ValueError("each is a path, 'sample', 'phantom:SEED', or a mapping with the key ct")
         return [
             {"alias": f"p{n:03d}", **({"ct": v} if isinstance(v, str) else v)} if not isinstance(v, Patient) else v
             for n, v in enumerate(value, 1)
@@ -338,7 +341,7 @@ def configure(file: str | Path | None = None, begun: str | Path | None = None, *
     if begun and not file and (Path(begun) / "dataset.json").is_file():
         values = stored(Path(begun), flags.pop("ct", None), flags.get("labels"), flags.get("label"))
     values.update({k: v for k, v in flags.items() if v is not None and v != ()})
-    return validated(RenderConfig, values, "configuration")
+    return validated(RenderConfig, values, "configuration", PATHS)
 
 
 def _each(cts: Any) -> Any:

@@ -203,14 +203,11 @@ def read_info(root: Path) -> dict[str, Any]:
     try:
         info = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{root} is no endorender dataset: it has no dataset.json", "NOT_A_DATASET") from None
+        raise UserError("the folder is no endorender dataset: it has no dataset.json", "NOT_A_DATASET") from None
     except (OSError, ValueError) as error:
         raise _damaged("dataset.json", error) from None
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:
-        raise UserError(
-            f"{root / 'dataset.json'} is not of schema {SCHEMA}: read it with the endorender that wrote it",
-            "SCHEMA",
-        )
+        raise UserError(f"dataset.json is not of schema {SCHEMA}: read it with the endorender that wrote it", "SCHEMA")
     return info
 
 
@@ -237,5 +234,6 @@ def stream_manifest(root: Path) -> Iterator[tuple[int, Frame]]:
 
 
 def _damaged(what: str, error: object) -> UserError:
-    reason = " ".join(str(error).split())
+    # An error of the system, or of Pillow, repeats the whole path.
+    reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else " ".join(str(error).split())
     return UserError(f"{what} cannot be read ({reason[:200]}); render with --resume to mend it", "DATASET_DAMAGED")

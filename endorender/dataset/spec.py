@@ -27,7 +27,7 @@ def regions(value: Any) -> int | tuple[int, ...] | None:
     parts = list(value) if isinstance(value, (list, tuple)) else str(value).split(",")
     numbers = [int(str(part)) if re.fullmatch(r"\s*\d{1,4}\s*", str(part)) else 0 for part in parts]
     if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
-        raise UserError(f"a region is a number from 1 on, or several like 1,2, got {value}", "INVALID_VALUE")
+        raise UserError("a region is a number from 1 on, or several, as 1,2", "INVALID_VALUE")
     return numbers[0] if len(numbers) == 1 else tuple(numbers)
 
 

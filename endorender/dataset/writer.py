@@ -221,14 +221,14 @@ def check_folder(root: Path) -> bool:
     if not root.exists():
         return False
     if not root.is_dir():
-        raise UserError(f"{root} is a file: choose a folder for --out", "FOREIGN_FOLDER")
+        raise UserError("what --out names is a file: choose a folder", "FOREIGN_FOLDER")
     names = {p.name for p in root.iterdir()}
     if "dataset.json" in names:
         read_info(root)
         return True
-    if others := sorted(n for n in names if n != LOCK and not n.startswith(TEMPORARY)):
+    if others := [n for n in names if n != LOCK and not n.startswith(TEMPORARY)]:
         raise UserError(
-            f"{root} holds other things ({others[0]}{', …' if len(others) > 1 else ''}) and no dataset: "
+            f"the folder of --out holds {len(others)} other files or folders and no dataset: "
             "choose an empty folder for --out",
             "FOREIGN_FOLDER",
         )

@@ -39,7 +39,7 @@ def opened(
     refuse_missing()
     refuse_taken(port)
     report = progress or (lambda done, total, text: None)
-    if (Path(what) / "dataset.json").is_file():
+    if _is_dataset(what):
         if given := [name for name, value in reading.items() if value]:
             raise UserError(f"--{given[0].replace('_', '-')} is for a CT, and this is a dataset", "NOT_A_CT")
         return _dataset(what, evaluation)
@@ -65,6 +65,13 @@ def serve(
         finally:
             done = page.close()
     return done
+
+
+def _is_dataset(what: str) -> bool:
+    try:
+        return (Path(what) / "dataset.json").is_file()
+    except (OSError, ValueError):  # no name that a path can have: for the CT's reader to say
+        return False
 
 
 def _dataset(what: str, evaluation: str | None) -> Any:

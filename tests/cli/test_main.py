@@ -114,7 +114,7 @@ def test_doctor(monkeypatch):
         (("--ct", "sample", "--spp", "many"), "not a valid integer"),
         (("--ct", "sample", "--sp", "1"), "No such option"),
         (("--ct", "sample", "--camera", "pinhole:fov=400"), "fov"),
-        (("--ct", "nowhere"), "nowhere"),
+        (("--ct", "nowhere"), "the path of the scan cannot be opened"),
         (("--ct", "sample", "--device", "fpga"), "device: input should be 'cpu', 'cuda', 'vulkan' or 'metal'"),
         ((), "ct: missing"),
     ],
@@ -146,7 +146,7 @@ def test_configuration_files(tmp_path):
 
 def test_a_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"holiday")
-    assert "photo.jpg" in mistake("render", "--ct", "sample", "--out", tmp_path)
+    assert "holds 1 other files" in mistake("render", "--ct", "sample", "--out", tmp_path)
     assert contents(tmp_path) == {"photo.jpg": b"holiday"}
 
 

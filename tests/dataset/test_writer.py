@@ -146,7 +146,9 @@ def test_a_changed_configuration_is_refused_with_the_difference(whole):
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_foreign_folder_is_refused(tmp_path, resume):
     (tmp_path / "thesis.tex").write_text("mine")
-    assert "thesis.tex" in refusal("FOREIGN_FOLDER", tmp_path, resume=resume)
+    told = refusal("FOREIGN_FOLDER", tmp_path, resume=resume)
+    assert "holds 1 other files" in told
+    assert "thesis" not in told  # nor would a scan be named
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
     refusal("FOREIGN_FOLDER", tmp_path / "thesis.tex", resume=resume)
 
