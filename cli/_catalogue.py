@@ -1,69 +1,114 @@
-"""What `endorender list` shows: every registry, and the presets of a dataset."""
+"""What `endorender list` shows: every registry, the presets of a dataset, camera response and trajectory."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import json
 from typing import Any
 
-from endorender.errors import UserError
+from endorender.errors import UserError, unknown
 from endorender.registry import REGISTRIES
 
-Entry = tuple[str, str, list[str]]
+# What there is one of.
+SINGLE = {
+    "response": ("endorender.scene", "Response"),
+    "trajectory": ("endorender.dataset.viewpoint", "Trajectory"),
+}
+Entry = dict[str, Any]  # name, about, and parameters: each with name, default, about; or variations of a preset
 
 
 def kinds() -> list[str]:
     """Kinds that can be listed."""
     _load()
-    return sorted([*REGISTRIES, "preset"])
+    return sorted([*REGISTRIES, "preset", *SINGLE])
 
 
 def entries(kind: str) -> list[Entry]:
-    """(name, first line of the documentation, one line per parameter) of everything of this kind."""
-    _load()
+    """Everything of this kind, JSON-ready: what it is and all its parameters with their defaults and limits."""
+    if kind not in kinds():
+        raise UserError(unknown("kind", kind, kinds()), "UNKNOWN_NAME")
     if kind == "preset":
         return _presets()
-    if kind not in REGISTRIES:
-        raise UserError(f"nothing is listed under {kind!r}; there are: {', '.join(kinds())}", "UNKNOWN_NAME")
+    if kind in SINGLE:
+        module, name = SINGLE[kind]
+        cls = getattr(importlib.import_module(module), name)
+        return [{"name": kind, "about": _about(cls), "parameters": _parameters(cls)}]
     registry = REGISTRIES[kind]
-    return [(name, _first_line(registry[name]), _parameters(registry[name])) for name in registry]
+    return [
+        {"name": name, "about": _about(registry[name]), "parameters": _parameters(registry[name])} for name in registry
+    ]
 
 
 def _load() -> None:
     """Import the modules that register something; none of them loads Taichi or torch."""
-    import importlib
-
-    import endorender.dataset.layouts
-    import endorender.scene  # noqa: F401
-
-    for module in ("models", "losses", "protocols"):
-        importlib.import_module(f"training.{module}")
+    for module in ("endorender.dataset.layouts", "endorender.scene", "training.models", "training.losses"):
+        importlib.import_module(module)
+    importlib.import_module("training.protocols")
 
 
 def _presets() -> list[Entry]:
     from endorender.dataset import PRESETS
+    from endorender.dataset.variation import DESCRIPTIONS, SETTINGS
 
-    return [
-        (name, f"{len(columns)} variation{'s' if len(columns) > 1 else ''} of every view", [v.name for v in columns])
-        for name, columns in PRESETS.items()
-    ]
+    found = []
+    for name, columns in PRESETS.items():
+        about = f"{DESCRIPTIONS[name]}; {len(columns)} variation{'s' if len(columns) > 1 else ''} of every view"
+        said = [{"name": v.name, **v.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)} for v in columns]
+        found.append({"name": name, "about": about, "variations": said, **SETTINGS.get(name, {})})
+    return found
 
 
-def _first_line(cls: type) -> str:
+def _about(cls: type) -> str:
     return (inspect.getdoc(cls) or "").split("\n")[0]
 
 
-def _parameters(cls: Any) -> list[str]:
-    """`fov = 100.0  full horizontal angle, degrees`."""
-    if hasattr(cls, "model_fields"):
-        return [
-            f"{n}{'' if f.is_required() else ' = ' + _short(f.get_default(call_default_factory=True))}"
-            f"  {f.description or ''}".rstrip()
-            for n, f in cls.model_fields.items()
-        ]
-    signature = inspect.signature(cls).parameters.values()
-    return [f"{p.name} = {_short(p.default)}" if p.default is not p.empty else p.name for p in signature]
+def _parameters(cls: Any) -> list[dict[str, Any]]:
+    if not hasattr(cls, "model_fields"):
+        signature = inspect.signature(cls).parameters.values()
+        return [{"name": p.name} | ({} if p.default is p.empty else {"default": p.default}) for p in signature]
+    found = []
+    for name, field in cls.model_fields.items():
+        if field.exclude:
+            continue
+        default = {} if field.is_required() else {"default": _plain(field.get_default(call_default_factory=True))}
+        limits = {
+            word: getattr(m, word)
+            for m in field.metadata
+            for word in ("gt", "ge", "lt", "le", "multiple_of")
+            if getattr(m, word, None) is not None
+        }
+        found.append({"name": name, **default, **limits, "about": field.description or ""})
+    return found
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _plain(value: Any) -> Any:
+    """Models as mappings with their type, the rest as JSON has it."""
+    for registry in REGISTRIES.values():
+        if any(type(value) is registry[name] for name in registry):
+            return registry.dump(value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    return json.loads(json.dumps(value, default=repr))
+
+
+SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "multiple_of": "a multiple of"}
+
+
+def lines(entry: Entry) -> list[str]:
+    """`    fov = 100.0  full horizontal angle, degrees (> 0, < 180)` for every parameter or variation."""
+    out = []
+    for p in entry.get("parameters", ()):
+        limits = ", ".join(f"{sign} {p[word]:g}" for word, sign in SIGNS.items() if word in p)
+        given = f" = {_text(p['default'])}" if "default" in p else ""
+        about = " ".join(part for part in (p.get("about", ""), f"({limits})" if limits else "") if part)
+        out.append(f"{p['name']}{given}  {about}".rstrip())
+    for v in entry.get("variations", ()):
+        said = ", ".join(f"{key} {_text(value)}" for key, value in v.items() if key != "name")
+        out.append(f"{v['name']}  {said}".rstrip())
+    out += [f"{key}: {_text(entry[key])}" for key in ("camera", "trajectory") if key in entry]
+    return out
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

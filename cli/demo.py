@@ -14,6 +14,8 @@ def command(out: str, size: str, resume: bool, device: str | None) -> None:
     """Render phantom colons and a real airway, train on plain images, fine-tune on cinematic ones, judge, report.
 
     Small takes some minutes on two cores, tiny about two. Interrupted, the same command continues.
+
+    Example: endorender demo --size tiny --out demo
     """
     from pathlib import Path
 

@@ -16,7 +16,10 @@ import click
 @click.option("--views", default=4, type=click.IntRange(1, 32), show_default=True, help="Views of each CT.")
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Other views, other vessels.")
 def command(out: str, ct: tuple[str, ...], label: tuple[str, ...], size: str, spp: int, views: int, seed: int) -> None:
-    """Render all looks with vessels and film, denoised, and compare their figures with the published panels."""
+    """Render all looks with vessels and film, denoised, and compare their figures with the published panels.
+
+    Example: endorender gallery --ct sample --views 1 --size 160x120 --spp 16 --out gallery
+    """
     from cli.progress import bar
     from endorender.dataset.gallery import CTS, gallery
     from endorender.dataset.spec import pixels

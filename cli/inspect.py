@@ -33,6 +33,8 @@ def command(
     """Show what was read from a CT (a path, sample, or phantom:SEED): its series, grid, HU, lumens, warnings.
 
     Of a folder with several series all are listed; --series looks into one.
+
+    Example: endorender inspect /data/colonography --preview sections.png
     """
     import json
 

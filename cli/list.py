@@ -7,14 +7,24 @@ import click
 
 @click.command("list")
 @click.argument("kind", required=False)
-def command(kind: str | None) -> None:
-    """Names of a KIND (camera, light, model, phase, preset, tissue ...) with their parameters."""
-    from cli._catalogue import entries, kinds
+@click.option("--json", "as_json", is_flag=True, help="For programs: all that is known, with defaults and limits.")
+def command(kind: str | None, as_json: bool) -> None:
+    """Names of a KIND (camera, light, model, phase, preset, response, tissue ...) with their parameters.
 
+    Example: endorender list tissue
+    """
+    import json
+
+    from cli._catalogue import entries, kinds, lines
+
+    if as_json:
+        found = entries(kind) if kind else {name: entries(name) for name in kinds()}
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
     if kind is None:
         click.echo("\n".join(kinds()))
         return
-    for name, about, parameters in entries(kind):
-        click.echo(f"{click.style(name, bold=True)}  {about}")
-        for line in parameters:
+    for entry in entries(kind):
+        click.echo(f"{click.style(entry['name'], bold=True)}  {entry['about']}")
+        for line in lines(entry):
             click.echo(f"    {line}")

@@ -44,6 +44,14 @@ class LazyGroup(click.Group):
         command: click.Command = importlib.import_module(f"cli.{name.replace('-', '_')}").command
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """A mistyped command gets the nearest one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from endorender.errors import unknown
+
+            raise click.UsageError(unknown("command", args[0], COMMANDS))
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Say after Ctrl-C how to go on."""
         try:
@@ -61,6 +69,9 @@ class LazyGroup(click.Group):
             with warnings.catch_warnings():
                 warnings.showwarning = _say(warnings.showwarning)
                 result = super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            sys.exit(2)
         except click.Abort:
             fail("interrupted", INTERRUPTED)
         except click.ClickException as error:

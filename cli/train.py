@@ -24,7 +24,7 @@ import click
 @click.option("--batch", type=int, help="Images per step.  [8]")
 @click.option("--learning-rate", type=float, help="Peak rate of AdamW.  [0.002]")
 @click.option("--seed", type=int, help="Weights, order and augmentation follow from it.  [0]")
-@click.option("--device", metavar="NAME", help="auto, cpu or gpu.  [auto]")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda or metal.  [auto]")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 def command(
     dataset: str,

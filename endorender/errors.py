@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """A mistake that the user can mend. The command line prints it as one line and exits with 2.
@@ -22,3 +25,15 @@ class UserError(ValueError):
 
 class Notice(UserWarning):
     """Something that a user should know and may live with. The command line prints it as one line and goes on."""
+
+
+def hint(name: object, known: Iterable[object]) -> str:
+    """` (did you mean 'gamma'?)` for the known name nearest to a mistyped one, empty where none is near."""
+    near = difflib.get_close_matches(str(name), [str(k) for k in known], 1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def unknown(what: str, name: object, known: Iterable[object]) -> str:
+    """`no light is called 'spt' (did you mean 'spot'?); there are: disk, spot`."""
+    names = list(known)
+    return f"no {what} is called {name!r}{hint(name, names)}; there are: {', '.join(map(str, names))}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
-from endorender.errors import UserError
+from endorender.errors import UserError, hint, unknown
 
 T = TypeVar("T", bound=type)
 REGISTRIES: dict[str, Registry] = {}
@@ -48,7 +48,7 @@ class Registry:
 
     def __getitem__(self, name: str) -> type:
         if name not in self._classes:
-            raise UserError(f"no {self.kind} is called {name!r}; there are: {', '.join(self)}", "UNKNOWN_NAME")
+            raise UserError(unknown(self.kind, name, self), "UNKNOWN_NAME")
         return self._classes[name]
 
     def name_of(self, cls: type) -> str:
@@ -87,22 +87,49 @@ def validated(cls: type, values: Mapping[str, Any], what: str, private: Collecti
     try:
         return cls(**values)
     except ValidationError as error:
-        raise UserError(f"{what}: {one_line(error, private)}", "INVALID_VALUE") from None
+        raise UserError(f"{what}: {one_line(error, cls, private)}", "INVALID_VALUE") from None
+    except TypeError:  # keys that are no names
+        raise UserError(f"{what}: keys are words; valid keys: {', '.join(_keys(cls, ()))}", "INVALID_VALUE") from None
 
 
-def one_line(error: ValidationError, private: Collection[str] = ()) -> str:
-    """`g: must be less than 1, got 1.5; colour: unknown key`."""
+def one_line(error: ValidationError, cls: type | None = None, private: Collection[str] = ()) -> str:
+    """`g: must be less than 1, got 1.5; colur: unknown key (did you mean 'colour'?); valid keys: colour, g`."""
     parts = []
     for e in error.errors():
         hidden = bool(e["loc"]) and e["loc"][0] in private
         # An unknown key is the user's own word.
         where = ".".join(str(p) for p in (e["loc"][:-1] if hidden and e["type"] == "extra_forbidden" else e["loc"]))
         if e["type"] == "extra_forbidden":
-            parts.append(f"{where}: unknown key")
+            known = _keys(cls, e["loc"][:-1])
+            valid = f"; valid keys: {', '.join(known)}" if known else ""
+            near = "" if hidden else hint(e["loc"][-1], known)
+            parts.append(f"{where}: unknown key{near}{valid}")
         elif e["type"] == "missing":
             parts.append(f"{where}: missing")
         else:
             text = e["msg"].removeprefix("Value error, ")
-            got = "" if hidden else f", got {e['input']!r}"
-            parts.append(f"{where}: {text[:1].lower() + text[1:]}{got}" if where else text)
+            said = hidden or not where or isinstance(e.get("ctx", {}).get("error"), UserError) or ", got " in text
+            parts.append((f"{where}: " if where else "") + text[:1].lower() + text[1:] + _got(e["input"], said))
     return "; ".join(parts)
+
+
+def _got(value: Any, said: bool) -> str:
+    """`, got 1.5`, unless the complaint says it, or it is too long to be of help."""
+    text = "" if said else repr(value)
+    return f", got {text}" if 0 < len(text) <= 120 else ""
+
+
+def _keys(cls: Any, path: tuple[int | str, ...]) -> list[str]:
+    """Keys of the model that lies at `path` within a model, as far as annotations tell."""
+    models = _models(cls)
+    for part in path:
+        fields = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        models = [found for annotation in fields for found in _models(annotation)] or (models if not fields else [])
+    return sorted({name for m in models for name, field in m.model_fields.items() if not field.exclude})
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Models that an annotation names, in whatever container."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]

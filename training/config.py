@@ -35,6 +35,7 @@ class TrainConfig(Model):
     patience: stop after so many validations in a row whose abs_rel (median) was no better; 0: never.
     keep: the weights of the "last" step, or of the "best" validation.
     save_every: steps between checkpoints (0: at the end only).
+    device: as everywhere in endorender; "auto" takes a card that torch can use, else the CPU.
     devices: processes on this machine (GPUs, or CPU processes) that share each batch.
     tensorboard: write RUN/tensorboard beside log.csv.
     cache_mb, workers: frames are decoded once if they fit in memory, otherwise by so many processes.
@@ -62,9 +63,14 @@ class TrainConfig(Model):
     save_every: int = Field(100, ge=0)
     cache_mb: float = Field(2048, ge=0)
     workers: int = Field(2, ge=0, le=64)
-    device: Literal["auto", "cpu", "gpu"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "vulkan", "metal"] = "auto"
     devices: int = Field(1, ge=1, le=1024)
     tensorboard: bool = False
+
+    @field_validator("device", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return "cuda" if value == "gpu" else value  # the name in runs of before
 
     @field_validator("variations", mode="before")
     @classmethod

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from endorender.dataset.layouts import open_data
-from endorender.errors import UserError
+from endorender.errors import UserError, unknown
 from training import scale as scales
 from training import statistics
 from training.checkpoint import LOG, RUN, Run, data_identity, load_run
@@ -72,12 +72,7 @@ def evaluate(
     split = None if patients is not None else split
     frames = dataset.select(split=split, patients=patients, variations=variations)
     if not frames:
-        who = sorted({frame.patient for frame in dataset.frames})
-        raise UserError(
-            f"the dataset has no such frame: its patients are {', '.join(who)}; choose them by split, "
-            "patients and variations",
-            "NO_FRAMES",
-        )
+        raise UserError(_nothing(dataset, split, patients, variations), "NO_FRAMES")
     seen = sorted(alias for person, alias in people(frames).items() if person in trained.info["seen"])
     if seen and split in ("val", "test"):
         raise UserError(
@@ -126,6 +121,19 @@ def evaluate(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return out
+
+
+def _nothing(dataset: Any, split: str | None, patients: Any, variations: Any) -> str:
+    """Why a dataset has no frame of the kind that was asked for, and what it has."""
+    for what, asked, there in (
+        ("patient", patients, sorted({frame.patient for frame in dataset.frames})),
+        ("variation", variations, sorted({frame.variation for frame in dataset.frames})),
+    ):
+        for name in asked or ():
+            if name not in there:
+                return unknown(f"{what} of the dataset", name, there)
+    held = [name for name in ("train", "val", "test") if dataset.select(split=name)]
+    return f"the split {split} has no such frame; splits with frames are: {', '.join(held) or 'none'}"
 
 
 def bound(results: Sequence[ImageResult]) -> int:

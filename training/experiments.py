@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from endorender.errors import UserError
+from endorender.errors import UserError, unknown
 from training import claim_figures, statistics
 from training.data import FrameSet
 from training.files import Progress, write_csv
@@ -46,7 +46,7 @@ def experiment(
 
     for what, given, known in (("experiment", name, EXPERIMENTS), ("preset", preset, PRESETS)):
         if given not in known:
-            raise UserError(f"no {what} is called {given!r}; there are: {', '.join(known)}", "UNKNOWN_NAME")
+            raise UserError(unknown(what, given, known), "UNKNOWN_NAME")
     folders = tuple(str(path) for path in foreign)
     study = Study(Path(out), name, PRESETS[preset], tuple(cts), folders, stage or _silent, device)
     info = begin(study, preset)

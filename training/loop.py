@@ -21,6 +21,7 @@ from endorender.errors import UserError
 from training.checkpoint import CHECKPOINT, LOG, load_checkpoint, save_checkpoint, save_weights
 from training.config import TrainConfig
 from training.data import Batch, DepthFrames, SeededBatches
+from training.devices import accelerator
 from training.files import Progress, missing_extra, write_atomic
 from training.metrics import DepthMetrics
 from training.models.layers import DepthNetwork
@@ -99,7 +100,7 @@ def fit(
         return
     with _quiet():
         trainer = lightning.Trainer(
-            accelerator=config.device,
+            accelerator=accelerator(config.device),
             devices=config.devices,
             strategy="ddp" if config.devices > 1 else "auto",
             max_epochs=1,

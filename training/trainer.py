@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from endorender.dataset.layouts import open_data
-from endorender.errors import UserError
+from endorender.errors import UserError, unknown
 from endorender.registry import validated
 from training import scale
 from training.checkpoint import RUN, WEIGHTS, Run, data_identity, digest, load_run, read_weights
 from training.config import TrainConfig
 from training.data import frame_size, people, refuse_shared_patients, subset
+from training.devices import accelerator
 from training.files import Progress, command, derive, read_json, versions, write_json
 from training.loop import fit, rank
 from training.lora import add_adapters
@@ -56,6 +57,7 @@ def train(
     out = Path(out)
     start = load_run(init_from) if init_from is not None else None
     config, given = _with_model(config, start, pretrained)
+    accelerator(config.device)  # before anything is read or written
     dataset = open_data(data, "train") if isinstance(data, (str, Path)) else data
     frames = _frames(dataset, config)
     network = _network(config, start, given)
@@ -67,6 +69,8 @@ def train(
     done = resume if rank() else _prepare(out, info, resume)
     if done and (out / WEIGHTS).is_file() and read_json(out / RUN, "a training run").get("finished"):
         return out
+    if not frames["val"] and not rank():
+        say("no patient is in the split val: the network is trained without a look at patients it does not know")
     if config.fine_tune != "full" and not rank():
         say(_what_is_trained(network, config))
     with torch.random.fork_rng(devices=[]):
@@ -134,10 +138,9 @@ def _frames(dataset: Any, config: TrainConfig) -> dict[str, list[Any]]:
     """Frames to train and to validate on; refuses a patient in two splits, whether it is used here or not."""
     if config.variations is not None:
         known = {frame.variation for frame in dataset.frames}
-        if unknown := [v for v in config.variations if v not in known]:
-            raise UserError(
-                f"the dataset has no variation {', '.join(unknown)}; it has: {', '.join(sorted(known))}", "UNKNOWN_NAME"
-            )
+        for name in config.variations:
+            if name not in known:
+                raise UserError(unknown("variation of the dataset", name, sorted(known)), "UNKNOWN_NAME")
     refuse_shared_patients({name: people(dataset.select(split=name)) for name in ("train", "val", "test")})
     chosen = {name: dataset.select(split=name, variations=config.variations) for name in ("train", "val")}
     if not chosen["train"]:

@@ -16,7 +16,7 @@ from endorender.dataset.distributions import probes
 from endorender.dataset.frame import SPLITS, read_info
 from endorender.dataset.spec import as_mapping, pairs, parse_spec, pixels, regions
 from endorender.dataset.variation import PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
-from endorender.errors import UserError
+from endorender.errors import UserError, unknown
 from endorender.registry import Model, validated
 from endorender.safe_yaml import read_yaml
 
@@ -136,7 +136,7 @@ class RenderConfig(Model):
     @classmethod
     def _preset(cls, name: str) -> str:
         if name not in PRESETS:
-            raise ValueError(f"no preset of this name; there are: {', '.join(sorted(PRESETS))}")
+            raise ValueError(unknown("preset", name, sorted(PRESETS)))
         return name
 
     @field_validator("size", mode="before")
@@ -258,8 +258,8 @@ class RenderConfig(Model):
         if not splits:
             return by_rule(known)
         named = [alias for who in splits.values() for alias in who]
-        if unknown := sorted(set(named) - set(known)):
-            raise ValueError(f"no patient is called {', '.join(unknown)}; there are: {', '.join(known)}")
+        if strange := sorted(set(named) - set(known)):
+            raise ValueError(unknown("patient", strange[0], known))
         if twice := sorted({a for a in named if named.count(a) > 1}):
             raise ValueError(f"{', '.join(twice)} may stand in one split only")
         return {name: tuple(splits.get(name, ())) for name in SPLITS}

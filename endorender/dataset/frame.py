@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
-from endorender.errors import UserError
+from endorender.errors import UserError, unknown
 from endorender.registry import Model, one_line
 
 SCHEMA = 1
@@ -153,7 +153,7 @@ class Dataset:
     def split(self, name: str) -> list[str]:
         """Aliases of the patients in "train", "val" or "test"."""
         if name not in SPLITS:
-            raise UserError(f"a split is one of {', '.join(SPLITS)}, got {name!r}", "UNKNOWN_SPLIT")
+            raise UserError(unknown("split", name, SPLITS), "UNKNOWN_SPLIT")
         return list(self.info["splits"][name])
 
     def select(

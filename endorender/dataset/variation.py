@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from endorender.dataset.constraints import holds
 from endorender.dataset.distributions import Source, drawn, found_in, probes
-from endorender.errors import UserError
+from endorender.errors import UserError, unknown
 from endorender.registry import Model, validated
 
 SYNTHETIC = "synthetic"
@@ -125,6 +125,12 @@ PRESETS: dict[str, tuple[Variation, ...]] = {
     "clinical": (CLINICAL,),
     "randomized": (RANDOMIZED,),
 }
+DESCRIPTIONS = {
+    "paper4": "the plain picture and the four looks of Mahmood et al. 2018, the same conditions for every view",
+    "synthetic": "the plain grey picture alone",
+    "clinical": "one look a view, drawn with light and camera response as a clinic's own vary (our choice)",
+    "randomized": "domain randomisation: looks, light, response and lens drawn far beyond what a clinic shows",
+}
 # What a preset says of camera and trajectory, where the configuration says nothing.
 SETTINGS: dict[str, dict[str, Any]] = {
     "clinical": {"trajectory": {"jitter": {"sobol": [0.1, 0.8]}, "look_aside": {"uniform": [4, 20]}}},
@@ -197,7 +203,7 @@ def drawn_by(
     found: dict[str, Any] = {}
     if name is not None:
         if name not in LOOKS:
-            raise UserError(f"no look is called {name!r}; there are: {', '.join(LOOKS)}", "UNKNOWN_NAME")
+            raise UserError(unknown("look", name, LOOKS), "UNKNOWN_NAME")
         look = LOOKS[name]
         found["tissue"] = tissues.dump(
             tissues.build({**({} if "type" in variation.tissue else tissues.dump(look.tissue)), **optics})

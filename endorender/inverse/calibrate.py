@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from endorender import ct as scans
-from endorender.errors import UserError
+from endorender.errors import UserError, unknown
 from endorender.inverse import pose as where
 from endorender.inverse.develop import developed
 from endorender.inverse.fit import Fit, Plan, fit
@@ -152,7 +152,7 @@ def calibrate(
 def _scenes(ready: scans.Prepared, look: str, light: Any, seed: int, views: int) -> list[Scene]:
     """Scenes with a small pinhole, one for each plausible view."""
     if look not in LOOKS:
-        raise UserError(f"no look is called {look!r}; there are: {', '.join(LOOKS)}", "UNKNOWN_NAME")
+        raise UserError(unknown("look", look, LOOKS), "UNKNOWN_NAME")
     flown = plausible(ready.volume, ready.lumen, ready.path, views, seed)
     lit = Endoscope() if light is None else lights.build(light)
     return [

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import expm
 
-from endorender.errors import UserError
+from endorender.errors import UserError, hint
 from endorender.registry import validated
 from endorender.render.gradient import Gradient
 from endorender.render.medium import prepare
@@ -73,7 +73,10 @@ def wanted(scene: Scene, asked: Sequence[str]) -> tuple[str, ...]:
 def current(scene: Scene, name: str) -> np.ndarray:
     """The value that a parameter has in the scene, float64."""
     if name not in names(scene):
-        raise UserError(f"{name!r} cannot be fitted here; these can: {', '.join(names(scene))}", "UNKNOWN_NAME")
+        raise UserError(
+            f"{name!r} cannot be fitted here{hint(name, names(scene))}; these can: {', '.join(names(scene))}",
+            "UNKNOWN_NAME",
+        )
     first, *middle, last = name.split(".")
     if first == "medium":
         return np.array(getattr(scene.medium, last), float)

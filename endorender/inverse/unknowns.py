@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
-from endorender.errors import UserError
+from endorender.errors import UserError, hint
 from endorender.inverse import parameters
 from endorender.scene.response import Response
 from endorender.scene.scene import GridMedium, Scene
@@ -161,7 +161,10 @@ def _of_response(name: str, response: Response, exposures: Sequence[float] | Non
         return np.array(exposures, float)
     known = {EXPOSURE: response.exposure, BALANCE: response.white_balance, GAMMA: response.gamma}
     if name not in known:
-        raise UserError(f"{name!r} cannot be fitted; of the response these can: {', '.join(known)}", "UNKNOWN_NAME")
+        raise UserError(
+            f"{name!r} cannot be fitted{hint(name, known)}; of the response these can: {', '.join(known)}",
+            "UNKNOWN_NAME",
+        )
     if known[name] is None:
         why = "a gamma (this response is sRGB)" if name == GAMMA else "a fixed exposure to start from"
         raise UserError(f"{name} needs {why}", "INVALID_VALUE")

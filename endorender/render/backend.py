@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from endorender.engine import ti
-from endorender.errors import UserError
+from endorender.errors import UserError, unknown
 
 _state: dict[str, Any] = {}
 
@@ -28,7 +28,7 @@ def init(device: str = "cpu", threads: int | None = None) -> None:
     if _state.get("device") == device and threads in (None, _state["threads"]):
         return
     if device not in ARCHES:
-        raise UserError(f"no device is called {device!r}; there are: {', '.join(ARCHES)}", "UNKNOWN_NAME")
+        raise UserError(unknown("device", device, ARCHES), "UNKNOWN_NAME")
     # Taichi's own optimiser costs five times the compile time of LLVM's and gains nothing measurable here.
     options: dict[str, Any] = {"offline_cache": True, "log_level": ti.ERROR, "advanced_optimization": False}
     if threads is not None:

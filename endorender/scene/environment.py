@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
+from endorender.errors import unknown
 from endorender.scene.light import RGB, Light, Vec3, lights
 from endorender.scene.maps import MAPS, known, remember, shipped
 
@@ -60,7 +61,7 @@ class EnvironmentMap(Light):
         if [self.pixels, self.file, self.map].count(None) != 2:
             raise ValueError("an environment map is given by one of pixels, file and map")
         if self.map is not None and self.map not in MAPS:
-            raise ValueError(f"no map is called {self.map!r}; there are: {', '.join(MAPS)}")
+            raise ValueError(unknown("map", self.map, MAPS))
         if self.pixels is not None and (len({len(row) for row in self.pixels}) != 1 or not self.pixels[0]):
             raise ValueError("an environment map needs rows of one length")
         return self

@@ -16,8 +16,9 @@ from click.testing import CliRunner
 
 from cli.main import COMMANDS, main
 from cli.render import command as render_command
-from endorender.dataset import RenderConfig, configure, generate
+from endorender.dataset import PRESETS, RenderConfig, configure, generate
 from endorender.dataset.frame import read_manifest
+from endorender.dataset.variation import DESCRIPTIONS
 from endorender.registry import REGISTRIES
 from tests.dataset.made import contents
 from tests.dataset.test_generate import tube
@@ -87,13 +88,59 @@ def test_every_key_of_the_configuration_is_a_flag_and_the_help_tells_its_default
 
 
 def test_list_names_everything_registered_with_its_parameters():
-    assert set(run("list").stdout.split()) == {*REGISTRIES, "preset"}
+    assert set(run("list").stdout.split()) == {*REGISTRIES, "preset", "response", "trajectory"}
     for kind in REGISTRIES:
         shown = run("list", kind).stdout
         assert all(re.search(rf"^{name}  \S", shown, re.M) for name in REGISTRIES[kind]), kind
     assert "fov = 100.0  full horizontal angle, degrees" in run("list", "camera").stdout
-    assert "deep_red" in run("list", "preset").stdout
-    assert "there are" in mistake("list", "cameras")
+    presets = run("list", "preset").stdout
+    assert "deep_red" in presets
+    assert all(text in presets for text in DESCRIPTIONS.values())
+    assert set(DESCRIPTIONS) == set(PRESETS)
+    assert "gamma = null  encodes by x^(1 / gamma); none: sRGB (≥ 0.2, ≤ 5)" in run("list", "response").stdout
+    assert "did you mean 'camera'?" in mistake("list", "cameras")
+
+
+def test_list_gives_programs_everything_that_is_known():
+    found = json.loads(run("list", "--json").stdout)
+    assert set(found) == {*REGISTRIES, "preset", "response", "trajectory"}
+    (fov,) = (p for e in found["camera"] if e["name"] == "pinhole" for p in e["parameters"] if p["name"] == "fov")
+    assert fov["default"] > 0
+    assert {e["name"] for e in json.loads(run("list", "light", "--json").stdout)} == set(REGISTRIES["light"])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_has_an_example(name):
+    assert f"Example: endorender {name}" in run(name, "--help").stdout
+
+
+def test_without_a_command_the_help_is_shown_whole():
+    result = run()
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") > len(COMMANDS)
+    assert not result.stderr.startswith("error")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("rendr",), "did you mean 'render'?"),
+        (("render", "--ct", "sample", "--out", "x", "--presett", "paper4"), "--preset"),
+        (("render", "--ct", "sample", "--out", "x", "--preset", "paper"), "did you mean 'paper4'?"),
+        (
+            ("render", "--ct", "sample", "--out", "x", "--camera", "pinhole:fvo=90"),
+            "'fov'?); valid keys: c",
+        ),
+        (("render", "--ct", "sample", "--out", "x", "--camera", "pinhol"), "did you mean 'pinhole'?"),
+        (("render", "--ct", "sample", "--out", "x", "--response", "gama=2"), "did you mean 'gamma'?"),
+    ],
+)
+def test_a_mistyped_name_gets_the_nearest_one(args, words):
+    assert words in mistake(*args)
+
+
+def test_what_was_got_is_said_once(tmp_path):
+    assert mistake("render", "--ct", "sample", "--out", tmp_path / "x", "--size", "320*240").count("320*240") == 1
 
 
 def test_doctor(monkeypatch):

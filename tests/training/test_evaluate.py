@@ -191,8 +191,8 @@ def test_a_patient_that_was_trained_on_is_refused_unless_asked_for(tmp_path, run
         ({"protocols": []}, "name each protocol once"),
         ({"protocols": ["median", {"type": "median", "max_mm": 50}]}, "name each protocol once"),
         ({"protocols": [{"type": "median", "max": 50}]}, "max: unknown key"),
-        ({"patients": ["p9"]}, "its patients are p1, p2, p3, p4"),
-        ({"variations": ["green"]}, "no such frame"),
+        ({"patients": ["p9"]}, "there are: p1, p2, p3, p4"),
+        ({"variations": ["deep_rod"]}, "did you mean 'deep_red'?"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_one_line(tmp_path, run, make_tubes, arguments, text):

@@ -119,10 +119,12 @@ def test_fine_tuning_the_last_layer_changes_nothing_else_and_says_what_is_frozen
         ({"model": "vgg"}, "INVALID_VALUE", "there are: cnn_crf"),
         ({"model": {"type": "unet", "width": 9}}, "INVALID_VALUE", "width"),
         ({"loss": "l7"}, "INVALID_VALUE", "berhu, crf_nll, gradient_matching, log_l1, silog"),
-        ({"variations": ["green"]}, "UNKNOWN_NAME", "it has: deep_red, pale_pink, synthetic"),
+        ({"variations": ["green"]}, "UNKNOWN_NAME", "there are: deep_red, pale_pink, synthetic"),
         ({"fine_tune": "last-layer"}, "USER_ERROR", "--init-from"),
         ({"augment": {"bluur": 1}}, "INVALID_VALUE", "augment.bluur: unknown key"),
         ({"batch": 5, "devices": 2}, "INVALID_VALUE", "shared evenly"),
+        ({"device": "vulkan"}, "NO_DEVICE", "cannot train on vulkan here; it can on: auto, cpu"),
+        ({"device": "tpu"}, "INVALID_VALUE", "'auto', 'cpu', 'cuda', 'vulkan' or 'metal'"),
     ],
 )
 def test_a_wrong_configuration_is_refused_in_one_line_before_anything_is_written(

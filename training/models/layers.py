@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from endorender.errors import UserError
+from endorender.errors import UserError, unknown
 
 FINE_TUNING = ("full", "head", "last-layer")
 
@@ -122,7 +122,7 @@ def freeze(network: DepthNetwork, mode: str) -> list[str]:
     mode: "full" (nothing is frozen), "head" (the encoder is) or "last-layer" (everything else is).
     """
     if mode not in FINE_TUNING:
-        raise UserError(f"no fine-tuning mode is called {mode!r}; there are: {', '.join(FINE_TUNING)}")
+        raise UserError(unknown("fine-tuning mode", mode, FINE_TUNING), "UNKNOWN_NAME")
     last = {id(p) for p in network.last_layer().parameters()}
     encoder = {id(p) for p in network.encoder.parameters()}
     trained = {"full": lambda p: True, "head": lambda p: id(p) not in encoder, "last-layer": lambda p: id(p) in last}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from endorender.errors import UserError
+from endorender.errors import UserError, hint
 from training.files import missing_extra
 
 CONFIG, WEIGHTS, PARTS = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -21,8 +21,10 @@ def configuration(name: str, small: Mapping[str, Any], given: Mapping[str, Any])
     """
     cls = _transformers(name)
     known = cls().to_dict().keys()
-    if unknown := sorted(set(given) - set(known)):
-        raise UserError(f"{name} has no {', '.join(unknown)}; it has: {', '.join(sorted(known))}", "INVALID_VALUE")
+    if wrong := sorted(set(given) - set(known)):
+        raise UserError(
+            f"{name} has no {wrong[0]}{hint(wrong[0], known)}; it has: {', '.join(sorted(known))}", "INVALID_VALUE"
+        )
     try:
         return cls(**{**small, **given})
     except (TypeError, ValueError) as error:

@@ -13,7 +13,7 @@ from endorender.dataset.layouts import c3vd, depth_anything, hdf5, nerfstudio, s
 from endorender.dataset.layouts.layout import ForeignFrame, Layout, foreign_dataset, layouts
 from endorender.dataset.spec import parse_spec
 from endorender.dataset.writer import TEMPORARY, disk_errors
-from endorender.errors import UserError
+from endorender.errors import UserError, unknown
 
 __all__ = ["ForeignFrame", "Layout", "export", "layouts", "open_data", "open_layout"]
 __all__ += ["c3vd", "depth_anything", "hdf5", "nerfstudio", "simcol3d", "webdataset"]
@@ -62,7 +62,7 @@ def open_layout(path: str | Path, layout: Any, split: str = "test") -> Dataset:
         able = ", ".join(name for name in layouts if layouts[name].READS)  # type: ignore[attr-defined]
         raise UserError(f"{layouts.name_of(type(chosen))} is only written; there are readers of {able}", "NO_READER")
     if split not in SPLITS:
-        raise UserError(f"a split is one of {', '.join(SPLITS)}, got {split!r}", "UNKNOWN_SPLIT")
+        raise UserError(unknown("split", split, SPLITS), "UNKNOWN_SPLIT")
     frames = chosen.read(root) if root.is_dir() else []
     if not frames:
         raise UserError(
