@@ -29,6 +29,8 @@ def check_geometry(dataset: Dataset, patients: Sequence[str] | None = None) -> d
     `depth_mm` is None where fewer than 50 pixels are seen twice: views may be too far apart to say anything.
     `ok`: all medians of depth are below 0.25 mm.
     """
+    if any(frame.world_from_camera is None for frame in dataset.frames):
+        raise UserError("the dataset holds frames without a pose: there is nothing to check", "NO_POSES")
     found: dict[str, Any] = {}
     for patient in patients or dataset.info["patients"]:
         rows = views_of(dataset.select(patients=[patient]))

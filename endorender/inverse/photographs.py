@@ -167,7 +167,14 @@ def calibration(given: str | Path | Mapping[str, Any], width: int, height: int) 
         values = {**{k: values[k] for k in ("size", "width", "height") if k in values}, **values["camera"]}
     if isinstance(size := values.pop("size", None), str) and "x" in size:
         values["width"], values["height"] = (int(n) if n.strip().isdigit() else 0 for n in size.split("x", 1))
+    unsized = "K" in values and not {"width", "height"} & set(values)
     values = _from_matrix(values) if "K" in values else values
+    if unsized and not (0.25 < values["cx"] / width < 0.75 and 0.25 < values["cy"] / height < 0.75):
+        raise UserError(
+            f"K has its principal point at ({values['cx']:g}, {values['cy']:g}), far from the middle of photographs of "
+            f"{width}x{height}: is it for another size? Scale it with them, or give its width and height",
+            "CALIBRATION",
+        )
     if "type" not in values:
         raise UserError("the calibration has neither K nor a camera's type: see docs/fitting.md", "CALIBRATION")
     own = (values.get("width", width), values.get("height", height))

@@ -398,8 +398,8 @@ def test_training_takes_frames_of_other_layouts(data, tmp_path):
 def test_simcol3d_as_published(tmp_path):
     folder = tmp_path / "SyntheticColon_I" / "Frames_S1"
     folder.mkdir(parents=True)
-    Image.new("RGB", (19, 19), (9, 8, 7)).save(folder / "FrameBuffer_0000.png")
-    Image.fromarray(np.full((19, 19), 32640, np.uint16)).save(folder / "Depth_0000.png")
+    Image.new("RGB", (475, 475), (9, 8, 7)).save(folder / "FrameBuffer_0000.png")
+    Image.fromarray(np.full((475, 475), 32640, np.uint16)).save(folder / "Depth_0000.png")
     (folder.parent / "SavedPosition_S1.txt").write_text("1 2 3\n")
     (folder.parent / "SavedRotationQuaternion_S1.txt").write_text("0 0.6 0 0.8\n")
     (folder.parent / "cam.txt").write_text("227.604 0 237.5\n0 227.604 237.5\n0 0 1\n")
@@ -412,6 +412,85 @@ def test_simcol3d_as_published(tmp_path):
     assert np.allclose(pose[:3, :3], t @ quaternion_matrix(0, 0.6, 0, 0.8) @ t)
     swapped = open_layout(tmp_path, "simcol3d:swapped=true").frames[0]
     assert np.allclose(swapped.K, [[227.604, 0, 227.604], [0, 237.5, 237.5], [0, 0, 1]])
+
+
+def resize(folder, pattern, size):
+    """Pictures of another size, as copies of datasets have them."""
+    import tifffile
+
+    for file in folder.rglob(pattern):
+        if file.suffix == ".tiff":
+            levels = tifffile.imread(file)
+            tifffile.imwrite(file, np.asarray(Image.fromarray(levels).resize(size, Image.Resampling.NEAREST)))
+        else:
+            Image.open(file).resize(size, Image.Resampling.NEAREST).save(file)
+
+
+@pytest.mark.parametrize("layout", ["c3vd", "c3vdv2", "simcol3d"])
+def test_depth_needs_no_pose(data, tmp_path, layout):
+    out = export(data, layout, tmp_path / "out", variations=["red"])
+    with_poses = open_layout(out, layout)
+    for file in [*out.rglob("pose.txt"), *out.rglob("Saved*.txt")]:
+        file.unlink()
+    without = open_layout(out, layout)
+    assert [f.id for f in without.frames] == [f.id for f in with_poses.frames]
+    for one, two in zip(with_poses.frames, without.frames, strict=True):
+        assert two.world_from_camera is None
+        assert one.camera == two.camera
+        np.testing.assert_array_equal(one.geometry()["distance"], two.geometry()["distance"])
+    from endorender.dataset.consistency import check_geometry
+
+    refusal("NO_POSES", check_geometry, without)
+
+
+def test_c3vd_of_another_size_has_its_own_camera(tmp_path):
+    from endorender.scene import cameras
+
+    olympus(tmp_path / "cecum_t1_a")  # 50 x 40, of the shape of 1350 x 1080
+    own = cameras.build(open_layout(tmp_path, "c3vd").frames[0].camera)
+    corner = own.unproject(np.array([[49.5, 39.5], [0.0, 3.0]]))
+    resize(tmp_path, "*_color.png", (100, 80))
+    resize(tmp_path, "*_depth.tiff", (100, 80))
+    twice = cameras.build(open_layout(tmp_path, "c3vd").frames[0].camera)
+    np.testing.assert_allclose(twice.unproject(np.array([[99.5, 79.5], [0.5, 6.5]])), corner, atol=1e-9)
+    for shape in ((80, 80), (100, 78)):
+        resize(tmp_path, "*_color.png", shape)
+        resize(tmp_path, "*_depth.tiff", shape)
+        told = refusal("LAYOUT_SIZE", open_layout, tmp_path, "c3vd")
+        assert f"{shape[0]}x{shape[1]}" in told
+        assert "1350x1080" in told
+    # The way out: a camera for pictures of this size.
+    numbers = "100 78 50 39 57 0 -1e-2 0 0 1 0 0"
+    (tmp_path / "camera_intrinsics.txt").write_text(numbers)
+    assert open_layout(tmp_path, "c3vd").frames[0].camera["calibrated"] == [100, 78]
+
+
+def test_simcol3d_of_another_size_has_its_own_camera(tmp_path):
+    folder = tmp_path / "SyntheticColon_I" / "Frames_S1"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (475, 475)).save(folder / "FrameBuffer_0000.png")
+    Image.fromarray(np.full((475, 475), 32640, np.uint16)).save(folder / "Depth_0000.png")
+    published = open_layout(tmp_path, "simcol3d").frames[0].K  # without cam.txt
+    assert np.allclose(published, [[227.604, 0, 237.5], [0, 227.604, 237.5], [0, 0, 1]])
+    (folder.parent / "cam.txt").write_text("227.604 0 237.5\n0 227.604 237.5\n0 0 1\n")
+    assert published == open_layout(tmp_path, "simcol3d").frames[0].K
+    for width in (448, 256, 950):
+        resize(folder, "*.png", (width, width))
+        share = width / 475
+        middle = (237.5 + 0.5) * share - 0.5  # pixel centres at integers
+        expected = [[227.604 * share, 0, middle], [0, 227.604 * share, middle], [0, 0, 1]]
+        np.testing.assert_allclose(open_layout(tmp_path, "simcol3d").frames[0].K, expected)
+    resize(folder, "*.png", (320, 240))
+    assert "475x475" in refusal("LAYOUT_SIZE", open_layout, tmp_path, "simcol3d")
+    # A camera that is off its centre by less than 10 % is that of the pictures.
+    (folder.parent / "cam.txt").write_text("200 0 150\n0 200 125\n0 0 1\n")
+    assert open_layout(tmp_path, "simcol3d").frames[0].K == ((200, 0, 150), (0, 200, 125), (0, 0, 1))
+    # Of our own exports the size is written down, wherever the principal point may lie.
+    aside = {"camera": "pinhole:fx=40,cx=12,cy=30", "size": "50x40", "views": 1, "patients": 1, "names": ("plain",)}
+    out = export(open_dataset(make(tmp_path / "aside", **aside)), "simcol3d", tmp_path / "out")
+    assert open_layout(out, "simcol3d").frames[0].K == ((40, 0, 12), (0, 40, 30), (0, 0, 1))
+    resize(out, "*.png", (100, 80))
+    np.testing.assert_allclose(open_layout(out, "simcol3d").frames[0].K, ((80, 0, 24.5), (0, 80, 60.5), (0, 0, 1)))
 
 
 def test_mistakes_are_said_in_one_line(data, scoped, tmp_path):

@@ -123,6 +123,8 @@ def test_bad_calibrations_are_one_line(tmp_path):
     nan = [[float("nan"), 0, 1], [0, 1, 1], [0, 0, 1]]
     secret = tmp_path / f"{SECRET}.yaml"
     refused(lambda: calibration({"K": k, "size": "640x480"}, W, H), "640x480", f"{W}x{H}", "calibrate at their size")
+    large = (np.array(k) * [[20], [20], [1]]).tolist()  # of 640 x 480, and nothing says so
+    refused(lambda: calibration({"K": large}, W, H), "another size", "width and height")
     refused(lambda: calibration({"K": nan}, W, H), "finite")
     refused(lambda: calibration({"K": "x"}, W, H), "numbers")
     refused(lambda: calibration({"K": k, "distortion": [0.1] * 9}, W, H), "at most 8")

@@ -26,6 +26,7 @@ from endorender.dataset.layouts.layout import (
     read_png,
     read_table,
     read_tiff,
+    refuse_stretched,
     rigid,
     sequences,
     size_of,
@@ -39,11 +40,13 @@ LEVELS_PER_MM = 65535 / 100
 FLOW_REACH = 20.0  # px in both directions
 LAST = np.array([0.0, 0, 0, 1])
 INTRINSICS = ("a0", "a2", "a3", "a4", "c", "d", "e", "cx", "cy")
+PUBLISHED = (1350, 1080)  # px, of the camera that is known without a file
 CAMERA_FILE = "camera_intrinsics.txt"
 
 
 class Scaramuzzas(Layout):
-    """What both editions share: the camera's traps, depth and normals in 16 bits, pose.txt."""
+    """What both editions share: the camera's traps, depth and normals in 16 bits, pose.txt (frames have no pose without
+    it)."""
 
     READS: ClassVar[bool] = True
     NEEDS_CAMERA: ClassVar[bool] = False
@@ -52,6 +55,10 @@ class Scaramuzzas(Layout):
         False, description="read the stretch matrix as [[c, e], [d, 1]] instead of [[c, d], [e, 1]]"
     )
     one_based: bool = Field(False, description="the centre counts the first pixel as 1, as in copies from MATLAB")
+
+    def folders(self, root: Path) -> set[Path]:
+        """Sequences at any depth: folders that hold depth."""
+        raise TypeError("an edition defines where its files are")  # pragma: no cover
 
     def places(self, folder: Path) -> dict[str, dict[int, Path]]:
         """Files by kind (image, depth, normal) and number."""
@@ -97,12 +104,13 @@ class Scaramuzzas(Layout):
         """See Layout. `root` is a sequence or holds sequences at any depth."""
         found: list[ForeignFrame] = []
         count: dict[str, int] = {}
-        for folder in sorted(p.parent for p in root.rglob("pose.txt")):
+        for folder in sorted(self.folders(root)):
             name, _, variation = folder.name.partition(".")
             patient = name if variation else self.patient(name)
-            places, poses = self.places(folder), read_poses(folder / "pose.txt")
+            places, file = self.places(folder), folder / "pose.txt"
+            poses = read_poses(file) if file.is_file() else None
             for number in sorted(set(places["image"]) & set(places["depth"])):
-                if number >= len(poses):
+                if poses is not None and number >= len(poses):
                     raise UserError(f"{folder.name}: frame {number} has no pose in pose.txt", "LAYOUT_POSE")
                 image, depth, normal = (places[kind].get(number) for kind in ("image", "depth", "normal"))
                 assert image is not None
@@ -116,7 +124,9 @@ class Scaramuzzas(Layout):
                         view=view,
                         variation=variation or name,
                         camera=self._camera(root, folder, *size_of(image)),
-                        world_from_camera=rigid(poses[number], f"pose {number} of {folder.name}"),
+                        world_from_camera=None
+                        if poses is None
+                        else rigid(poses[number], f"pose {number} of {folder.name}"),
                         paths={"image": image, "geometry": depth},
                         load_image=partial(read_png, image),
                         load_depth=partial(_depth, depth),
@@ -142,6 +152,7 @@ class Scaramuzzas(Layout):
             built = cameras.build(camera)
             camera |= {name: getattr(built, name) for name in INTRINSICS}
             camera |= {"cx": built.cx - 1, "cy": built.cy - 1, "calibrated": built.calibrated}
+        refuse_stretched((width, height), tuple(camera.get("calibrated", PUBLISHED)), CAMERA_FILE)
         return camera
 
 
@@ -151,11 +162,16 @@ class C3VD(Scaramuzzas):
 
     z-depth: uint16 / 65535 * 100 mm; 0 and 65535 (100 mm and more) are invalid. Normals: (n + 1) * 32767.5, camera
     frame. pose.txt: 16 values a line, world_from_camera transposed (translation in the last row, mm); which edge is
-    0 0 0 1 is looked at, since copies differ. Without camera_intrinsics.txt the camera is the published Olympus
-    CF-HQ190L, 0-based. Flow: to the previous frame, in red and green, value / 65535 * 40 - 20 px, cut at both ends, 0
-    where nothing is seen; the first frame has none. occlusion.png: 255 where a wall hides more of the lumen within 100
-    mm of the camera, else 0; not for datasets that do not hold it.
+    0 0 0 1 is looked at, since copies differ; without it frames have no pose. Without camera_intrinsics.txt the
+    camera is the published Olympus CF-HQ190L, 0-based. It is scaled with pictures of its shape; others are refused.
+    Flow: to the previous frame, in red and green, value / 65535 * 40 - 20 px, cut at both ends, 0 where nothing is
+    seen; the first frame has none. occlusion.png: 255 where a wall hides more of the lumen within 100 mm of the camera,
+    else 0; not for datasets that do not hold it.
     """
+
+    def folders(self, root: Path) -> set[Path]:
+        """See Scaramuzzas."""
+        return {p.parent for p in root.rglob("*_depth.tiff")}
 
     def places(self, folder: Path) -> dict[str, dict[int, Path]]:
         """See Scaramuzzas. Some copies do not pad the numbers of colour frames."""
@@ -190,6 +206,10 @@ class C3VDv2(Scaramuzzas):
     """
 
     NEEDS_CAMERA: ClassVar[bool] = True
+
+    def folders(self, root: Path) -> set[Path]:
+        """See Scaramuzzas."""
+        return {p.parent for p in (root / "depth", *root.rglob("depth")) if p.is_dir()}
 
     def places(self, folder: Path) -> dict[str, dict[int, Path]]:
         """See Scaramuzzas."""

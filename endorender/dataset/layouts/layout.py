@@ -39,7 +39,8 @@ class Layout(Model):
 class ForeignFrame:
     """A frame in another layout, with the interface of `endorender.dataset.Frame` that training and checks use.
 
-    camera: a model of `endorender.scene.cameras` as a mapping. paths: the files behind image and depth, by kind.
+    camera: a model of `endorender.scene.cameras` as a mapping. world_from_camera: None where no pose is known.
+    paths: the files behind image and depth, by kind.
     load_image: -> (H, W, 3) uint8. load_depth: -> (H, W) float z-depth in mm, NaN where invalid.
     load_normal: -> (H, W, 3) unit, camera frame, or None where the layout holds none.
     """
@@ -49,7 +50,7 @@ class ForeignFrame:
     view: int
     variation: str
     camera: dict[str, Any]
-    world_from_camera: tuple[tuple[float, ...], ...]
+    world_from_camera: tuple[tuple[float, ...], ...] | None
     paths: dict[str, Path]
     load_image: Callable[[], np.ndarray]
     load_depth: Callable[[], np.ndarray]
@@ -157,6 +158,21 @@ def one_camera(layout: str, frames: Sequence[Frame], told: Callable[[Frame], Any
             "LAYOUT_CAMERA",
         )
     return first
+
+
+def refuse_stretched(size: tuple[int, int], calibrated: tuple[int, int], file: str) -> None:
+    """Pictures of another size than a camera was calibrated for are seen by it scaled, if they are a scaled copy.
+
+    Both (width, height). Raises UserError LAYOUT_SIZE where they have another shape, by more than rounding to a pixel:
+    cropped or stretched, which their size does not tell. file: where the right camera would be read from.
+    """
+    (width, height), (w, h) = size, calibrated
+    if min(abs(width - w * height / h), abs(height - h * width / w)) > 1:
+        raise UserError(
+            f"the pictures are {width}x{height}, and their camera was calibrated for {w}x{h}, another shape: were they "
+            f"cropped or stretched? Give the camera of these pictures in {file}",
+            "LAYOUT_SIZE",
+        )
 
 
 def quantised(values: np.ndarray, scale: float, top: int, valid: np.ndarray) -> np.ndarray:
