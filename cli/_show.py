@@ -31,9 +31,7 @@ def scores(evaluation: Path) -> str:
     lines = ["protocol  " + "".join(f"{name:>26}" for name in shown)]
     for protocol, found in summary["protocols"].items():
         cells = (found["mean"][name] for name in shown)
-        lines.append(
-            f"{protocol:10}" + "".join(f"{m:>10.3f} [{low:.3f}, {high:.3f}]".rjust(26) for m, low, high in cells)
-        )
+        lines.append(f"{protocol:10}" + "".join(_with_limits(*cell) for cell in cells))
     data = summary["data"]
     lines += [
         f"{protocol}: depth runs backwards or is flat in {found['scale_at_bound']} of {data['frames']} frames"
@@ -45,3 +43,8 @@ def scores(evaluation: Path) -> str:
     if not data["training_scale_known"]:
         lines.append("this run does not say at which scale it was trained: pictures were seen as they are")
     return "\n".join(lines)
+
+
+def _with_limits(value: float, low: float | None, high: float | None) -> str:
+    """A mean with its interval, in a column; one frame alone has none."""
+    return (f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]").rjust(26)

@@ -196,7 +196,7 @@ def _aggregate(frames: Sequence[Any], results: list[ImageResult]) -> dict[str, A
 
     def table(chosen: Iterable[int]) -> dict[str, Any]:
         rows = [values[k] for k in chosen]
-        return {name: list(statistics.mean([row[name] for row in rows])) for name in METRICS}
+        return {name: statistics.mean([row[name] for row in rows]).plain() for name in METRICS}
 
     def by(key: str) -> dict[str, Any]:
         names = sorted({getattr(frame, key) for frame in frames})
@@ -206,7 +206,7 @@ def _aggregate(frames: Sequence[Any], results: list[ImageResult]) -> dict[str, A
         "interval": "mean of the images' values, then the limits of its 95 % bootstrap interval over frames",
         "mean": table(range(len(frames))),
         "mean_over_patients": {
-            name: list(statistics.mean([row[name] for row in values], [frame.patient for frame in frames]))
+            name: statistics.mean([row[name] for row in values], [frame.patient for frame in frames]).plain()
             for name in METRICS
         },
         "pooled": pooled(results),

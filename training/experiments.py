@@ -18,7 +18,6 @@ from endorender.errors import UserError, unknown
 from training import claim_figures, statistics
 from training.data import FrameSet
 from training.files import Progress, write_csv
-from training.statistics import Interval
 from training.study import LEAD, LOOKS, PRESETS, Answer, Stage, Study, begin, log_of
 from training.variety import variety
 
@@ -76,7 +75,7 @@ def adapt(study: Study) -> Answer:
             patients = d.by_patient or ("", "", "")
             rows.append([title, arm.label, before, after, *d.by_frame, *d.by_view[1:], *patients[1:], d.p, paper])
             answer.claims.append(
-                f"{title}, {arm.label}: {_interval(d.by_view)} % less error than {BASELINE} ({before:.3f} → "
+                f"{title}, {arm.label}: {statistics.in_words(d.by_view)} than {BASELINE} ({before:.3f} → "
                 f"{after:.3f}, interval over views; paper: {paper} %): {d.verdict()}."
             )
         answer.figures[f"frame by frame, {title}"] = claim_figures.frame_by_frame(section, LEAD)
@@ -119,7 +118,7 @@ def data(study: Study) -> Answer:
         )  # fmt: skip
         verdict = "holds" if d.low >= 0 else "does not hold" if d.high < 0 else "undecided"
         answer.claims.append(
-            f"{half} images with cinematic fine-tuning against {whole} without: {_interval(d)} % less error "
+            f"{half} images with cinematic fine-tuning against {whole} without: {statistics.in_words(d)} "
             f"(interval over views): {verdict}."
         )
     answer.figures["error against images"] = claim_figures.against_count(rows)
@@ -217,10 +216,6 @@ def _steps_to(run: Path, target: float) -> int | None:
 
 def _short(arm: str) -> str:
     return {BASELINE: "baseline", LAST: "last-layer", FULL: "full"}[arm]
-
-
-def _interval(i: Interval) -> str:
-    return f"{i.value:+.1f} [{i.low:+.1f}, {i.high:+.1f}]"
 
 
 def tables_of(study: Study, info: dict[str, Any], answer: Answer) -> None:

@@ -93,15 +93,38 @@ def versions() -> dict[str, str]:
     return found
 
 
+# Options whose values are never a path. What is not listed is taken for one: a folder's name may be a patient's,
+# whether the folder is there already or not.
+WORDS = (
+    *("--preset", "--views", "--size", "--input-size", "--spp", "--seed", "--steps", "--batch", "--learning-rate"),
+    *("--variations", "--split", "--protocol", "--patients", "--model", "--loss", "--fine-tune", "--images"),
+    *("--device", "--workers", "--label", "--title"),
+)
+EXPERIMENTS = ("adapt", "data", "variety")
+
+
 def command(argv: Sequence[str] | None = None) -> str:
-    """The command as typed, with PATH for every path: where a patient's data lies is the patient's affair."""
+    """The command as typed, with PATH for everything that may be one: where data lies is its owner's affair."""
     argv = sys.argv if argv is None else argv
-    words = ["endorender" if Path(argv[0]).stem in ("endorender", "__main__") else "python"]
-    for word in argv[1:]:
-        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        words.append(flag + equals + ("PATH" if _is_path(value) else value))
+    if Path(argv[0]).stem not in ("endorender", "__main__"):
+        return " ".join(["python", *("PATH" for _ in argv[1:2])])
+    words, flag = ["endorender", *argv[1:2]], ""
+    for word in argv[2:]:
+        if word.startswith("--"):
+            flag, equals, value = word.partition("=")
+            words.append(flag + equals + (_private(flag, value) if equals else ""))
+            flag = "" if equals else flag
+        else:
+            words.append(_private(flag, word))
+            flag = ""
     return " ".join(words)
 
 
+def _private(flag: str, word: str) -> str:
+    """The value of an option, or PATH. Without an option before it only an experiment's name is no path."""
+    harmless = flag in WORDS and not _is_path(word)
+    return word if harmless or (not flag and word in EXPERIMENTS) else "PATH"
+
+
 def _is_path(word: str) -> bool:
-    return bool(word) and ("/" in word or os.sep in word or word.startswith("~") or os.path.exists(word))
+    return "/" in word or os.sep in word or "@" in word or word.startswith("~")

@@ -58,8 +58,15 @@ def template(name: str) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["figures3"] = lambda value: f"{value:#.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    environment.filters["figures3"] = _three_figures
     return environment.get_template(name)
+
+
+def _three_figures(value: float) -> str:
+    """A number as a page shows it; what is not known is a dash."""
+    if value != value:
+        return "–"
+    return f"{value:#.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _section(section: Section, out: Path, number: int) -> dict[str, Any]:

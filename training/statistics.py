@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
+from math import isfinite, nan
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ Numbers = Sequence[float] | np.ndarray
 
 
 class Interval(NamedTuple):
-    """An estimate and the limits of its 95 % confidence interval."""
+    """An estimate and the limits of its 95 % confidence interval; NaN where one unit says nothing of others."""
 
     value: float
     low: float
@@ -24,12 +25,20 @@ class Interval(NamedTuple):
         """Whether the sign of the estimate is decided."""
         return self.low > 0 or self.high < 0
 
+    def known(self) -> bool:
+        """Whether there is an interval at all."""
+        return isfinite(self.low) and isfinite(self.high)
+
+    def plain(self) -> list[float | None]:
+        """[value, low, high] as JSON has them."""
+        return [x if isfinite(x) else None for x in self]
+
 
 def mean(values: Numbers, units: Sequence[Hashable] | None = None) -> Interval:
     """Mean of the values, (N,). units: (N,) what to resample together (a view, a patient); None: each value."""
     sums, counts, weights = _resampled(np.asarray(values, float)[:, None], units)
     draws = (weights @ sums)[:, 0] / (weights @ counts)
-    return _interval(float(np.mean(values)), draws)
+    return _interval(float(np.mean(values)), draws, len(counts))
 
 
 def reduction(before: Numbers, after: Numbers, units: Sequence[Hashable] | None = None) -> Interval:
@@ -39,10 +48,20 @@ def reduction(before: Numbers, after: Numbers, units: Sequence[Hashable] | None 
     what makes a frame hard for both cancels.
     """
     pairs = np.stack([np.asarray(before, float), np.asarray(after, float)], axis=1)
-    sums, _, weights = _resampled(pairs, units)
+    sums, counts, weights = _resampled(pairs, units)
     b, a = (weights @ sums).T
     total = pairs.sum(0)
-    return _interval(float(100 * (total[0] - total[1]) / total[0]), 100 * (b - a) / b)
+    return _interval(float(100 * (total[0] - total[1]) / total[0]), 100 * (b - a) / b, len(counts))
+
+
+def in_words(saved: Interval) -> str:
+    """`3.2 % more error [1.0, 5.1]` of a `reduction`: the sign is a word, and one unit alone has no interval."""
+    sign, word = (1, "less") if saved.value >= 0 else (-1, "more")
+    text = f"{abs(saved.value):.1f} % {word} error"
+    if not saved.known():
+        return f"{text} (one unit: no interval)"
+    low, high = sorted((sign * saved.low, sign * saved.high))
+    return f"{text} [{low:.1f}, {high:.1f}]"
 
 
 def _resampled(
@@ -64,7 +83,9 @@ def _draws(units: int, seed: int) -> np.ndarray:
     return rng.multinomial(units, np.full(units, 1 / units), DRAWS).astype(float)
 
 
-def _interval(value: float, draws: np.ndarray) -> Interval:
+def _interval(value: float, draws: np.ndarray, units: int) -> Interval:
+    if units < 2:
+        return Interval(value, nan, nan)
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(value, float(low), float(high))
 
@@ -91,8 +112,9 @@ def gap(
     a: Numbers, b: Numbers, a_units: Sequence[Hashable] | None = None, b_units: Sequence[Hashable] | None = None
 ) -> Interval:
     """mean(a) − mean(b) of two groups (N,), (M,) that are resampled independently of each other."""
-    means = []
+    means, fewest = [], 2
     for values, units, seed in ((a, a_units, 0), (b, b_units, 1)):
         sums, counts, weights = _resampled(np.asarray(values, float)[:, None], units, seed)
         means.append((weights @ sums)[:, 0] / (weights @ counts))
-    return _interval(float(np.mean(a) - np.mean(b)), means[0] - means[1])
+        fewest = min(fewest, len(counts))
+    return _interval(float(np.mean(a) - np.mean(b)), means[0] - means[1], fewest)

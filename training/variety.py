@@ -70,7 +70,7 @@ def variety(study: Study) -> Answer:
     )
     verdict = "holds" if half.high <= 0 else "does not hold" if half.low > 0 else "is undecided"
     whole = statistics.gap(*errors[first], units[0], units[1])
-    if whole.low <= 0:
+    if not whole.low > 0:  # one patient has no interval
         verdict = f"is undecided, for at K = {first} there is no gap that excludes zero"
     answer.claims.append(
         f"Gap at K = {first}: {_signed(whole)} of abs_rel (interval over patients). Gap at K = {last} less half of it: "
@@ -109,4 +109,5 @@ def appearances(alias: str, count: int) -> list[dict[str, Any]]:
 
 
 def _signed(i: Interval) -> str:
-    return f"{i.value:+.4f} [{i.low:+.4f}, {i.high:+.4f}]"
+    limits = f"[{i.low:+.4f}, {i.high:+.4f}]" if i.known() else "(one patient: no interval)"
+    return f"{i.value:+.4f} {limits}"

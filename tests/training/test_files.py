@@ -44,6 +44,14 @@ def test_the_command_is_kept_without_paths(tmp_path, monkeypatch):
         "endorender evaluate PATH --label last layer"
     )
     assert command(["/home/anna/script.py"]) == "python"
+    # Names of folders that are not there yet, and LAYOUT@FOLDER, are paths too.
+    assert command(["endorender", "train", "simcol3d@DOE_JOHN", "--out", "DOE_RUN", "--resume", "DOE"]) == (
+        "endorender train PATH --out PATH --resume PATH"
+    )
+    assert command(["endorender", "experiment", "adapt", "--foreign=c3vd@DOE", "--preset", "small", "--ct", "DOE"]) == (
+        "endorender experiment adapt --foreign=PATH --preset small --ct PATH"
+    )
+    assert "DOE" not in command(["/home/anna/script.py", "DOE"])
 
 
 def test_seeds_and_fingerprints_depend_on_every_part():

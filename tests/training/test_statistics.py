@@ -17,7 +17,30 @@ def test_the_estimates_are_exact_and_the_draws_repeatable():
 def test_equal_values_leave_no_doubt_and_one_value_no_width():
     assert statistics.mean([3.0] * 9) == pytest.approx((3, 3, 3))
     assert statistics.reduction([2.0, 4.0], [1.0, 2.0]) == pytest.approx((50, 50, 50))
-    assert statistics.mean([7.0]) == pytest.approx((7, 7, 7))
+
+
+def test_one_unit_says_nothing_of_others():
+    for found in (
+        statistics.mean([7.0]),
+        statistics.mean([6.0, 8.0], ["a", "a"]),
+        statistics.reduction([2.0, 4.0], [1.0, 2.0], ["a", "a"]),
+        statistics.gap([3.0, 4.0], [1.0]),
+    ):
+        assert not found.known()
+        assert not found.excludes_zero()
+    assert statistics.mean([7.0]).plain() == [7, None, None]
+
+
+@pytest.mark.parametrize(
+    ("saved", "words"),
+    [
+        ((3.2, 1.0, 5.04), "3.2 % less error [1.0, 5.0]"),
+        ((-3.2, -5.0, 1.0), "3.2 % more error [-1.0, 5.0]"),
+        ((-3.2, float("nan"), float("nan")), "3.2 % more error (one unit: no interval)"),
+    ],
+)
+def test_what_was_saved_is_said_in_words(saved, words):
+    assert statistics.in_words(statistics.Interval(*saved)) == words
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
