@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -28,6 +30,8 @@ COMMANDS = (
     "list",
     "doctor",
 )
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EIO)
 INTERRUPTED = 130  # as shells have it: 128 + SIGINT
 CONTINUES = "interrupted; what was finished is kept: the same command with --resume continues"
 
@@ -53,14 +57,23 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Say after Ctrl-C how to go on."""
+        """Say after Ctrl-C, or where the disk refuses, how to go on."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            command = self.get_command(ctx, ctx.invoked_subcommand or "")
-            goes_on = command is not None and any(p.name == "resume" for p in command.params)
             begins = "interrupted; what was finished is kept: the same command begins again"
-            fail(CONTINUES if goes_on else begins, INTERRUPTED)
+            fail(CONTINUES if self._resumes(ctx) else begins, INTERRUPTED)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            # Not the file's name, which may be a patient's.
+            goes_on = "the same command with --resume continues" if self._resumes(ctx) else "repeat the command"
+            way = "free some room" if error.errno in FULL else "choose an --out that can be written"
+            fail(f"the disk refuses: {os.strerror(error.errno)}; what was finished is kept: {way}, and {goes_on}", 2)
+
+    def _resumes(self, ctx: click.Context) -> bool:
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        return command is not None and any(p.name == "resume" for p in command.params)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run. Exit codes: 0 done, 2 the user's mistake (one line on stderr), 130 interrupted; a bug ends in a

@@ -56,7 +56,7 @@ def load_evaluation(path: str | Path) -> Evaluation:
 
 def _rows(path: Path) -> Table:
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
     except OSError:
         raise UserError(f"{path} cannot be read: evaluate again", "TRUNCATED") from None

@@ -11,7 +11,7 @@ EVALUATION/run.json, log.csv   copies of the run's
 
 from __future__ import annotations
 
-import os
+import errno
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice, pairwise
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from endorender.dataset.folders import sweep, temporary
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError, unknown
 from training import scale as scales
@@ -112,12 +113,13 @@ def evaluate(
         "versions": versions(),
         "command": command(),
     }
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    part = temporary(out)
+    sweep(out)
     try:
         part.mkdir(parents=True)
         _write(part, frames, tensors, predictions, results, trained)
         write_json(part / SUMMARY, summary)
-        part.replace(out)
+        _into_place(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return out
@@ -134,6 +136,15 @@ def _nothing(dataset: Any, split: str | None, patients: Any, variations: Any) ->
                 return unknown(f"{what} of the dataset", name, there)
     held = [name for name in ("train", "val", "test") if dataset.select(split=name)]
     return f"the split {split} has no such frame; splits with frames are: {', '.join(held) or 'none'}"
+
+
+def _into_place(part: Path, out: Path) -> None:
+    try:
+        part.replace(out)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise UserError(f"another process has filled {out} meanwhile: choose another output folder", "EXISTS") from None
 
 
 def bound(results: Sequence[ImageResult]) -> int:

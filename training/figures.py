@@ -56,7 +56,12 @@ def style_axes(axes: Axes, x: str = "", y: str = "") -> None:
 
 def wrapped(arm: Arm, width: int = 46) -> str:
     """The arm's label on lines of at most so many characters."""
-    return textwrap.fill(arm.label, width)
+    return textwrap.fill(literal(arm.label), width)
+
+
+def literal(text: str) -> str:
+    """Text as it stands: a dollar begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def pictures(section: Section, protocol: str, ids: Sequence[str]) -> Figure:
@@ -207,7 +212,7 @@ def paired(section: Section, protocol: str, metric: str = "abs_rel") -> Figure:
         axes.plot([0, end], [0, end], color="#8c959f", linewidth=0.9)
         for name, colour in zip(names, (COLOURS[1:] + COLOURS[:1]) * len(names)):
             at = looks == name
-            axes.scatter(before[at], after[at], s=16, color=colour, alpha=0.75, linewidths=0, label=name)
+            axes.scatter(before[at], after[at], s=16, color=colour, alpha=0.75, linewidths=0, label=literal(name))
         axes.set(xlim=(0, end), ylim=(0, end), aspect="equal")
     figure.legend(*panels[0].get_legend_handles_labels(), **LEGEND, ncols=min(len(names), 4))
     return figure

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from endorender.dataset.folders import temporary
 from endorender.errors import UserError
 
 SUMMARY = "summary.json"  # of an evaluation
@@ -35,7 +36,7 @@ def missing_extra(error: ImportError) -> UserError:
 
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Writes beside `path`, syncs, renames: a reader sees the old file or the new one, never half of one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = temporary(path)
     try:
         with open(part, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -65,7 +66,7 @@ def read_json(path: Path, what: str) -> Any:
     if not path.is_file():
         raise UserError(f"{path.parent} is not {what}: it has no {path.name}", "NOT_FOUND")
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise UserError(f"{path} is not JSON: it was cut short or edited; make it again", "TRUNCATED") from None
 

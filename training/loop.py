@@ -267,7 +267,7 @@ def _log_until(path: Path, step: int) -> list[str]:
     """The log's header and the rows of the steps up to `step`: later ones will be written anew."""
     if not step or not path.is_file():
         return []
-    lines = path.read_text().splitlines()
+    lines = path.read_text(encoding="utf-8").splitlines()
     return lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) <= step]
 
 

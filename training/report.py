@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from endorender.errors import UserError
+from endorender.dataset.folders import claim
 from training import figures
 from training.compare import Arm, Section, load_evaluation, sections
 from training.files import command, versions, write_atomic, write_csv
@@ -30,8 +30,7 @@ def report(evaluations: Sequence[str | Path], out: str | Path, title: str | None
     """
     out = Path(out)
     found = sections([load_evaluation(path) for path in evaluations])
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / PAGE).is_file())):
-        raise UserError(f"{out} holds something other than a report: choose another output folder", "FOREIGN_FOLDER")
+    claim(out, lambda name: name in (PAGE, "figures", "tables"), "a report")
     for folder in ("figures", "tables"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     shown = [_section(section, out, number) for number, section in enumerate(found, 1)]

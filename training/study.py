@@ -177,7 +177,7 @@ def log_of(run: Path) -> list[dict[str, str]]:
     """Rows of a run's log.csv."""
     import csv
 
-    with open(run / "log.csv", newline="") as file:
+    with open(run / "log.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

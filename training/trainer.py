@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from endorender.dataset.folders import sweep
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError, unknown
 from endorender.registry import validated
@@ -66,6 +67,8 @@ def train(
     info = _describe(config, frames, network, frozen, start) | {
         "pretrained": digest(read_weights(given)) if given else None
     }
+    if not rank():
+        sweep(out)
     done = resume if rank() else _prepare(out, info, resume)
     if done and (out / WEIGHTS).is_file() and read_json(out / RUN, "a training run").get("finished"):
         return out

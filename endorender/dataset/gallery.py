@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from endorender.dataset.folders import claim, temporary
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import groups, write_png
 from endorender.errors import UserError
@@ -26,6 +28,8 @@ OPEN = 1.8  # 98th percentile of distance over its median: the lumen is in sight
 CTS = ("phantom:1", "phantom:2", "sample")
 COMPARED = "phantom:"  # the panels show colons: other organs are shown and not compared
 GAP = 6
+COMPARISON = "comparison.json"  # written last
+PICTURES = re.compile(r"gallery\.png|(sample|phantom\d+|p\d{3,})-\d+-[a-z_]+\.png")  # what it writes
 
 # A share of the whole, 0..1, and what is going on.
 Progress = Callable[[float, str], None]
@@ -146,11 +150,13 @@ def gallery(
     if label and len(label) != len(cts):
         raise UserError(f"--label is one mask for each CT: {len(label)} masks for {len(cts)} CTs", "INVALID_VALUE")
     out = Path(out)
-    if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty: choose another folder", "NOT_EMPTY")
+    if (out / COMPARISON).is_file():
+        raise UserError(f"{out} holds a gallery already: choose another folder", "NOT_EMPTY")
+    claim(out, lambda name: PICTURES.fullmatch(name) is not None, "a gallery")
+    for old in out.iterdir():
+        old.unlink()  # of a run that was interrupted
     rows, figures = [], {name: [] for name in LOOKS}  # type: ignore[var-annotated]
     for ct, n, images in shots(cts, label, size, spp, views, seed, progress or (lambda done, text: None)):
-        out.mkdir(parents=True, exist_ok=True)
         pictures = {name: LOOKS[name].response.apply(image) for name, image in images.items()}
         for name, picture in pictures.items():
             write_png(out / f"{ct.replace(':', '')}-{n}-{name}.png", picture)
@@ -160,7 +166,9 @@ def gallery(
     write_png(out / "gallery.png", sheet(rows))
     found = {name: median(several) for name, several in figures.items() if several}
     told = {name: {"measured": asdict(m), "published": _published(name)} for name, m in found.items()}
-    (out / "comparison.json").write_text(json.dumps(told, indent=1) + "\n")
+    part = temporary(out / COMPARISON)
+    part.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    part.replace(out / COMPARISON)
     return compared(found)
 
 

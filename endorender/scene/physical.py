@@ -43,7 +43,7 @@ def spectra() -> dict[str, np.ndarray]:
 
     hbo2, hb, bilirubin: molar extinction in cm⁻¹ / (mol / l), base 10. Sources stand in the file.
     """
-    text = resources.files("endorender.scene").joinpath("spectra.csv").read_text()
+    text = resources.files("endorender.scene").joinpath("spectra.csv").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     table = np.array([[float(x) for x in line.split(",")] for line in lines[1:]])
     nm = np.arange(400.0, 701.0, 2.0)

@@ -1,6 +1,7 @@
 """The command line: quick to answer, one line for a mistake, and the right exit code."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -195,6 +196,32 @@ def test_a_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"holiday")
     assert "holds 1 other files" in mistake("render", "--ct", "sample", "--out", tmp_path)
     assert contents(tmp_path) == {"photo.jpg": b"holiday"}
+
+
+@pytest.mark.parametrize(
+    ("number", "command", "words"),
+    [
+        (
+            errno.ENOSPC,
+            "training.trainer.train",
+            "No space left on device; what was finished is kept: free some room",
+        ),
+        (errno.EROFS, "training.trainer.train", "an --out that can be written, and the same command with --resume"),
+        (errno.ENOSPC, "training.evaluate.evaluate", "free some room, and repeat the command"),
+        (errno.EACCES, "training.report.report", "Permission denied"),
+        (errno.EDQUOT, "training.export.export_model", "Disk quota exceeded"),
+    ],
+)
+def test_what_the_disk_refuses_is_one_line(tmp_path, monkeypatch, number, command, words):
+    def full(*args, **kwargs):
+        raise OSError(number, os.strerror(number), "/data/MUELLER_HANS")
+
+    monkeypatch.setattr(command, full)
+    name = command.rpartition(".")[2].replace("_", "-")
+    arguments = ("--data", tmp_path) if name == "evaluate" else ()
+    said = mistake(name, tmp_path, *arguments, "--out", tmp_path / "out")
+    assert words in said
+    assert "MUELLER" not in said
 
 
 def test_a_bug_ends_in_a_traceback(monkeypatch):

@@ -5,7 +5,8 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import main
-from endorender.dataset.gallery import Measured, chosen, compared, measure, median
+from endorender.dataset.gallery import Measured, chosen, compared, gallery, measure, median
+from endorender.errors import UserError
 from endorender.scene import LOOKS, Mucosa
 from endorender.scene.looks import PANELS
 from tests.render.scenes import tube_scene
@@ -55,4 +56,26 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "photo.jpg").write_text("holiday")
     result = CliRunner().invoke(main, ["gallery", "--out", str(tmp_path)])
     assert result.exit_code == 2
-    assert "not empty" in result.stderr
+    assert "something other" in result.stderr
+    assert (tmp_path / "photo.jpg").read_text() == "holiday"
+
+
+def test_an_interrupted_gallery_is_begun_again_and_a_whole_one_is_kept(tmp_path, monkeypatch):
+    picture = np.full((16, 20, 3), 0.2, np.float32)
+
+    def views(stop):
+        for n in range(2):
+            if n == stop:
+                raise KeyboardInterrupt
+            yield "p001", n, dict.fromkeys(LOOKS, picture)
+
+    monkeypatch.setattr("endorender.dataset.gallery.shots", lambda *args: views(1))
+    with pytest.raises(KeyboardInterrupt):
+        gallery(tmp_path / "g", ["phantom:1"])
+    assert list((tmp_path / "g").iterdir())
+    monkeypatch.setattr("endorender.dataset.gallery.shots", lambda *args: views(9))
+    gallery(tmp_path / "g", ["phantom:1"])
+    names = {p.name for p in (tmp_path / "g").iterdir()}
+    assert names == {f"p001-{n}-{look}.png" for n in range(2) for look in LOOKS} | {"gallery.png", "comparison.json"}
+    with pytest.raises(UserError, match="already"):
+        gallery(tmp_path / "g", ["phantom:1"])

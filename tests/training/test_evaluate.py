@@ -12,6 +12,7 @@ from endorender.dataset.layouts import export
 from endorender.errors import UserError
 from tests.dataset import sphere
 from tests.dataset.made import make
+from training import evaluate as judging
 from training.checkpoint import load_run
 from training.compare import load_evaluation, sections
 from training.data import DepthFrames
@@ -120,6 +121,29 @@ def test_frames_without_normals_are_judged_all_the_same(tmp_path, run, make_tube
     (section,) = sections([evaluation])
     assert section.knows("radius")
     assert not section.knows("incidence")
+
+
+def test_two_evaluations_into_one_folder(tmp_path, run, make_tubes, monkeypatch):
+    def meanwhile(*args):
+        (tmp_path / "out").mkdir(exist_ok=True)
+        (tmp_path / "out/summary.json").write_text("another's")
+        return original(*args)
+
+    original = judging._aggregate
+    monkeypatch.setattr(judging, "_aggregate", meanwhile)
+    with pytest.raises(UserError, match="meanwhile"):
+        evaluate(run, make_tubes(), tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out/summary.json").read_text() == "another's"
+
+
+def test_one_frame_alone_has_no_interval(tmp_path, run, make_tubes):
+    data = make_tubes()
+    data.frames = [f for f in data.frames if f.patient != "p4" or (f.view, f.variation) == (0, "deep_red")]
+    summary = json.loads((evaluate(run, data, tmp_path / "out") / "summary.json").read_text())
+    value, low, high = summary["protocols"]["median"]["mean"]["abs_rel"]
+    assert value > 0
+    assert low is high is None
 
 
 def test_all_protocols_at_once_and_intervals_over_patients(tmp_path, run, make_tubes):

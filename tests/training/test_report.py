@@ -1,8 +1,11 @@
 """The page: honest figures, nothing from the network, nothing that a label could smuggle in."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -162,6 +165,37 @@ def test_one_evaluation_alone_replaces_an_old_report_and_compares_nothing(evalua
 def test_the_same_evaluations_make_the_same_picture(page, evaluations):
     own = sections([load_evaluation(path) for path in evaluations])[0]
     assert figures.png(figures.convergence(own)) == (page.parent / "figures/1_convergence.png").read_bytes()
+
+
+def test_an_interrupted_report_is_taken_up_again(evaluations, tmp_path, monkeypatch):
+    out = tmp_path / "report"
+    monkeypatch.setattr(figures, "against", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        report(evaluations, out)
+    assert not (out / "report.html").exists()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = [out / f".report.html.{dead.pid}.part", out / f"figures/.a.png.{dead.pid}.part"]
+    alive = out / f"figures/.b.png.{os.getppid()}.part"
+    for path in (*left, alive):
+        path.write_text("half")
+    monkeypatch.undo()
+    (out / "photo.jpg").write_text("holiday")
+    with pytest.raises(UserError, match="something other"):
+        report(evaluations, out)
+    (out / "photo.jpg").unlink()
+    assert report(evaluations, out).is_file()
+    assert not any(path.exists() for path in left)
+    assert alive.exists()  # somebody is still writing it
+
+
+def test_a_dollar_in_a_label_begins_no_formula(evaluations, tmp_path):
+    copies = []
+    for n, folder in enumerate(evaluations[:2]):
+        copies.append(shutil.copytree(folder, tmp_path / str(n)))
+        summary = json.loads((copies[n] / "summary.json").read_text())
+        (copies[n] / "summary.json").write_text(json.dumps(summary | {"label": f"5 $ and \\frac{{{n} $"}))
+    assert report(copies, tmp_path / "report").is_file()
 
 
 def test_what_cannot_be_reported_is_refused(evaluations, tmp_path):

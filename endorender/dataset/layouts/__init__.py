@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from endorender.dataset.folders import sweep, temporary
 from endorender.dataset.frame import SPLITS, Dataset, open_dataset
 from endorender.dataset.layouts import c3vd, depth_anything, hdf5, nerfstudio, simcol3d, webdataset
 from endorender.dataset.layouts.layout import ForeignFrame, Layout, foreign_dataset, layouts
 from endorender.dataset.spec import parse_spec
-from endorender.dataset.writer import TEMPORARY, disk_errors
+from endorender.dataset.writer import disk_errors
 from endorender.errors import UserError, unknown
 
 __all__ = ["ForeignFrame", "Layout", "export", "layouts", "open_data", "open_layout"]
@@ -41,9 +42,9 @@ def export(
     splits = [(name, dataset.select(split=name, variations=variations)) for name in names]
     if not any(frames for _, frames in splits):
         raise UserError(f"no frame to export; the variations are {', '.join(dataset.info['variations'])}", "NO_FRAMES")
-    part = out.with_name(TEMPORARY + out.name)
+    part = temporary(out)
     with disk_errors(out):
-        shutil.rmtree(part, ignore_errors=True)
+        sweep(out)
         part.mkdir(parents=True)
         try:
             chosen.write(splits, part)
