@@ -21,7 +21,7 @@ class Batch(TypedDict):
     """What networks, losses and metrics are fed with.
 
     image: (B, 3, H, W) float32, display values in 0..1; z_depth: (B, 1, H, W) float32 mm, 0 where invalid;
-    mask: (B, 1, H, W) bool, where z_depth holds; K: (B, 3, 3) float32, pixel centres at integers;
+    mask: (B, 1, H, W) bool, where z_depth holds; K: (B, 3, 3) float32, pixel centres at integers, NaN where unknown;
     id: the frames' names.
     """
 
@@ -114,7 +114,7 @@ class DepthFrames(Dataset):
             image, depth = self._images[index], self._depths[_view(frame)]
         else:
             image, depth = self._decode(index)
-        k = torch.tensor(frame.K, dtype=torch.float32)
+        k = torch.full((3, 3), torch.nan) if frame.K is None else torch.tensor(frame.K, dtype=torch.float32)
         return {"image": image.to(torch.float32) / 255, "z_depth": depth, "mask": depth > 0, "K": k, "id": frame.id}
 
     def _decode(self, index: int) -> tuple[Tensor, Tensor]:

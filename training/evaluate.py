@@ -304,10 +304,13 @@ def places(frame: Any) -> dict[str, torch.Tensor]:
     K: true of every camera that is symmetric about its axis. NaN where there is no depth.
     """
     geometry = frame.geometry()
-    k, (height, width) = np.asarray(frame.K), geometry["z_depth"].shape
+    height, width = geometry["z_depth"].shape
+    middle = ((1.0, 0.0, (width - 1) / 2), (0.0, 1.0, (height - 1) / 2), (0.0, 0.0, 1.0))
+    k = np.asarray(frame.K or middle)
     y, x = np.mgrid[:height, :width].astype(float)
     x, y = x - k[0, 2], y - k[1, 2]
-    cos = np.clip(geometry["z_depth"] / geometry["distance"], 0, 1)
+    distance = geometry.get("distance", np.full((height, width), np.nan))  # not known without intrinsics
+    cos = np.clip(geometry["z_depth"] / distance, 0, 1)
     sin, turn = np.sqrt(1 - cos**2), np.arctan2(y / k[1, 1], x / k[0, 0])
     ray = np.stack([sin * np.cos(turn), sin * np.sin(turn), cos], axis=-1)
     normal = geometry.get("normal", np.full_like(ray, np.nan))  # other people's datasets may hold none

@@ -150,6 +150,8 @@ def _frames(dataset: Any, config: TrainConfig) -> dict[str, list[Any]]:
         raise UserError("the dataset has no training patient: name one in its splits, and render again", "NO_FRAMES")
     if (config.patience or config.keep == "best") and not chosen["val"]:
         raise UserError("patience and keep best need patients in the split val: name one in the dataset's splits")
+    if config.augment.rotation and any(frame.K is None for frame in chosen["train"]):
+        raise UserError("a rotation needs the intrinsics of every frame: give them with the data, or leave it out")
     chosen["train"] = subset(chosen["train"], config.images, config.seed)
     chosen["val"] = subset(chosen["val"], config.validate_images, 0)  # the same for every run
     return chosen

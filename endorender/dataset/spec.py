@@ -46,7 +46,8 @@ def pairs(text: str, name: str, before: str = "") -> dict[str, Any]:
         key, equals, written = part.partition("=")
         if not equals:
             raise ValueError(f"must be {before}key=value,key=value")
-        values[key.strip()] = parse_yaml(written, f"{name}: {key.strip()}")
+        # A star would begin an alias: it is a pattern of names.
+        values[key.strip()] = written if "*" in written else parse_yaml(written, f"{name}: {key.strip()}")
     return values
 
 

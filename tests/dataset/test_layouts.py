@@ -271,7 +271,7 @@ def test_hdf5_slices(data, tmp_path):
             assert same_points(points @ pose[:3, :3].T + pose[:3, 3], frame) < 1e-4
 
 
-@pytest.mark.parametrize("layout", [name for name in layouts if layouts[name].READS])
+@pytest.mark.parametrize("layout", [name for name in layouts if layouts[name].READS and layouts[name].WRITES])
 def test_what_was_exported_reads_back(data, tmp_path, layout):
     out = export(data, layout, tmp_path / "out", variations=["red"])
     back = open_layout(out, layout)
@@ -291,7 +291,7 @@ def test_what_was_exported_reads_back(data, tmp_path, layout):
         assert set(foreign.files) == {"image", "geometry"}
 
 
-@pytest.mark.parametrize("layout", list(layouts))
+@pytest.mark.parametrize("layout", [name for name in layouts if layouts[name].WRITES])
 def test_the_same_dataset_gives_the_same_bytes_and_no_path(data, tmp_path, layout):
     a, b = (contents(export(data, layout, tmp_path / name)) for name in ("MUELLER", "other"))
     assert a == b

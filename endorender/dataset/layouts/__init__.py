@@ -10,14 +10,14 @@ from typing import Any
 
 from endorender.dataset.folders import sweep, temporary
 from endorender.dataset.frame import SPLITS, Dataset, open_dataset
-from endorender.dataset.layouts import c3vd, depth_anything, hdf5, nerfstudio, simcol3d, webdataset
+from endorender.dataset.layouts import c3vd, depth_anything, hdf5, nerfstudio, pairs, simcol3d, webdataset
 from endorender.dataset.layouts.layout import ForeignFrame, Layout, foreign_dataset, layouts
 from endorender.dataset.spec import parse_spec
 from endorender.dataset.writer import disk_errors
 from endorender.errors import UserError, unknown
 
 __all__ = ["ForeignFrame", "Layout", "export", "layouts", "open_data", "open_layout"]
-__all__ += ["c3vd", "depth_anything", "hdf5", "nerfstudio", "simcol3d", "webdataset"]
+__all__ += ["c3vd", "depth_anything", "hdf5", "nerfstudio", "pairs", "simcol3d", "webdataset"]
 
 
 def export(
@@ -34,6 +34,9 @@ def export(
     """
     dataset = open_dataset(data) if isinstance(data, (str, Path)) else data
     chosen = _built(layout)
+    if not chosen.WRITES:
+        able = ", ".join(name for name in layouts if layouts[name].WRITES)  # type: ignore[attr-defined]
+        raise UserError(f"{layouts.name_of(type(chosen))} is only read; these are written: {able}", "NO_WRITER")
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is not an empty folder: choose another --out", "EXISTS")

@@ -25,6 +25,7 @@ class Layout(Model):
 
     EXTRA: ClassVar[tuple[str, ...]] = ()  # modules of the extra `export` that writing or reading needs
     READS: ClassVar[bool] = False  # whether `read` is there
+    WRITES: ClassVar[bool] = True  # whether `write` is
 
     def write(self, splits: Sequence[Split], out: Path) -> None:
         """Write the frames into the empty folder `out`."""
@@ -39,7 +40,8 @@ class Layout(Model):
 class ForeignFrame:
     """A frame in another layout, with the interface of `endorender.dataset.Frame` that training and checks use.
 
-    camera: a model of `endorender.scene.cameras` as a mapping. world_from_camera: None where no pose is known.
+    camera: a model of `endorender.scene.cameras` as a mapping, None where no intrinsics are known: then there is no
+    distance along the ray. world_from_camera: None where no pose is known.
     paths: the files behind image and depth, by kind.
     load_image: -> (H, W, 3) uint8. load_depth: -> (H, W) float z-depth in mm, NaN where invalid.
     load_normal: -> (H, W, 3) unit, camera frame, or None where the layout holds none.
@@ -49,7 +51,7 @@ class ForeignFrame:
     patient: str
     view: int
     variation: str
-    camera: dict[str, Any]
+    camera: dict[str, Any] | None
     world_from_camera: tuple[tuple[float, ...], ...] | None
     paths: dict[str, Path]
     load_image: Callable[[], np.ndarray]
@@ -57,8 +59,10 @@ class ForeignFrame:
     load_normal: Callable[[], np.ndarray] | None = None
 
     @property
-    def K(self) -> tuple[tuple[float, ...], ...]:
-        """(3, 3) intrinsics in pixels; of a distorted camera the part without distortion."""
+    def K(self) -> tuple[tuple[float, ...], ...] | None:
+        """(3, 3) intrinsics in pixels; of a distorted camera the part without distortion. None: not known."""
+        if self.camera is None:
+            return None
         return tuple(map(tuple, _camera(json.dumps(self.camera)).K.tolist()))
 
     @property
@@ -84,6 +88,8 @@ class ForeignFrame:
     def geometry(self) -> dict[str, np.ndarray]:
         """z_depth, distance: (H, W) float32 mm, NaN where invalid; mask: (H, W) bool; normal if the layout holds it."""
         z = self.load_depth().astype(np.float32)
+        if self.camera is None:
+            return {"z_depth": z, "mask": np.isfinite(z)}
         cosine = _cosines(json.dumps(self.camera))
         if z.shape != cosine.shape:
             raise UserError(
@@ -104,7 +110,7 @@ class ForeignFrame:
         if name != "surface":
             raise UserError(f"{self.id} holds no {name} depth", "NO_DEPTH")
         geometry = self.geometry()
-        return {key: geometry[key] for key in ("z_depth", "distance")}
+        return {key: geometry[key] for key in ("z_depth", "distance") if key in geometry}
 
 
 @functools.lru_cache(maxsize=64)
