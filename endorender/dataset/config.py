@@ -57,7 +57,7 @@ class RenderConfig(Model):
     device: what the kernels run on; the same seed gives the same bytes on one device.
     mucosa: the layer of vessels, mottling and film on the wall of `interface`, as for camera; `none`: without. Each
     patient has vessels of their own.
-    denoise: filter the radiance before the camera response, with the exact geometry as guide.
+    denoise: filter the radiance before the camera response, guided by the wall's albedo and normal.
     cleanse: turn tagged fluid into air (`endorender.ct.cleanse`).
     series, region: which series of a folder and which lumen, for patients that name none themselves. Several regions
     (`1,2`, the segments of a collapsed organ) are flown one after the other.

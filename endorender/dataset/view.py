@@ -128,7 +128,7 @@ def _shots(
     names: Sequence[str],
     report: Callable[[float], None],
 ) -> Iterator[Shot]:
-    from endorender.render import denoise, radiance, recoloured, synthetic
+    from endorender.render import denoise, guides, radiance, recoloured, synthetic
 
     config = view.config
     for v in config.columns:
@@ -144,12 +144,12 @@ def _shots(
         progress = partial(_scaled, report, len(wanted))
         depths, gap = _depths(view, scenes[group[0]], seen, wanted)
         traced = radiance([scenes[n] for n in group], config.spp, seed, progress=progress)
+        lean_on = dict(zip(wanted, guides([scenes[n] for n in wanted]))) if config.denoise else {}
         for name, light in zip(group, traced):
             if name in wanted:
-                guide = recoloured(seen, scenes[name])
-                image = denoise(light.mean, guide) if config.denoise else light.mean
+                image = denoise(light.mean, lean_on[name]) if config.denoise else light.mean
                 image = np.where(scenes[name].camera.visible()[..., None], image, 0)  # the filter bleeds over its edge
-                layers = {"albedo": guide.albedo, "variance": light.variance}
+                layers = {"albedo": recoloured(seen, scenes[name]).albedo, "variance": light.variance}
                 yield Shot(name, scenes[name], parameters[name], image, layers, group, seed, depths, gap)
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from endorender.render.depths import Depth, depth_gaps, optical_depths
     from endorender.render.exact import Geometry, geometry, recoloured
     from endorender.render.film import Radiance, radiance, shareable
+    from endorender.render.guide import Guides, guides
     from endorender.render.oidn import denoise
     from endorender.render.plain import synthetic
 
@@ -22,6 +23,8 @@ _HOME = {
     "Geometry": "exact",
     "geometry": "exact",
     "recoloured": "exact",
+    "Guides": "guide",
+    "guides": "guide",
     "Radiance": "film",
     "radiance": "film",
     "shareable": "film",
@@ -40,10 +43,12 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "Depth",
     "Geometry",
+    "Guides",
     "Radiance",
     "denoise",
     "depth_gaps",
     "geometry",
+    "guides",
     "init",
     "optical_depths",
     "radiance",

@@ -1,7 +1,9 @@
 """Exact geometry: the lumen's wall as each pixel's centre sees it. No noise, no optics, once per view."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +12,7 @@ from endorender.errors import UserError
 from endorender.render import backend, tracking
 from endorender.render.cache import kernels
 from endorender.render.medium import Prepared, blocks, cells, prepare
-from endorender.render.mucosa import tinted
+from endorender.render.mucosa import GUIDE_MM, below, tinted
 from endorender.scene.scene import Scene
 
 
@@ -134,16 +136,26 @@ def geometry(scene: Scene) -> Geometry:
 
     The root is exact to about 1e-4 voxel. The normal is that of the field blurred by 0.9 mm.
     """
-    prepared = _walled(scene)
-    refuse_inside(scene, prepared)
-    camera = scene.camera
-    in_camera = camera.unproject(camera.pixels()).reshape(-1, 3)
-    origin, rotation = camera_in_grid(prepared, scene.world_from_camera)
-    distance, normal, behind = first_hits(scene, in_camera @ rotation.T)
+    refuse_inside(scene, _walled(scene))
+    return seen_through([scene], scene.camera.pixels())[0]
+
+
+def seen_through(scenes: Sequence[Scene], uv: np.ndarray, depths: Sequence[float] = GUIDE_MM) -> list[Geometry]:
+    """What conditions of one view see through one place (u, v) of each pixel, (H, W, 2). Only the albedo differs.
+
+    depths: mm below the wall over which the mucosa layer is averaged.
+    """
+    first = scenes[0]
+    prepared, camera = _walled(first), first.camera
+    in_camera = camera.unproject(uv).reshape(-1, 3)
+    origin, rotation = camera_in_grid(prepared, first.world_from_camera)
+    rays = in_camera @ rotation.T
+    distance, normal, behind = first_hits(first, rays)
     hidden = ~camera.visible().ravel()
     distance[hidden], normal[hidden], behind[hidden] = np.nan, np.nan, np.nan
-    block = _blocks_at(scene, origin + distance[:, None] * (in_camera @ rotation.T))
-    labels = np.array([0, *scene.label_tissues], np.uint8)
+    points = origin + distance[:, None] * rays
+    block = _blocks_at(first, points)
+    labels = np.array([0, *first.label_tissues], np.uint8)
     shape = (camera.height, camera.width)
     seen = Geometry(
         z_depth=(distance * in_camera[:, 2]).astype(np.float32).reshape(shape),
@@ -154,20 +166,31 @@ def geometry(scene: Scene) -> Geometry:
         hu=behind.reshape(shape),
         albedo=np.zeros((*shape, 3), np.float32),
     )
-    return recoloured(seen, scene)
+    return _coloured(seen, scenes, points, normal, depths)
 
 
 def recoloured(seen: Geometry, scene: Scene) -> Geometry:
     """What was seen of a view, under the tissue of another of its conditions: only the albedo differs."""
-    prepared = _walled(scene)
-    origin, rotation = camera_in_grid(prepared, scene.world_from_camera)
-    in_camera = scene.camera.unproject(scene.camera.pixels()).reshape(-1, 3)
-    distance = seen.distance.reshape(-1, 1)
-    points = origin + distance * (in_camera @ rotation.T)
-    normal = seen.normal.reshape(-1, 3) @ rotation.T
-    block = np.searchsorted([0, *scene.label_tissues], seen.tissue.ravel())
-    albedo = _albedo(scene, points, normal, seen.hu.ravel(), block) * np.isfinite(distance)
-    return dataclasses.replace(seen, albedo=albedo.astype(np.float32).reshape(seen.normal.shape))
+    origin, rotation = camera_in_grid(_walled(scene), scene.world_from_camera)
+    rays = scene.camera.unproject(scene.camera.pixels()).reshape(-1, 3) @ rotation.T
+    points = origin + seen.distance.reshape(-1, 1) * rays
+    return _coloured(seen, [scene], points, seen.normal.reshape(-1, 3) @ rotation.T, GUIDE_MM)[0]
+
+
+def _coloured(
+    seen: Geometry, scenes: Sequence[Scene], points: np.ndarray, normal: np.ndarray, depths: Sequence[float]
+) -> list[Geometry]:
+    """The same under the tissue of each scene. points, normal: (N, 3) of the wall, grid frame."""
+    block = np.searchsorted([0, *scenes[0].label_tissues], seen.tissue.ravel())
+    met = np.isfinite(seen.distance.reshape(-1, 1))
+    layers: dict[Any, np.ndarray] = {}  # looks of one layer share what it does to them
+    out = []
+    for scene in scenes:
+        if scene.mucosa is not None and scene.mucosa not in layers:
+            layers[scene.mucosa] = below(scene, points, normal, depths)
+        colour = _albedo(scene, seen.hu.ravel(), block, layers.get(scene.mucosa)) * met
+        out.append(dataclasses.replace(seen, albedo=colour.astype(np.float32).reshape(seen.normal.shape)))
+    return out
 
 
 def _blocks_at(scene: Scene, points: np.ndarray) -> np.ndarray:
@@ -179,14 +202,14 @@ def _blocks_at(scene: Scene, points: np.ndarray) -> np.ndarray:
     return found.host[tuple(np.clip(index, 0, np.array(found.host.shape) - 1).T)].astype(int)
 
 
-def _albedo(scene: Scene, points: np.ndarray, normal: np.ndarray, behind: np.ndarray, block: np.ndarray) -> np.ndarray:
+def _albedo(scene: Scene, behind: np.ndarray, block: np.ndarray, layer: np.ndarray | None) -> np.ndarray:
     """(N, 3) of the tissue at points on the wall, the mucosa layer in it.
 
-    All in the grid frame. behind: (N,) HU. block: (N,) from `_blocks_at`.
+    behind: (N,) HU. block: (N,) from `_blocks_at`. layer: what it holds `below` the points, if there is one.
     """
-    albedo, rich, vessel = (np.zeros((len(points), 3)) for _ in range(3))
+    albedo, rich, vessel = (np.zeros((len(behind), 3)) for _ in range(3))
     for n, tissue in enumerate(scene.tissues):
         lifted = np.maximum(np.nan_to_num(behind[block == n]), tissue.wall_hu)
         albedo[block == n] = tissue.table(lifted)[:, -3:]
         rich[block == n], vessel[block == n] = tissue.blood_albedo, tissue.vessel_albedo
-    return albedo if scene.mucosa is None else tinted(scene, albedo, rich, vessel, points, normal)
+    return albedo if layer is None else tinted(albedo, rich, vessel, layer)

@@ -4,6 +4,7 @@ The layer is two arrays in the grid frame. `capsules`: (2 + M, 8) float32, two r
 `vessels.hashed`. `buckets`: their hash.
 """
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +22,7 @@ from endorender.scene.scene import Scene
 vec2, vec3, vec4, ivec3 = ti.math.vec2, ti.math.vec3, ti.math.vec4, ti.math.ivec3
 HEAD = 2  # rows of parameters before the vessels
 GROWN = ("seed", "vessels", "territory", "capillary", "trunk", "depth")  # what the trees depend on
-GUIDE_MM = (0.08, 0.2, 0.35)  # depths over which the denoiser's guide averages the layer
+GUIDE_MM = (0.08, 0.2, 0.35)  # depths below the wall over which its albedo averages the layer
 VALUE_RMS, SLOPE_RMS = 0.1911, 0.7052  # of `noise`: value, and length of its slope across a plane
 STEEPEST = 0.45  # slope of the film over the cosine of incidence: below 1/2 no mirror ray goes below the surface
 
@@ -174,17 +175,18 @@ def shares(scene: Scene, points: np.ndarray) -> np.ndarray:
     return backend.fetch(out)
 
 
-def tinted(
-    scene: Scene, albedo: np.ndarray, rich: np.ndarray, vessel: np.ndarray, points: np.ndarray, normals: np.ndarray
-) -> np.ndarray:
-    """Albedo (N, 3) of tissue behind the wall with the layer in it, averaged over GUIDE_MM below the surface.
+def below(scene: Scene, points: np.ndarray, normals: np.ndarray, depths: Sequence[float]) -> np.ndarray:
+    """(D, N, 2) `shares` at D depths (mm) below points of the wall. points, normals: (N, 3), grid frame."""
+    return np.stack([shares(scene, np.nan_to_num(points - depth * normals)) for depth in depths])
 
-    rich, vessel: (N, 3) albedo of blood-rich mucosa and inside vessels there. points, normals: (N, 3) on the wall,
-    grid frame.
+
+def tinted(albedo: np.ndarray, rich: np.ndarray, vessel: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """Albedo (N, 3) of tissue behind the wall with the layer in it, averaged over depth.
+
+    rich, vessel: (N, 3) albedo of blood-rich mucosa and inside vessels there. layer: from `below`.
     """
     total = np.zeros_like(albedo)
-    for depth in GUIDE_MM:
-        share = shares(scene, np.nan_to_num(points - depth * normals))
+    for share in layer:
         red = albedo + share[:, 1:] * (rich - albedo)
         total += red + share[:, :1] * (vessel - red)
-    return np.asarray(total / len(GUIDE_MM))
+    return np.asarray(total / len(layer))

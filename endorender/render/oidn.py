@@ -1,14 +1,14 @@
-"""Intel Open Image Denoise with the noise-free normal and albedo as guides (extra `denoise`)."""
+"""Intel Open Image Denoise with noise-free guides (extra `denoise`)."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from endorender.errors import UserError
-from endorender.render.exact import Geometry
+from endorender.render.guide import Guides
 
 
-def denoise(image: np.ndarray, geometry: Geometry) -> np.ndarray:
+def denoise(image: np.ndarray, guides: Guides) -> np.ndarray:
     """(H, W, 3) linear radiance without its noise, float32.
 
     The guides are exact, so the filter may lean on them fully. Runs on the CPU, bit-repeatable on one machine.
@@ -19,7 +19,7 @@ def denoise(image: np.ndarray, geometry: Geometry) -> np.ndarray:
     except ImportError:
         raise UserError("denoising needs the extra: pip install 'endorender[denoise]'", "MISSING_EXTRA") from None
     image, albedo, normal = (
-        np.ascontiguousarray(np.nan_to_num(a), np.float32) for a in (image, geometry.albedo, geometry.normal)
+        np.ascontiguousarray(np.nan_to_num(a), np.float32) for a in (image, guides.albedo, guides.normal)
     )
     out = np.empty_like(image)
     with pyoidn.Device(pyoidn.OIDN_DEVICE_TYPE_CPU) as device:

@@ -89,7 +89,7 @@ def refined(scene: Scene, go_on: Callable[[], None], most: int = MOST) -> Iterat
 
     go_on: called several times a second; what it raises ends the work. Denoised where the filter is installed.
     """
-    from endorender.render import geometry, radiance
+    from endorender.render import guides, radiance
 
     def traced(scene: Scene, spp: int, frame: int) -> np.ndarray:
         return radiance([scene], spp, seed=0, frame=frame, progress=lambda done: go_on())[0].mean
@@ -97,9 +97,9 @@ def refined(scene: Scene, go_on: Callable[[], None], most: int = MOST) -> Iterat
     for divisor, spp in ROUGH:
         small = scene.camera.resized(scene.camera.width // divisor, scene.camera.height // divisor)
         rough = scene.with_(camera=small)
-        yield Stage(_filtered(traced(rough, spp, 0), geometry(rough)), small.visible(), spp)
+        yield Stage(_filtered(traced(rough, spp, 0), guides([rough])[0]), small.visible(), spp)
         go_on()
-    guide, mask = geometry(scene), scene.camera.visible()
+    guide, mask = guides([scene])[0], scene.camera.visible()
     total, taken = np.zeros((scene.camera.height, scene.camera.width, 3)), 0
     while taken < most:
         batch = min(max(taken, 1), most - taken)

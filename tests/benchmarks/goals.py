@@ -22,7 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from endorender.ct import phantoms, prepare
 from endorender.ct.volume import Volume
-from endorender.render import denoise, geometry, init, radiance
+from endorender.render import denoise, guides, init, radiance
 from endorender.render.medium import bounds
 from endorender.render.medium import prepare as prepare_medium
 from endorender.scene import LOOKS, Endoscope, HenyeyGreenstein, Pinhole, Point, Scene, Tissue
@@ -163,11 +163,11 @@ def frame() -> dict:
     band = Pinhole(width=256, height=48, fx=k[0, 0], fy=k[1, 1], cx=k[0, 2], cy=k[1, 2] - rows.start)
     truth = radiance([scene.with_(camera=band)], 4096, 99)[0].mean
     response = LOOKS["pale_pink"].response.resolve(truth)
-    guide = geometry(scene)
+    guide = guides([scene])[0]
     for spp in (2, 4, 8, 16, 32, 64, 128):
         denoise(radiance([scene], 1, 0)[0].mean, guide)  # warm
         began = time.perf_counter()
-        image = denoise(radiance([scene], spp, 1)[0].mean, geometry(scene))
+        image = denoise(radiance([scene], spp, 1)[0].mean, guides([scene])[0])
         wall = time.perf_counter() - began
         error = (response.apply(image)[rows].astype(float) - response.apply(truth).astype(float)) / 255
         decibel = float(-10 * np.log10(np.mean(error**2)))

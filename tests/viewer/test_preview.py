@@ -87,7 +87,7 @@ def tracer(monkeypatch):
         return [SimpleNamespace(mean=np.full((camera.height, camera.width, 3), float(len(calls)), np.float32))]
 
     monkeypatch.setattr("endorender.render.radiance", radiance, raising=False)
-    monkeypatch.setattr("endorender.render.geometry", lambda scene: None, raising=False)
+    monkeypatch.setattr("endorender.render.guides", lambda scenes: [None], raising=False)
     monkeypatch.setattr("endorender.render.denoise", lambda image, guide: image, raising=False)
     return calls
 
