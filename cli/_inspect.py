@@ -75,6 +75,11 @@ def shown(facts: dict[str, Any]) -> str:
         lines.append(
             f"  {a} and {b} lie {gap['gap_mm']:g} mm apart at ({at}) mm: collapsed there? No way leads through"
         )
+    left_out = facts.pop("left_out", [])
+    if left_out:
+        from endorender.ct.lumen import named
+
+        lines.append(f"  no lumens: {named([(row['volume_ml'], row['why']) for row in left_out])}")
     counts = facts.pop("histogram")["counts"]
     facts["histogram"] = f"|{_bars(counts)}| -1100 to 1500 HU, by logarithm"
     problem = facts.pop("lumen_problem", None)

@@ -8,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from endorender.ct.lumen import AIR_HU as SURELY_AIR
+from endorender.ct import levels, outline
+from endorender.ct.levels import AIR, BLUR_MM, LEVEL_MM, TISSUE, along
+from endorender.ct.lumen import WALL_HU
 from endorender.ct.volume import Volume
-from endorender.ct.voxels import widened
+from endorender.ct.voxels import around, counted, widened
 
 TAGGED_HU = 200.0  # tagged residue in CT colonography lies above it; soft tissue, even enhanced, below
-AIR, TISSUE = -1000.0, 40.0  # HU
 LEAST_AREA = 25.0  # mm² of level; a smaller one may be a grain of contrast on a fold
 LEAST_ML = 0.1
 FLAT_MM = 1.5  # a level's roughness: noise and the blur of its edge
-BLUR_MM = 2.5  # how far from a pool voxels are mixtures with it
+WITHIN = 0.8  # of a pool, being as dense as tissue, in the body's outline
+AFLOAT = 100  # voxels; a smaller piece that is free in the air was left by cleansing
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,8 @@ def tagged(volume: Volume) -> Fluid | None:
     """Bright fluid under air, or None. Bone, calcium and enhanced vessels have no level with air above them.
 
     The patient lies on the back or on the belly: of the two, gravity has the direction in which more fluid lies under
-    air. A pool counts if at least 25 mm² and half of what it has under air lie in one flat level.
+    air. A pool counts if at least 25 mm² and half of what it has under air lie in one flat level, within the body's
+    outline: a table lies outside.
     """
     from scipy import ndimage
 
@@ -43,42 +46,31 @@ def tagged(volume: Volume) -> Fluid | None:
     bright = volume.hu > TAGGED_HU
     if not bright.any():
         return None
-    air = volume.hu < SURELY_AIR
-    gap = max(1, round(BLUR_MM / float(volume.spacing[axis])))
-    levels = {sign: _under(bright, air, axis, sign, gap) for sign in (1, -1)}
-    sign = max(levels, key=lambda s: int(levels[s].sum()))
     labels, count = ndimage.label(bright)
+    within = outline.shares(volume, labels, count) > WITHIN
+    bright = within[labels] & bright
+    both = {sign: levels.ends(volume, bright, axis, sign) for sign in (1, -1)}
+    sign = max(both, key=lambda s: len(both[s].gap))
     pitch = volume.spacing
     area = float(np.prod(np.delete(pitch, axis)))
     voxel_ml = float(np.prod(pitch)) / 1000
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    place = np.nonzero(levels[sign])
-    owner = labels[place]
+    sizes = counted(labels, count)
+    level = both[sign]
+    owner = along(labels, axis, sign)[level.place]
     pools = []
     for n in np.unique(owner):
-        height = np.sort(place[axis][owner == n] * pitch[axis])
+        height = np.sort(level.place[0][owner == n] * pitch[axis])
         # One pool may have several levels behind several folds: the widest of them must be flat.
         flat = np.searchsorted(height, height + FLAT_MM, side="right") - np.arange(len(height))
         if flat.max() * area >= LEAST_AREA and flat.max() >= 0.5 * len(height) and sizes[n] * voxel_ml >= LEAST_ML:
             pools.append(int(n))
     if not pools:
         return None
-    mask = np.isin(labels, pools)
+    pool = np.zeros(count + 1, bool)
+    pool[pools] = True
+    mask = pool[labels]
     volumes = sorted((round(float(sizes[n] * voxel_ml), 1) for n in pools), reverse=True)
     return Fluid(mask, (axis, sign), tuple(volumes), float(volume.hu[mask].mean()))
-
-
-def _under(bright: np.ndarray, air: np.ndarray, axis: int, sign: int, gap: int) -> np.ndarray:
-    """Bright voxels whose neighbour against gravity is not bright and that have air within `gap` more."""
-    top = np.moveaxis(np.zeros_like(bright), axis, 0)
-    b, a = np.moveaxis(bright, axis, 0)[::sign], np.moveaxis(air, axis, 0)[::sign]
-    above = np.zeros_like(b)
-    for step in range(1, gap + 1):
-        above[:-step] |= a[step:]
-    last = b.copy()
-    last[:-1] &= ~b[1:]
-    top[::sign] = last & above
-    return np.moveaxis(top, 0, axis)
 
 
 def cleanse(volume: Volume, fluid: Fluid | None = None) -> tuple[Volume, Fluid | None]:
@@ -103,39 +95,47 @@ def cleanse(volume: Volume, fluid: Fluid | None = None) -> tuple[Volume, Fluid |
     tissue = np.clip((inside - hu) / (inside - TISSUE), 0, 1)
     mixed = tissue * TISSUE + (1 - tissue) * AIR
     # Between fluid and air a voxel passes through every value, tissue's as well.
-    layer = _layer(volume, fluid)
+    ends = levels.ends(volume, fluid.mask, *fluid.up)
+    layer = levels.layer(ends, fluid.mask, fluid.up)
     # Where a voxel is tissue or less than tissue, the unmixing would do nothing but clip its noise.
     # Bone beside the colon is bright as well, and stays.
     bone = widened((volume.hu > TAGGED_HU) & ~fluid.mask, 1.0, volume.spacing)
     part = near & (hu > TISSUE) & ~(bone & ~fluid.mask)
     hu[part] = np.minimum(hu[part], mixed[part])
+    place, share = levels.beside(volume, ends, fluid.mask, fluid.up, inside)
+    upright = along(hu, *fluid.up)
+    upright[place] = np.minimum(upright[place], share * TISSUE + (1 - share) * AIR)
     hu[layer] = AIR
     changed = int((fluid.mask | layer).sum())
     ml = round(changed * float(np.prod(volume.spacing)) / 1000, 1)
     hu = np.rint(hu).astype(np.int16) if volume.hu.dtype == np.int16 else hu
+    box = around(fluid.mask, 2 * LEVEL_MM / volume.spacing)
+    hu[box][_freed(volume.hu[box], hu[box])] = AIR
     note = f"{sum(fluid.pools_ml):.1f} ml of tagged fluid were turned into air: the wall beneath is a reconstruction"
     meta = {**volume.meta, "cleansed_ml": ml}
     return dataclasses.replace(volume, hu=hu, warnings=(*volume.warnings, note), meta=meta), fluid
 
 
-def _layer(volume: Volume, fluid: Fluid) -> np.ndarray:
-    """Voxels between fluid below and air above, and where they meet: mixtures of both, and no tissue."""
-    axis, sign = fluid.up
-    gap = max(1, round(BLUR_MM / float(volume.spacing[axis])))
-    pool = np.moveaxis(fluid.mask, axis, 0)[::sign]
-    air = np.moveaxis(volume.hu < SURELY_AIR, axis, 0)[::sign]
-    layer = np.zeros(pool.shape, bool)
-    for below in range(1, gap + 1):
-        for above in range(1, gap + 2 - below):
-            # Between a pool `below` voxels underneath and air `above` voxels overhead.
-            layer[below:-above] |= pool[: -below - above] & air[below + above :]
-    layer &= ~pool
-    # The uppermost voxels of a pool hold air as well: unmixed as fluid and tissue they would float as specks of tissue.
-    layer[:-1] |= pool[:-1] & layer[1:]
-    layer[:-1] |= pool[:-1] & air[1:]
-    out = np.zeros(fluid.mask.shape, bool)
-    np.moveaxis(out, axis, 0)[::sign] = layer
-    return out
+def _freed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Voxels of small pieces of tissue that float in air after and did not before. HU, of one box."""
+    from scipy import ndimage
+
+    def afloat(hu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the pieces, 0 for large ones."""
+        labels, count = ndimage.label(hu >= WALL_HU)
+        sizes = counted(labels, count)
+        # What the box cuts is no piece of its own.
+        for axis in range(3):
+            sizes[np.unique(labels.take((0, -1), axis))] = AFLOAT
+        small = np.where(sizes < AFLOAT, np.arange(count + 1, dtype=labels.dtype), 0)
+        return small[labels], small
+
+    was = afloat(before)[0] > 0
+    labels, small = afloat(after)
+    new = np.zeros(len(small), bool)
+    new[labels[~was]] = True
+    new[0] = False
+    return np.asarray(new[labels])
 
 
 def picture(before: Volume, after: Volume, fluid: Fluid, out_png: str | Path) -> None:

@@ -32,6 +32,7 @@ def describe(volume: Volume, lumen: Lumen | None = None, path: Way | None = None
         facts["volume_ml"] = round(lumen.volume_ml, 1)
         facts["wall_hu"] = lumen.threshold
         facts["widest_radius_mm"] = round(float(lumen.clearance.max()), 1)
+        facts["left_out"] = [{"volume_ml": ml, "why": why} for ml, why in lumen.left_out]
     if path is not None:
         facts |= _measured(path)
     return facts

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from endorender.ct import voxels
+from endorender.ct import outline, voxels
 from endorender.ct.errors import CTError
 from endorender.ct.resample import settled
 from endorender.ct.volume import Volume
@@ -26,6 +28,7 @@ class Lumen:
 
     mask: (I, J, K) bool. threshold: HU; the wall is this iso-surface of the trilinear HU field. spacing: (3,) mm.
     volume_ml: of the mask. region: its number, 1 = largest. candidates: ml of all lumens that were found.
+    left_out: other air of 1 ml or more, as ml and the reason why it is no lumen.
     """
 
     mask: np.ndarray
@@ -34,6 +37,7 @@ class Lumen:
     volume_ml: float
     region: int
     candidates: tuple[float, ...]
+    left_out: tuple[tuple[float, str], ...] = ()
 
     @functools.cached_property
     def clearance(self) -> np.ndarray:
@@ -100,9 +104,13 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
     voxel_ml = float(np.abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
     labels, sizes = _pieces(hu < AIR_HU)
     boxes = ndimage.find_objects(labels)
-    found = [n for n in np.argsort(-sizes, kind="stable") if sizes[n] * voxel_ml >= LEAST_ML]
-    found = [int(n) for n in found if _inside(volume, labels, int(n), boxes[n - 1])]
+    large = [int(n) for n in np.argsort(-sizes, kind="stable") if sizes[n] * voxel_ml >= LEAST_ML]
+    within = outline.inside(volume, labels, len(boxes))
+    reasons = {n: _reason(volume, labels, n, boxes[n - 1]) if within[n] else "outside the body" for n in large}
+    found = [n for n in large if not reasons[n]]
+    left_out = tuple((round(float(sizes[n] * voxel_ml), 1), why) for n, why in reasons.items() if why)
     if label is not None:
+        left_out = ()
         whole = labels
         labels, sizes = _pieces((labels > 0) & (label > 0))
         boxes = ndimage.find_objects(labels)
@@ -112,7 +120,10 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
     volumes = tuple(round(float(sizes[n] * voxel_ml), 1) for n in found)
     if not any(volumes):
         where = "under the label mask" if label is not None else "inside the body"
-        raise CTError(f"no air-filled lumen of {LEAST_ML:g} ml or more {where}: is this an insufflated scan?", "LUMEN")
+        other = f"; left out: {named(left_out)}" if left_out else ""
+        raise CTError(
+            f"no air-filled lumen of {LEAST_ML:g} ml or more {where}: is this an insufflated scan?{other}", "LUMEN"
+        )
     number = 1 + int(np.argmax(volumes)) if region is None else region
     if not 1 <= number <= len(found) or not volumes[number - 1]:
         listing = ", ".join(f"{i}: {v:g} ml" for i, v in enumerate(volumes, 1) if v)
@@ -120,7 +131,16 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
     piece = found[number - 1]
     box = voxels.wider(boxes[piece - 1], 15.0 / volume.spacing, volume.shape)
     under = None if label is None else label[box] > 0
-    return _grown(volume, box, hu[box], labels[box] == piece, number, volumes, under)
+    lumen = _grown(volume, box, hu[box], labels[box] == piece, number, volumes, under)
+    return dataclasses.replace(lumen, left_out=left_out)
+
+
+def named(left_out: Sequence[tuple[float, str]]) -> str:
+    """`11500 ml outside the body, 3.2 and 1.1 ml narrower than an endoscope`."""
+    reasons: dict[str, list[str]] = {}
+    for ml, why in left_out:
+        reasons.setdefault(why, []).append(f"{ml:g}")
+    return ", ".join(f"{' and '.join(ml)} ml {why}" for why, ml in reasons.items())
 
 
 def _pieces(air: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,9 +148,7 @@ def _pieces(air: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from scipy import ndimage
 
     labels, count = ndimage.label(air)
-    # Slab by slab: counting turns labels into 64 bits, of which a large scan has a gigabyte.
-    slabs = np.array_split(labels, 1 + labels.size // 2**22)
-    sizes = np.sum([np.bincount(slab.ravel(), minlength=count + 1) for slab in slabs], axis=0)
+    sizes = voxels.counted(labels, count)
     sizes[0] = 0
     return labels, sizes
 
@@ -144,34 +162,15 @@ def _renumbered(pieces: list[int], owners: list[int], hollows: list[int]) -> lis
     return named + [piece for piece in pieces if piece not in named]
 
 
-def _inside(volume: Volume, labels: np.ndarray, n: int, box: tuple[slice, ...]) -> bool:
-    """Whether a piece of air is a hollow of the body that admits a scope: not the room, nor a gap in the table."""
+def _reason(volume: Volume, labels: np.ndarray, n: int, box: tuple[slice, ...]) -> str:
+    """Why a piece of air in the body's outline is no hollow that admits a scope, as a gap in the table; "" if it is."""
     wide = voxels.wider(box, 5.0 / volume.spacing, volume.shape)
     piece = labels[wide] == n
-    if _is_room(piece, [(w.start == 0, w.stop == size) for w, size in zip(wide, volume.shape)]):
-        return False
-    shell = volume.hu[wide][voxels.widened(piece, 4.0, volume.spacing) & ~voxels.widened(piece, 1.5, volume.spacing)]
-    if shell.size == 0 or (shell > -300).mean() < 0.2:
-        return False
-    return not voxels.widened(~piece, SCOPE_MM, volume.spacing).all()
-
-
-def _is_room(piece: np.ndarray, at_end: list[tuple[bool, bool]]) -> bool:
-    """Whether air surrounds the patient: it fills an edge of the scan, or lies on its faces with much of its surface.
-
-    piece: bool, as large as the scan wherever it reaches its ends. A lumen is at most cut across by a face.
-    """
-    faces = [(axis, end) for axis in range(3) for end in (0, -1) if at_end[axis][end]]
-    for n, (axis, end) in enumerate(faces):
-        for other, other_end in faces[n + 1 :]:
-            if other != axis and piece.take(end, axis).take(other_end, other - 1).mean() > 0.25:
-                return True
-    from scipy import ndimage
-
-    touching = sum(int(piece.take(end, axis).sum()) for axis, end in faces)
-    if not touching:
-        return False
-    return touching > 0.3 * int((piece & ~ndimage.binary_erosion(piece)).sum())
+    outer = max(4.0, 2 * float(volume.spacing.max()))  # two voxels of coarse ones, of which the first is blur
+    shell = volume.hu[wide][voxels.widened(piece, outer, volume.spacing) & ~voxels.widened(piece, 1.5, volume.spacing)]
+    if shell.size == 0 or (shell > outline.BODY_HU).mean() < 0.2:
+        return "without a wall of tissue"
+    return "narrower than an endoscope" if voxels.widened(~piece, SCOPE_MM, volume.spacing).all() else ""
 
 
 def _grown(

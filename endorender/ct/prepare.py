@@ -118,4 +118,5 @@ def seal(volume: Volume, lumen: Lumen, places: np.ndarray | None = None) -> tupl
         own = labels == 1 + int(np.argmax(np.bincount(labels[mask], minlength=2)[1:]))
     else:
         own = np.isin(labels, labels[tuple((places - [s.start for s in box]).T)])
-    return sealed, hollow.measured(sealed, box, own, hollow.WALL_HU, lumen.region, lumen.candidates)
+    closed = hollow.measured(sealed, box, own, hollow.WALL_HU, lumen.region, lumen.candidates)
+    return sealed, dataclasses.replace(closed, left_out=lumen.left_out)

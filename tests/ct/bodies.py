@@ -60,6 +60,10 @@ def body(
     x, y = np.meshgrid(*(np.arange(n) * p for n, p in zip(shape[:2], pitch)), indexing="ij")
     for k in range(shape[2]):
         plane, within = _plane(x, y, k * pitch[2], middle, half, extent, table, lungs)
+        # Between bone and bowel lies soft tissue, some 6 mm of it.
+        near = (organ[:, :, max(0, k - 2) : k + 3] > 0).any(axis=2)
+        near = ndimage.maximum_filter(near, size=[2 * int(np.ceil(6 / p)) + 1 for p in pitch[:2]])
+        plane[near & (plane == BONE)] = SOFT
         plane[organ[:, :, k] > 0] = AIR
         plane[pools[:, :, k]] = FLUID
         hu[:, :, k], inside[:, :, k] = plane, within
