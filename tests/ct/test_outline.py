@@ -21,7 +21,7 @@ def colon(seed: int) -> tuple[Volume, np.ndarray]:
 
 @functools.cache
 def patient(seed: int) -> tuple[Volume, np.ndarray]:
-    made = body((192, 124, 158), (384.0, 248.0, 316.0), seed, lungs=False)
+    made = body((192, 124, 158), (384.0, 248.0, 316.0), seed, table=False, lungs=False)
     return made.volume, (made.volume.hu < lumen.WALL_HU) & ndimage.binary_dilation(made.organ > 0, iterations=2)
 
 
