@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from endorender.dataset.arrays import opened
 from endorender.errors import UserError
 from training import statistics
-from training.files import SUMMARY, read_json
+from training.files import SUMMARY, digests, read_json
 from training.statistics import Interval
 
 Table = list[dict[str, str]]
@@ -38,17 +38,22 @@ class Evaluation:
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """Contents of predictions.npz or shown.npz."""
-        try:
-            with open(self.path / name, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                return dict(file)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-            raise UserError(f"{self.path / name} cannot be read: evaluate again", "TRUNCATED") from None
+        with opened(self.path / name) as arrays:
+            return dict(arrays)
 
 
 def load_evaluation(path: str | Path) -> Evaluation:
-    """Opens an evaluation; UserError if there is none."""
+    """Opens an evaluation; UserError if there is none, or not as it was written."""
     path = Path(path)
     summary = read_json(path / SUMMARY, "an evaluation")
+    if not {"label", "data", "protocols", "metrics"} <= set(summary):
+        raise UserError(f"{path / SUMMARY} is not the summary of an evaluation: evaluate again", "TRUNCATED")
+    # Evaluations of 0.1.0 do not say what their files were.
+    there = digests(path)
+    if damaged := [name for name, digest in summary.get("files", {}).items() if there.get(name) != digest]:
+        raise UserError(
+            f"{path / damaged[0]} is not what `evaluate` wrote (cut short or edited): evaluate again", "TRUNCATED"
+        )
     run = read_json(path / "run.json", "an evaluation")
     names = ("frames", "by_depth", "by_radius", "by_incidence", "log")
     return Evaluation(path, summary, run, *(_rows(path / f"{name}.csv") for name in names))
@@ -58,7 +63,7 @@ def _rows(path: Path) -> Table:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
-    except OSError:
+    except (OSError, ValueError, csv.Error):
         raise UserError(f"{path} cannot be read: evaluate again", "TRUNCATED") from None
 
 

@@ -135,22 +135,27 @@ class DepthFrames(Dataset):
         return image, depth
 
     def _verify(self, frame: Any, kinds: Sequence[str]) -> None:
-        """Each file once against the manifest's hash: a flipped bit can decode to a wrong depth without a word."""
-        if not isinstance(frame, Frame):
-            return  # other people's layouts keep no hashes
-        for path, file in ((frame.path(kind), frame.files[kind]) for kind in kinds):
-            if path in self._whole:
-                continue
-            try:
-                found = hashlib.sha256(path.read_bytes()).hexdigest()
-            except OSError:
-                found = ""
-            if found != file.sha256:
-                raise UserError(
-                    f"{file.path} is not what was written (frame {frame.id}): render it again with --only {frame.id}",
-                    "DATASET_DAMAGED",
-                )
-            self._whole.add(path)
+        """Each file once; see `refuse_changed`."""
+        for kind in kinds:
+            if isinstance(frame, Frame) and frame.path(kind) not in self._whole:
+                refuse_changed(frame, kind)
+                self._whole.add(frame.path(kind))
+
+
+def refuse_changed(frame: Any, kind: str) -> None:
+    """A file against the manifest's hash: a flipped bit can decode to a wrong depth without a word."""
+    if not isinstance(frame, Frame):
+        return  # other people's layouts keep no hashes
+    file = frame.files[kind]
+    try:
+        found = hashlib.sha256(frame.path(kind).read_bytes()).hexdigest()
+    except OSError:
+        found = ""
+    if found != file.sha256:
+        raise UserError(
+            f"{file.path} is not what was written (frame {frame.id}): render it again with --only {frame.id}",
+            "DATASET_DAMAGED",
+        )
 
 
 def _view(frame: Any) -> tuple[str, int]:
@@ -160,6 +165,7 @@ def _view(frame: Any) -> tuple[str, int]:
 
 def frame_size(frame: Any) -> tuple[int, int]:
     """(height, width) of a frame's picture, which is decoded for it."""
+    refuse_changed(frame, "image")
     height, width = np.shape(frame.image())[:2]
     return height, width
 

@@ -28,7 +28,7 @@ from training import scale as scales
 from training import statistics
 from training.checkpoint import LOG, RUN, Run, data_identity, load_run
 from training.data import DepthFrames, people
-from training.files import SUMMARY, Progress, command, versions, write_csv, write_json
+from training.files import SUMMARY, Progress, command, digests, versions, write_csv, write_json
 from training.metrics import METRICS, ImageResult, of_image, pooled
 from training.protocols import protocols as REGISTRY
 
@@ -118,7 +118,8 @@ def evaluate(
     try:
         part.mkdir(parents=True)
         _write(part, frames, tensors, predictions, results, trained)
-        write_json(part / SUMMARY, summary)
+        # What the report reads back is what was written, or is refused.
+        write_json(part / SUMMARY, summary | {"files": digests(part)})
         _into_place(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -61,14 +61,22 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, what: str) -> Any:
-    """`what` is said to the user when the file is absent or is not JSON: "a training run"."""
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """A mapping. `what` is said to the user when the file is absent or is not JSON: "a training run"."""
     if not path.is_file():
         raise UserError(f"{path.parent} is not {what}: it has no {path.name}", "NOT_FOUND")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path} is not JSON: it was cut short or edited; make it again", "TRUNCATED") from None
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is not JSON of {what}: it was cut short or edited; make it again", "TRUNCATED")
+    return found
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """File name -> SHA-256, of the files that lie in a folder."""
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.is_file()}
 
 
 def fingerprint(value: Any) -> str:

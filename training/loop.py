@@ -264,11 +264,13 @@ def _board(out: Path, first: int) -> Any:
 
 
 def _log_until(path: Path, step: int) -> list[str]:
-    """The log's header and the rows of the steps up to `step`: later ones will be written anew."""
+    """The log's header and the rows of the steps up to `step`: later ones will be written anew. Rows that a disk cut
+    short are left out."""
     if not step or not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) <= step]
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    whole = [line for line in lines[1:] if line.count(",") == lines[0].count(",") and line.split(",")[0].isdecimal()]
+    return lines[:1] + [line for line in whole if int(line.split(",")[0]) <= step]
 
 
 @torch.no_grad()

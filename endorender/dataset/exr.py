@@ -49,9 +49,8 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Attribute]]:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             channels = {name: np.array(c.pixels) for name, c in file.channels().items()}
             header = {k: v for k, v in file.header().items() if isinstance(v, (str, int, float))}
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path.name} cannot be read ({reason})", "DATASET_DAMAGED") from None
+    except Exception as error:  # OpenEXR's of several kinds; its words repeat the path
+        raise UserError(f"{path.name} cannot be read ({type(error).__name__})", "DATASET_DAMAGED") from None
     return channels, header
 
 

@@ -11,10 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
+from endorender import pictures
 from endorender.errors import UserError, unknown
 from endorender.registry import Model, one_line
 
 SCHEMA = 1
+KEYS = ("configuration", "frames", "patients", "splits", "variations", "views")  # what is read of dataset.json
 SPLITS = ("train", "val", "test")
 Row = tuple[float, ...]
 
@@ -76,12 +78,10 @@ class Frame(Model):
 
     def image(self) -> np.ndarray:
         """(H, W, 3) uint8: the display image."""
-        from PIL import Image
-
         try:
-            with Image.open(self.path("image")) as picture:
+            with pictures.opened(self.path("image")) as picture:
                 return np.asarray(picture.convert("RGB"))
-        except OSError as error:
+        except pictures.Broken as error:
             raise _damaged(self.files["image"].path, error) from None
 
     def geometry(self) -> dict[str, np.ndarray]:
@@ -195,7 +195,10 @@ def frame_id(patient: str, view: int, variation: str) -> str:
 def open_dataset(path: str | Path) -> Dataset:
     """A dataset folder, finished or not. Raises UserError NOT_A_DATASET or DATASET_DAMAGED."""
     root = Path(path)
-    return Dataset(root, read_info(root), [frame.at(root) for frame in read_manifest(root)])
+    info = read_info(root)
+    if missing := [k for k in KEYS if k not in info]:
+        raise _damaged("dataset.json", f"{', '.join(missing)} missing")
+    return Dataset(root, info, [frame.at(root) for frame in read_manifest(root)])
 
 
 def read_info(root: Path) -> dict[str, Any]:
@@ -204,7 +207,7 @@ def read_info(root: Path) -> dict[str, Any]:
         info = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError("the folder is no endorender dataset: it has no dataset.json", "NOT_A_DATASET") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged("dataset.json", error) from None
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:
         raise UserError(f"dataset.json is not of schema {SCHEMA}: read it with the endorender that wrote it", "SCHEMA")

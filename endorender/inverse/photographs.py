@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from endorender import pictures
 from endorender.errors import UserError
 from endorender.safe_yaml import parse_yaml
 from endorender.scene.camera import cameras
@@ -116,14 +117,12 @@ def _listed(folder: Path) -> list[Path]:
 def read_images(files: Sequence[Path]) -> np.ndarray:
     """(N, H, W, 3) uint8 of pictures of one size that show a lumen, or UserError with the number of the one that does
     not."""
-    from PIL import Image
-
     images: list[np.ndarray] = []
     for number, file in enumerate(files, 1):
         try:
-            with Image.open(file) as image:
+            with pictures.opened(file) as image:
                 images.append(np.asarray(image.convert("RGB")))
-        except (OSError, ValueError, Image.DecompressionBombError):
+        except pictures.Broken:
             raise UserError(f"photograph {number} cannot be read: take it out or save it anew", "DAMAGED") from None
         if images[-1].shape != images[0].shape:
             (h, w), (h0, w0) = images[-1].shape[:2], images[0].shape[:2]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from endorender.dataset.arrays import opened
 from endorender.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,21 +52,18 @@ class Predictions:
 
     def __init__(self, folder: str | Path):
         self._path = Path(folder) / "predictions.npz"
-        try:
-            with np.load(self._path, allow_pickle=False) as arrays:
-                self._names = set(arrays.files)
-        except (OSError, ValueError, AttributeError):
-            raise UserError(
-                "the evaluation holds no predictions.npz: give a folder that `endorender evaluate` has written",
-                "NO_PREDICTIONS",
-            ) from None
+        with opened(self._path) as arrays:
+            self._names = set(arrays.files)
 
     def depth(self, frame: Frame) -> np.ndarray | None:
         """(H, W) z-depth in mm as the network said it, before any alignment; None where it was not asked."""
         if frame.id not in self._names:
             return None
-        with np.load(self._path, allow_pickle=False) as arrays:
-            return np.asarray(arrays[frame.id])
+        with opened(self._path) as arrays:
+            found = np.asarray(arrays[frame.id])
+        if found.ndim != 2 or found.dtype.kind != "f":
+            raise UserError("predictions.npz holds no depth: evaluate again", "TRUNCATED")
+        return found
 
     def refuse_strange(self, frames: list[Frame]) -> None:
         """Raise UserError where none of the frames was predicted."""

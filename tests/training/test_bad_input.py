@@ -8,6 +8,9 @@ from click.testing import CliRunner
 
 from cli.main import main
 from endorender.dataset import open_dataset
+from endorender.errors import UserError
+from endorender.viewer.colours import Predictions
+from endorender.viewer.page import _dataset
 from tests.dataset.made import make
 
 
@@ -121,3 +124,91 @@ def test_a_patient_in_two_splits_is_refused_before_anything_is_written(made, tmp
     done = command("train", tmp_path / "data", "--config", made / "small.yaml", "--out", tmp_path / "out")
     refused(done, f"patient {one} is in two splits, train and test")
     assert not (tmp_path / "out").exists()
+
+
+# --- files that a disk cut short or somebody overwrote
+EVALUATION = (
+    "by_depth.csv", "by_incidence.csv", "by_radius.csv", "frames.csv", "log.csv", "predictions.npz", "run.json",
+    "shown.npz", "summary.json",
+)  # fmt: skip
+WOUNDS = {
+    "empty": lambda whole: b"",
+    "half": lambda whole: whole[: len(whole) // 2],
+    "nearly whole": lambda whole: whole[:-3],
+    "bytes": lambda whole: whole[:50] + b"\xff\xfe\0" + whole[50:],
+    "list": lambda whole: b"[]\n",
+    "deep": lambda whole: b"[" * 100_000,
+    "another": lambda whole: b"{}\n",
+}
+
+
+@pytest.fixture(scope="module")
+def judged(made):
+    """The same with an evaluation."""
+    done = command("evaluate", made / "run", "--data", made / "data", "--out", made / "evaluation")
+    assert done.exit_code == 0, done.output
+    return made
+
+
+@pytest.fixture
+def copy(judged, tmp_path):
+    """A copy of all to be spoilt."""
+    return shutil.copytree(judged, tmp_path / "copy")
+
+
+def looked_at(copy):
+    """What `view` reads before it serves, and when predictions are shown."""
+    _dataset(str(copy / "data"), str(copy / "evaluation"))
+    known = Predictions(copy / "evaluation")
+    for frame in open_dataset(copy / "data").frames:
+        known.depth(frame)
+
+
+def spoilt(path, wound):
+    path.write_bytes(WOUNDS[wound](path.read_bytes()))
+
+
+@pytest.mark.parametrize("wound", WOUNDS)
+def test_an_evaluation(copy, wound):
+    assert set(EVALUATION) == {p.name for p in (copy / "evaluation").iterdir()}
+    for name in EVALUATION:
+        whole = (copy / "evaluation" / name).read_bytes()
+        spoilt(copy / "evaluation" / name, wound)
+        refused(command("report", copy / "evaluation", "--out", copy / "report"), name)
+        assert not (copy / "report").exists()
+        if name == "predictions.npz":
+            with pytest.raises(UserError, match="cut short or damaged"):
+                looked_at(copy)
+        (copy / "evaluation" / name).write_bytes(whole)
+
+
+@pytest.mark.parametrize("wound", WOUNDS)
+def test_a_run(copy, wound):
+    for name in ("run.json", "model.safetensors"):
+        whole = (copy / "run" / name).read_bytes()
+        spoilt(copy / "run" / name, wound)
+        refused(command("evaluate", copy / "run", "--data", copy / "data", "--out", copy / "e"))
+        refused(command("export-model", copy / "run", "--out", copy / "m.onnx"))
+        refused(command("train", copy / "data", "--init-from", copy / "run", "--out", copy / "t"))
+        if name == "run.json":
+            again = ("train", copy / "data", "--config", copy / "small.yaml", "--out", copy / "run", "--resume")
+            refused(command(*again))
+        (copy / "run" / name).write_bytes(whole)
+    assert not [name for name in ("e", "t", "m.onnx") if (copy / name).exists()]
+
+
+@pytest.mark.parametrize("wound", WOUNDS)
+@pytest.mark.parametrize("name", ["dataset.json", "p003/0000/deep_red.png", "p003/0000/geometry.exr"])
+def test_a_dataset(copy, name, wound):
+    spoilt(copy / "data" / name, wound)
+    export = ("export", copy / "data", "--layout", "webdataset", "--out", copy / "exported")
+    found = command("verify", copy / "data")
+    assert found.exit_code in (1, 2), found.output
+    assert isinstance(found.exception, SystemExit)
+    if name == "dataset.json":
+        refused(command("check-geometry", copy / "data"), name)
+        refused(command(*export), name)
+    refused(command("evaluate", copy / "run", "--data", copy / "data", "--out", copy / "e"))
+    if name.endswith(".exr"):
+        refused(command(*export), "geometry.exr")
+    assert not (copy / "exported").exists()

@@ -42,8 +42,23 @@ def test_a_prediction_is_compared_before_any_alignment(frames, tmp_path):
         known.refuse_strange([frames[2]])
     with pytest.raises(UserError, match="holds no predictions"):
         Predictions(tmp_path / "nowhere")
-    (tmp_path / "predictions.npz").write_bytes(b"no archive")
-    with pytest.raises(UserError, match="holds no predictions"):
+    whole = (tmp_path / "predictions.npz").read_bytes()
+    flipped = bytearray(whole)
+    flipped[whole.index(b"\x93NUMPY") + 200 if b"\x93NUMPY" in whole else 120] ^= 255
+    for damaged in (b"no archive", b"", whole[:100], whole[: len(whole) // 2], whole[:-4]):
+        (tmp_path / "predictions.npz").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"predictions.npz of the evaluation is cut short or damaged"):
+            Predictions(tmp_path)
+    # The list of contents comes last: what is damaged before it is found when it is read.
+    (tmp_path / "predictions.npz").write_bytes(bytes(flipped))
+    with pytest.raises(UserError, match="cut short or damaged"):
+        prediction_error(frames[0], Predictions(tmp_path))
+    np.savez(tmp_path / "predictions.npz", **{frames[0].id: np.array(["text"])})
+    with pytest.raises(UserError, match="holds no depth"):
+        prediction_error(frames[0], Predictions(tmp_path))
+    np.save(tmp_path / "array.npy", np.ones(3))
+    (tmp_path / "array.npy").rename(tmp_path / "predictions.npz")
+    with pytest.raises(UserError, match="cut short or damaged"):
         Predictions(tmp_path)
 
 

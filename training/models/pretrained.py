@@ -49,7 +49,7 @@ def read_folder(folder: str | Path, name: str, model_types: Sequence[str]) -> di
         raise UserError(f"{folder} does not hold {CONFIG} and {WEIGHTS}: give a folder that holds both", "NOT_FOUND")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         raise UserError(f"{path} is not JSON: it was cut short or edited", "TRUNCATED") from None
     found = values.get("model_type") if isinstance(values, dict) else None
     if found not in model_types:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from endorender import pictures
 from endorender.dataset.frame import Dataset, File, Frame
 from endorender.errors import UserError
 from endorender.registry import Model, Registry
@@ -189,14 +190,12 @@ def quantised(values: np.ndarray, scale: float, top: int, valid: np.ndarray) -> 
 
 def read_png(path: Path) -> np.ndarray:
     """(H, W, 3) uint8, or (H, W) in the stored depth for grey pictures of 16 bits."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as picture:
+        with pictures.opened(path) as picture:
             if picture.mode.startswith("I"):
                 return np.asarray(picture).astype(np.uint16)
             return np.asarray(picture.convert("RGB"))
-    except OSError:
+    except pictures.Broken:
         raise damaged(path) from None
 
 
@@ -213,7 +212,7 @@ def read_tiff(path: Path) -> np.ndarray:
 
     try:
         return np.asarray(tifffile.imread(path))
-    except (OSError, ValueError, tifffile.TiffFileError):
+    except Exception:  # as with other pictures: whatever a damaged file makes of it
         raise damaged(path) from None
 
 
@@ -245,12 +244,11 @@ def write_table(path: Path, rows: np.ndarray, separator: str) -> None:
 
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height of a picture, without decoding it."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as picture:
-            return picture.size
-    except OSError:
+        with pictures.opened(path) as picture:
+            width, height = picture.size
+            return width, height
+    except pictures.Broken:
         raise damaged(path) from None
 
 
