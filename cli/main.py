@@ -30,6 +30,13 @@ COMMANDS = (
     "list",
     "doctor",
 )
+# Packages that not every installation has, and the extra that brings them; `fit` needs no more than torch.
+EXTRAS = {
+    **dict.fromkeys(("torch", "lightning", "torchmetrics", "safetensors", "transformers", "peft", "kornia"), "train"),
+    **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx"),
+    "ray": "cluster",
+    "viser": "view",
+}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EIO)
 INTERRUPTED = 130  # as shells have it: 128 + SIGINT
@@ -63,6 +70,12 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             begins = "interrupted; what was finished is kept: the same command begins again"
             fail(CONTINUES if self._resumes(ctx) else begins, INTERRUPTED)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing not in EXTRAS:
+                raise
+            extra = "fit" if ctx.invoked_subcommand == "fit" else EXTRAS[missing]
+            fail(f"this needs {missing}; install it with: pip install 'endorender[{extra}]'", 2)
         except OSError as error:
             if error.errno not in REFUSED:
                 raise

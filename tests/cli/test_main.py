@@ -224,6 +224,25 @@ def test_what_the_disk_refuses_is_one_line(tmp_path, monkeypatch, number, comman
     assert "MUELLER" not in said
 
 
+@pytest.mark.parametrize(
+    ("absent", "arguments", "extra"),
+    [
+        ("torch", ("train", "data", "--out", "run"), "train"),
+        ("torch", ("fit", "--ct", "sample", "--images", "p", "--camera", "c", "--out", "o"), "fit"),
+        ("torch", ("evaluate", "run", "--data", "data", "--out", "out"), "train"),
+        ("lightning", ("train", "data", "--out", "run"), "train"),
+        ("viser", ("view", "sample"), "view"),
+    ],
+)
+def test_an_extra_that_is_missing_is_named(tmp_path, absent, arguments, extra):
+    # In a process of its own: what is loaded here already could not be missed.
+    code = f"import sys\nsys.modules[{absent!r}] = None\nfrom cli.main import main\nmain({list(arguments)!r})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert found.returncode == 2, found.stderr
+    assert f"pip install 'endorender[{extra}" in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
 def test_a_bug_ends_in_a_traceback(monkeypatch):
     monkeypatch.setattr("cli._checkup.checkup", lambda: 1 / 0)
     result = run("doctor")
