@@ -18,6 +18,9 @@ import click
 @click.option("--config", type=click.Path(), help="YAML file with these options as keys; options override it.")
 @click.option("--preset", metavar="NAME", help="Variations of every view (see: list preset).  [paper4]")
 @click.option("--views", type=int, help="Views per patient.  [8]")
+@click.option(
+    "--poses", multiple=True, metavar="[FORMAT@]FILE", help="See from these (see: list poses); one for each --ct."
+)
 @click.option("--size", metavar="WxH", help="Pixels.  [320x240]")
 @click.option("--spp", type=int, help="Samples per pixel.  [64]")
 @click.option("--seed", type=int, help="Everything random follows from it.  [0]")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
 
-from endorender.dataset import cohort, viewpoint
+from endorender.dataset import cohort, given, viewpoint
 from endorender.dataset.distributions import probes
 from endorender.dataset.frame import SPLITS, read_info
 from endorender.dataset.spec import as_mapping, pairs, parse_spec, pixels, regions
@@ -29,12 +29,14 @@ class Patient(Model):
     """One CT and the alias under which its patient is known.
 
     ct: "sample", "phantom:SEED" or the path of a DICOM folder, a DICOM file or a NIfTI file.
+    poses: from which the patient is seen, instead of those of a flight; `configure` reads their file.
     """
 
     ct: str = Field(min_length=1)
     alias: str = Field(pattern=ALIAS)
     series: str | None = None
     region: Regions = None
+    poses: given.Given | None = None
 
     @property
     def source(self) -> str:
@@ -45,8 +47,9 @@ class Patient(Model):
 class RenderConfig(Model):
     """A dataset's configuration.
 
-    ct: one or more CTs, each a string or {ct, alias, series, region}; aliases default to p001, p002, ...
-    `configure` takes a folder with one folder or file per patient apart.
+    ct: one or more CTs, each a string or {ct, alias, series, region, poses}; aliases default to p001, p002, ...
+    `configure` takes a folder with one folder or file per patient apart, and reads poses from files: those of single
+    CTs, or its key `poses` with a file for each (`given.placed`).
     preset: which variations every view is rendered in.  views: per patient.
     size: "WIDTHxHEIGHT" in pixels.  spp: samples per pixel.
     camera, light: a registered name, "name:key=value,key=value", or a mapping with the key `type`.
@@ -273,6 +276,7 @@ class RenderConfig(Model):
         organs: list[dict[str, Any]] = [{"label": labels or "all"} for _, labels in map(chosen, self.label)]
         return [
             {"alias": p.alias, "source": p.source, "region": p.region, **masked, **organ}
+            | ({"poses": p.poses.public()} if p.poses else {})
             for p, organ in zip(patients, organs or [{}] * len(patients))
         ]
 
@@ -283,6 +287,11 @@ class RenderConfig(Model):
     @property
     def height(self) -> int:
         return int(self.size.split("x")[1])
+
+    def views_of(self, patient: str) -> int:
+        """How many views a patient has: `views`, or as many as there are poses."""
+        poses = next((p.poses for p in self.ct if p.alias == patient), None)
+        return len(poses) if poses else self.views
 
     @property
     def columns(self) -> tuple[Variation, ...]:
@@ -339,9 +348,9 @@ def configure(file: str | Path | None = None, begun: str | Path | None = None, *
             if source.get("ct"):
                 source["ct"] = _each(source["ct"])
     if begun and not file and (Path(begun) / "dataset.json").is_file():
-        values = stored(Path(begun), flags.pop("ct", None), flags.get("labels"), flags.get("label"))
+        values = stored(Path(begun), flags.pop("ct", None), **{k: flags.get(k) for k in ("labels", "label", "poses")})
     values.update({k: v for k, v in flags.items() if v is not None and v != ()})
-    return validated(RenderConfig, values, "configuration", PATHS)
+    return validated(RenderConfig, given.placed(values), "configuration", PATHS)
 
 
 def _each(cts: Any) -> Any:
@@ -353,20 +362,20 @@ def _each(cts: Any) -> Any:
     return [one for ct in cts for one in (cohort.apart(ct) if isinstance(ct, str) else [ct])]
 
 
-def stored(
-    root: Path, cts: Sequence[str] | None, labels: Sequence[str] | None = None, label: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Keys of the configuration that a dataset was begun with. cts, labels, label: needed where they are files."""
+def stored(root: Path, cts: Sequence[str] | None, **files: Sequence[str] | None) -> dict[str, Any]:
+    """Keys of the configuration that a dataset was begun with. cts, and files by the name of their flag (labels, label,
+    poses): needed where they are files."""
     values: dict[str, Any] = dict(read_info(root)["configuration"])
     patients = values["ct"]
     if cts is None and any(p["source"] == "file" for p in patients):
         raise UserError("give the CTs again with --ct, in the same order: a dataset does not hold their paths", "NO_CT")
     if cts is not None and len(cts) != len(patients):
         raise UserError(f"the dataset was begun with {len(patients)} CTs, and {len(cts)} are given", "NO_CT")
-    for name, given in (("labels", labels), ("label", label)):
-        if not given and any(name in p for p in patients):
+    for name, what in (("labels", "masks"), ("label", "masks"), ("poses", "poses")):
+        if not files.get(name) and any(name in p for p in patients):
             raise UserError(
-                f"give the masks again with --{name}, in the same order: a dataset does not hold paths", "NO_LABELS"
+                f"give the {what} again with --{name}, in the same order: a dataset does not hold paths",
+                "NO_POSES" if name == "poses" else "NO_LABELS",
             )
     names = cts or [p["source"] for p in patients]
     values["ct"] = [{"ct": ct, "alias": p["alias"], "region": p["region"]} for ct, p in zip(names, patients)]

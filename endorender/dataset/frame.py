@@ -192,6 +192,12 @@ def frame_id(patient: str, view: int, variation: str) -> str:
     return f"{patient}/{view:04d}/{variation}"
 
 
+def planned(info: dict[str, Any], patient: str) -> int:
+    """How many views of a patient a dataset is to have. info: dataset.json."""
+    who: dict[str, Any] = next((p for p in info["configuration"]["ct"] if p["alias"] == patient), {})
+    return int(who["poses"]["views"] if "poses" in who else info["views"])
+
+
 def open_dataset(path: str | Path) -> Dataset:
     """A dataset folder, finished or not. Raises UserError NOT_A_DATASET or DATASET_DAMAGED."""
     root = Path(path)

@@ -48,7 +48,9 @@ def generate(
     """
     from endorender.dataset.pages import finished, write_pages
 
-    ids = [frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views) for v in config.columns]
+    ids = [
+        frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views_of(p.alias)) for v in config.columns
+    ]
     chosen = None if only is None else {only} if isinstance(only, str) else set(only)
     if chosen is not None and (unknown := sorted(chosen - set(ids))):
         raise UserError(f"no frame is called {unknown[0]!r}; they run from {ids[0]} to {ids[-1]}", "UNKNOWN_FRAME")

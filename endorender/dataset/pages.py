@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from endorender.dataset.frame import SPLITS, Dataset, Frame, read_info, stream_manifest
+from endorender.dataset.frame import SPLITS, Dataset, Frame, planned, read_info, stream_manifest
 from endorender.dataset.sheet import colour_depth, contact_sheet, depth_range, views_of
 from endorender.dataset.writer import SUMS, sha256
 
@@ -79,7 +79,7 @@ def index_html(dataset: Dataset) -> str:
         }
         for row in rows
     ]
-    return _template("index.html").render(info=dataset.info, views=views, top=top)
+    return _template("index.html").render(info=dataset.info, views=views, top=top, total=_total(dataset.info))
 
 
 def card(dataset: Dataset) -> str:
@@ -87,7 +87,13 @@ def card(dataset: Dataset) -> str:
     frames = dataset.info["frames"]
     size = next(name for most, name in SIZES if frames < most)
     sources = {p["source"] for p in dataset.info["configuration"]["ct"]}
-    return _template("card.md").render(info=dataset.info, frames=frames, size_category=size, sample="sample" in sources)
+    told = {"frames": frames, "size_category": size, "sample": "sample" in sources, "total": _total(dataset.info)}
+    return _template("card.md").render(info=dataset.info, **told)
+
+
+def _total(info: dict[str, Any]) -> int:
+    """Views of all patients."""
+    return sum(planned(info, patient) for patient in info["patients"])
 
 
 SIZES = (

@@ -64,7 +64,7 @@ class Ready:
             self._scene(n),
             self.inside,
             self.drawn[n % len(self.drawn)]["trajectory"] if self.config.trajectory else None,
-            self._scene(n + 1) if n + 1 < self.config.views else None,
+            self._scene(n + 1) if n + 1 < len(self.poses) else None,
         )
 
     def _scene(self, n: int) -> Scene:
@@ -82,7 +82,7 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
     """
     from endorender.ct import cleanse, onto, open_ct
     from endorender.ct import prepare as find_lumen
-    from endorender.scene.trajectory import poses
+    from endorender.scene.trajectory import poses, refuse_outside
 
     patient = next(p for p in config.ct if p.alias == alias)
     report(0, f"{alias}: reading the CT")
@@ -99,9 +99,13 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
         report(0, f"{alias}: finding the lumen")
         ready = find_lumen(raw, patient.region or config.region, organ and organ[0])
     volume = ready.volume
-    drawn = [config.draw_view(alias, n) for n in range(config.views if config.flies_freely else 1)]
-    flown = {name: np.array([view["trajectory"][name] for view in drawn]) for name in drawn[0]["trajectory"]}
-    flight = poses(volume, ready.lumen, ready.path, config.views, seed_of(config.seed, alias, "poses"), **flown)
+    drawn = [config.draw_view(alias, n) for n in range(config.views_of(alias) if config.flies_freely else 1)]
+    if patient.poses:
+        flight = patient.poses.array
+        refuse_outside(volume, ready.lumen, flight)
+    else:
+        flown = {name: np.array([view["trajectory"][name] for view in drawn]) for name in drawn[0]["trajectory"]}
+        flight = poses(volume, ready.lumen, ready.path, config.views, seed_of(config.seed, alias, "poses"), **flown)
     facts = {
         "shape": list(volume.shape),
         "spacing_mm": [round(float(s), 6) for s in volume.spacing],

@@ -29,7 +29,7 @@ def plan(config: RenderConfig, progress: Progress | None = None) -> dict[str, An
 
     Times are those of this machine, for one process; `setup` (reading the CT, lumen, kernels) is for each patient.
     """
-    views = len(config.ct) * config.views
+    views = sum(config.views_of(p.alias) for p in config.ct)
     seconds, setup, size = measure(config, progress)
     return {
         "patients": len(config.ct),
@@ -38,7 +38,7 @@ def plan(config: RenderConfig, progress: Progress | None = None) -> dict[str, An
         "frames": views * len(config.columns),
         "drawn": ranges(config),
         "measured": {
-            "views": min(MEASURED, config.views),
+            "views": min(MEASURED, config.views_of(config.ct[0].alias)),
             "seconds_a_view": round(seconds, 3),
             "setup_seconds": round(setup, 1),
             "megabytes_a_view": round(size / 1e6, 3),
@@ -52,8 +52,8 @@ def plan(config: RenderConfig, progress: Progress | None = None) -> dict[str, An
 
 def ranges(config: RenderConfig) -> dict[str, dict[str, Any]]:
     """By variation, and for the views: what differs between frames, as [smallest, largest] or the values by name."""
-    every = max(1, len(config.ct) * config.views // LOOKED_AT)
-    places = [(p, n) for p in config.ct for n in range(config.views)][::every]
+    places = [(p, n) for p in config.ct for n in range(config.views_of(p.alias))]
+    places = places[:: max(1, len(places) // LOOKED_AT)]
     layers = {p.alias: mucosa_of(config, p) for p in config.ct}
     found = {}
     if config.flies_freely:
@@ -105,8 +105,10 @@ def measure(config: RenderConfig, progress: Progress | None = None) -> tuple[flo
 
 def _measured(config: RenderConfig, progress: Progress | None) -> tuple[float, float, float]:
     first = config.first(1)
-    alias, count = config.ct[0].alias, min(MEASURED, config.views)
-    chosen = [n * config.views // count for n in range(count)]
+    alias = config.ct[0].alias
+    views = config.views_of(alias)
+    count = min(MEASURED, views)
+    chosen = [n * views // count for n in range(count)]
     only = [frame_id(alias, n, v.name) for n in chosen for v in config.columns]
     started: dict[str, float] = {}
     begun = time.perf_counter()
@@ -145,9 +147,12 @@ def preview(config: RenderConfig, path: str | Path, progress: Progress | None = 
             "depth": ("surface",),
         }
     )
-    count = min(views, config.views)
-    chosen = [n * config.views // count for n in range(count)]
-    only = [frame_id(p.alias, n, v.name) for p in small.ct for n in chosen for v in small.columns]
+    chosen = {
+        p.alias: [n * total // min(views, total) for n in range(min(views, total))]
+        for p in small.ct
+        for total in [config.views_of(p.alias)]
+    }
+    only = [frame_id(p.alias, n, v.name) for p in small.ct for n in chosen[p.alias] for v in small.columns]
     path = Path(path)
     with tempfile.TemporaryDirectory() as folder:
 

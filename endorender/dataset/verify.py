@@ -14,7 +14,7 @@ import numpy as np
 
 from endorender.dataset import exr
 from endorender.dataset.config import fingerprint
-from endorender.dataset.frame import SPLITS, Dataset, Frame, frame_id, read_info, stream_manifest
+from endorender.dataset.frame import SPLITS, Dataset, Frame, frame_id, planned, read_info, stream_manifest
 from endorender.dataset.pages import guarded, pages
 from endorender.dataset.writer import FAILED, LOCK, SUMS, TEMPORARY, read_failed, sha256
 from endorender.errors import UserError
@@ -78,7 +78,8 @@ def _ids(root: Path, info: dict[str, Any], have: Mapping[str, int], failed: set[
     """Rows that are not there, and one that is there in part."""
     if have and not _ends_a_line(root / "manifest.jsonl"):
         yield Finding("DAMAGED", "manifest.jsonl", "its last row is cut off")
-    for patient, n, name in itertools.product(info["patients"], range(info["views"]), info["variations"]):
+    views = ((patient, n) for patient in info["patients"] for n in range(planned(info, patient)))
+    for (patient, n), name in itertools.product(views, info["variations"]):
         if (i := frame_id(patient, n, name)) not in have and i not in failed:
             yield Finding("MISSING", i, "the manifest has no row of it")
 
@@ -93,7 +94,7 @@ def _row(info: dict[str, Any], frame: Frame) -> Iterator[Finding]:
     """Id, pose, intrinsics and camera of a frame."""
     named = frame.id == frame_id(frame.patient, frame.view, frame.variation)
     foreseen = frame.patient in info["patients"] and frame.variation in info["variations"]
-    if not (named and foreseen and 0 <= frame.view < info["views"]):
+    if not (named and foreseen and 0 <= frame.view < planned(info, frame.patient)):
         yield Finding("FOREIGN", frame.id, "no frame of this dataset has this id")
     pose = np.array(frame.world_from_camera)
     r = pose[:3, :3]

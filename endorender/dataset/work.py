@@ -60,7 +60,9 @@ class Work:
         columns = [v.name for v in config.columns]
         self._left = {
             p.alias: deque(
-                n for n in range(config.views) if any(frame_id(p.alias, n, name) in missing for name in columns)
+                n
+                for n in range(config.views_of(p.alias))
+                if any(frame_id(p.alias, n, name) in missing for name in columns)
             )
             for p in config.ct
         }

@@ -16,12 +16,13 @@ import numpy as np
 from endorender import pictures
 from endorender.errors import UserError
 from endorender.safe_yaml import parse_yaml
+from endorender.scene import posefile
 from endorender.scene.camera import cameras
+from endorender.scene.posefile import read_text
 from endorender.scene.response import LUMA
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 SHEETS = ("contact_sheet.png",)  # of our own datasets: no photographs
-MOST_BYTES = 64_000_000  # of a text file
 FLATTEST = 24.0  # between the darkest and the brightest tenth of luma; a lumen's view has more (our choice)
 DARKEST = 30.0  # luma of the brightest tenth below which nothing is lit
 
@@ -86,8 +87,9 @@ def photographs(
 
 def _cameras(manifest: Path, folder: Path, files: Sequence[Path], size: tuple[int, int]) -> tuple[Any, ...]:
     """The camera of each photograph from a dataset's manifest, in which every frame has its own."""
+    text = read_text(manifest, "calibration")
     try:
-        rows = [json.loads(line) for line in _text(manifest, "calibration").split("\n") if line.strip()]
+        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
         own = {folder / r["files"]["image"]["path"]: json.dumps(r["camera"], sort_keys=True) for r in rows}
     except (ValueError, KeyError, TypeError, RecursionError):
         own = {}
@@ -212,19 +214,8 @@ def _from_matrix(values: dict[str, Any]) -> dict[str, Any]:
     return {"type": kind, **{name: float(v) for name, v in focal.items()}, **bent, **values}
 
 
-def _text(path: Path, what: str) -> str:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"the file of the {what} is larger than 64 MB", what.upper())
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"the file of the {what} cannot be read: {error.strerror}", "NOT_FOUND") from None
-    except UnicodeDecodeError:
-        raise UserError(f"the file of the {what} is not a text file", what.upper()) from None
-
-
 def _mapping(path: Path) -> dict[str, Any]:
-    text = _text(path, "calibration")
+    text = read_text(path, "calibration")
     try:
         if path.suffix == ".jsonl":
             text = text.split("\n", 1)[0]
@@ -241,11 +232,10 @@ def _mapping(path: Path) -> dict[str, Any]:
 def read_poses(path: Path, folder: Path, variation: str | None = None) -> tuple[np.ndarray, list[Path]]:
     """(N, 4, 4) world_from_camera, and the photographs they belong to where the file says so.
 
-    A manifest.jsonl of ours, whose pictures lie in the folder as in the dataset (of one variation); or one matrix for
-    each photograph in the order of their names: a JSON list of 4 x 4 lists, alone or under `world_from_camera`; or
-    text with 16 numbers, row by row, for each, separated by commas or blanks.
+    A manifest.jsonl of ours, whose pictures lie in the folder as in the dataset (of one variation); or a pose for each
+    photograph in the order of their names, in any format of `posefile`.
     """
-    text = _text(path, "poses")
+    text = read_text(path, "poses")
     files: list[Path] = []
     try:
         if path.suffix == ".jsonl":
@@ -264,32 +254,15 @@ def read_poses(path: Path, folder: Path, variation: str | None = None) -> tuple[
                 raise UserError("none of the manifest's pictures lie in the folder of photographs", "POSES")
             files = [folder / r["files"]["image"]["path"] for r in rows]
             found = np.array([r["world_from_camera"] for r in rows], float)
-        elif text.lstrip()[:1] in ("[", "{"):
-            values = json.loads(text)
-            found = np.array(values["world_from_camera"] if isinstance(values, dict) else values, float)
         else:
-            lines = [line for line in text.replace(",", " ").splitlines() if line.strip() and line.strip()[0] != "#"]
-            found = np.array(" ".join(lines).split(), float).reshape(-1, 4, 4)
+            return posefile.read_poses(path), []
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError("the poses are neither a manifest.jsonl nor 4 x 4 numbers a photograph", "POSES") from None
-    found = found[None] if found.shape == (4, 4) else found
-    if found.ndim != 3 or found.shape[1:] != (4, 4) or not np.isfinite(found).all():
-        raise UserError("each pose must be a 4 x 4 matrix of finite numbers", "POSES")
-    turned = found[:, :3, :3]
-    square = np.abs(turned @ turned.transpose(0, 2, 1) - np.eye(3)).max((1, 2)) + np.abs(
-        found[:, 3] - [0, 0, 0, 1]
-    ).max(1)
-    bad = np.flatnonzero((square > 1e-3) | (np.linalg.det(turned) < 0))
-    if len(bad):
-        raise UserError(
-            f"pose {bad[0] + 1} is no world_from_camera: a rotation, a position in mm, last row 0 0 0 1",
-            "POSES",
-        )
-    u, _, v = np.linalg.svd(turned)  # the nearest rotations: files round
-    found[:, :3, :3] = u @ v
-    return found, files
+        raise UserError("the poses are no manifest.jsonl of a dataset", "POSES") from None
+    if found.ndim != 3 or found.shape[1:] != (4, 4):
+        raise UserError("the poses are no manifest.jsonl of a dataset", "POSES")
+    return posefile.rigid(found), files
 
 
 def _averaged(image: np.ndarray, width: int, height: int) -> np.ndarray:

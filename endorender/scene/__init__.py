@@ -18,6 +18,7 @@ from endorender.scene.phase import (
 from endorender.scene.phase_mie import CornetteShanks, Draine, HGDraine
 from endorender.scene.phase_table import Tabulated
 from endorender.scene.physical import MucosaPhysical
+from endorender.scene.posefile import pose_files
 from endorender.scene.response import Response
 from endorender.scene.scene import GridMedium, Scene
 from endorender.scene.slicer import SlicerPreset
@@ -61,5 +62,6 @@ __all__ = [
     "lights",
     "mucosas",
     "phase_functions",
+    "pose_files",
     "tissues",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 from endorender.ct.errors import CTError
 from endorender.ct.lumen import Lumen, Path, sample
 from endorender.ct.volume import Volume
+from endorender.errors import UserError
 
 AHEAD_MM = (8.0, 20.0)  # how far ahead on the centreline the scope aims, at least and at most
 TRIES = 8
@@ -83,6 +84,28 @@ def _flown(volume: Volume, lumen: Lumen, path: Path, each: list[np.ndarray], rng
         index = usable[min(len(usable) - 1, int((n + rng.uniform()) / views * len(usable)))]
         out[n] = _pose(volume, lumen, path, frames, int(index), step, rng, min_clearance, push, turn, aside)
     return out
+
+
+def refuse_outside(volume: Volume, lumen: Lumen, given: np.ndarray) -> None:
+    """Raise UserError POSES with the number, from 1, of the first pose that is not in the lumen. given: (N, 4, 4).
+
+    A place is in tissue where the trilinear HU lie above the wall's threshold, and in this lumen where they lie below
+    and a voxel around it belongs to it. volume, lumen: as prepared, which is cropped to 25 mm around the lumen.
+    """
+    at = volume.to_voxel(given[:, :3, 3])
+    inside = ((at >= 0) & (at <= np.array(volume.shape) - 1)).all(1)
+    solid = inside & (sample(volume, volume.hu.astype(np.float32), given[:, :3, 3]) >= lumen.threshold)
+    elsewhere = inside & ~solid & ~(sample(volume, lumen.mask.astype(np.float32), given[:, :3, 3]) > 0)
+    way_out = "check in which frame and unit they are (docs/poses.md)"
+    sealed = " or in air that is not this lumen's" if "sealed_ml" in volume.meta else ""
+    for bad, why in (
+        (~inside, f"lies outside the scan, or more than 25 mm from the lumen: {way_out}"),
+        (solid, f"lies inside tissue{sealed}: {way_out}"),
+        (elsewhere, "lies in air, but not in the lumen that was chosen: choose its own with --region"),
+    ):
+        if bad.any():
+            more = f" ({bad.sum() - 1} more likewise)" if bad.sum() > 1 else ""
+            raise UserError(f"pose {int(np.flatnonzero(bad)[0]) + 1} {why}{more}", "POSES")
 
 
 def _pose(
