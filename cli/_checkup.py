@@ -16,6 +16,7 @@ def checkup() -> dict[str, str]:
         "endorender": metadata.version("endorender"),
         "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
         "processors": f"{_processors()} usable",
+        "engine": os.environ.get("ENDORENDER_ENGINE") or "taichi",
         "gpu": "NVIDIA driver found" if shutil.which("nvidia-smi") else "no NVIDIA driver found",
     }
     facts |= {f"device {name}": verdict for name, verdict in _devices().items()}

@@ -3,64 +3,83 @@
 Importing this module takes more than a second. Nothing that a listing, `--help` or a dataset reader
 touches may import it at module level.
 
-A kernel is read (its Python traced) in every process, even where the compiled one is found in Taichi's cache. What
-is replaced below in Taichi 1.7.4 gives the same kernels and the same places in complaints, in less than half the time.
+ENDORENDER_ENGINE=quadrants takes Quadrants, the maintained fork of Taichi, in its place.
 """
 
-import functools
-import linecache
+import contextlib
+import importlib
 import os
-import sys
-import textwrap
+import tempfile
 import warnings
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("ENABLE_TAICHI_HEADER_PRINT", "0")
-with warnings.catch_warnings():
-    # Taichi 1.7.4 asks the locale with a call that Python 3.11 deprecates.
-    warnings.filterwarnings("ignore", message=".*getdefaultlocale.*", category=DeprecationWarning)
+from endorender.errors import UserError
+
+ENGINES = ("taichi", "quadrants")
+NAME = os.environ.get("ENDORENDER_ENGINE") or "taichi"
+OWN_SETTINGS = ("ARCH", "OFFLINE_CACHE_FILE_PATH")  # of the engine's variables, those that `init` says itself
+
+for _variable in ("ENABLE_TAICHI_HEADER_PRINT", "ENABLE_QUADRANTS_HEADER_PRINT"):
+    os.environ.setdefault(_variable, "0")
+# Every week Taichi 1.7.4 tells a server that it is used. A hospital's machine does not.
+os.environ.setdefault("TI_SKIP_VERSION_CHECK", "ON")
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Around what starts or ends the engine: without a home both abort the process, and variables may overrule us."""
+    changed: dict[str, str | None] = {f"{short}_{name}": None for short in ("TI", "QD") for name in OWN_SETTINGS}
+    if not {"HOME", "XDG_CACHE_HOME"} & set(os.environ):
+        changed["XDG_CACHE_HOME"] = tempfile.gettempdir()
+    before = {name: os.environ.pop(name, None) for name in changed}
+    os.environ.update({name: value for name, value in changed.items() if value is not None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _imported() -> Any:
+    if NAME not in ENGINES:
+        raise UserError(f"ENDORENDER_ENGINE is one of {', '.join(ENGINES)}, not {NAME!r}", "UNKNOWN_NAME")
+    with undisturbed(), warnings.catch_warnings():
+        # Taichi 1.7.4 asks the locale with a call that Python 3.11 deprecates.
+        warnings.filterwarnings("ignore", message=".*getdefaultlocale.*", category=DeprecationWarning)
+        try:
+            return importlib.import_module(NAME)
+        except ModuleNotFoundError as error:
+            if error.name != NAME:
+                raise
+            way_out = f"pip install 'endorender[{NAME}]'"
+            raise UserError(f"the engine {NAME} is not installed: {way_out}", "MISSING_EXTRA") from None
+
+
+if TYPE_CHECKING:
     import taichi as ti
-    from taichi.lang import kernel_impl as _kernels
-    from taichi.lang.ast import ast_transformer_utils as _reading
+else:
+    ti = _imported()
+VERSION = ".".join(map(str, ti.__version__))
+CompilationError = getattr(ti, "TaichiCompilationError", None) or ti.QuadrantsCompilationError
+
+if (NAME, VERSION) == ("taichi", "1.7.4"):
+    from endorender.taichi_174 import patch
+
+    patch()
 
 
-def _place(self: Any, node: Any) -> str:
-    """Where a node of a kernel's source stands, for Taichi's complaints: file, line and the line's text.
-
-    Taichi 1.7.4 words this for every node that it reads, whether or not there is something to complain about. Its own
-    wording, wrapped and underlined, takes 45 % of the time in which a kernel is read.
-    """
-    line = self.src[node.lineno - 1].rstrip()
-    return f'File "{self.file}", line {node.lineno + self.lineno_offset}, in {self.func.func.__name__}:\n{line}\n'
+def runtime() -> Any:
+    """What the engine's last start made; each start makes another one."""
+    return ti.lang.impl.get_runtime()
 
 
-def _once_per_code(find: Any) -> Any:
-    """A search for a function's source that is made once for its code, however many closures share that.
-
-    Taichi searches at each call of a function that it inlines: a path tracer calls 150 functions a thousand times.
-    """
-    known: dict[Any, Any] = {}
-
-    def found(function: Any) -> Any:
-        if function.__code__ not in known:
-            known[function.__code__] = find(function)
-        return known[function.__code__]
-
-    return found
+def started() -> bool:
+    """Whether the engine runs, whoever started it."""
+    made = runtime()
+    return (made._prog if hasattr(made, "_prog") else made.prog) is not None
 
 
-def _inside_class(level_of_class_stackframe: int) -> bool:
-    """Whether a decorator stands in a class: Taichi's own test of the line, which it finds 4 ms slower."""
-    frame = sys._getframe(level_of_class_stackframe)
-    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-    return any(pattern.match(line) for pattern in _kernels._KERNEL_CLASS_STACKFRAME_STMT_RES)
-
-
-_reading.ASTTransformerContext.get_pos_info = _place
-_kernels.getsourcelines = _once_per_code(_kernels.getsourcelines)
-_kernels.getsourcefile = _once_per_code(_kernels.getsourcefile)
-_kernels.textwrap = SimpleNamespace(fill=functools.cache(textwrap.fill), dedent=functools.cache(textwrap.dedent))
-_kernels._inside_class = _inside_class
-
-__all__ = ["ti"]
+__all__ = ["CompilationError", "runtime", "started", "ti", "undisturbed"]

@@ -87,7 +87,7 @@ class _Member:
         gpus, cpus = (1, 1) if self._threads is None else (0, self._threads)
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "scheduling_strategy": place}
         self.actor = self._ray.remote(Worker).options(**options).remote(_absolute(self._work.config), self._work.known)
-        self.starting = self.actor.start.remote(self._threads, __version__)
+        self.starting = self.actor.start.remote(self._threads, __version__, os.environ.get("ENDORENDER_ENGINE", ""))
 
     @property
     def next(self) -> Any:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import itertools
 import logging
 import os
 import tempfile
@@ -56,13 +54,13 @@ class Worker:
         if issubclass(category, Notice):
             self._notices.append(str(message))
 
-    def start(self, threads: int | None, version: str) -> Stop | None:
-        """Load and start the renderer. threads: of the CPU; None: all that there are. version: of who asks."""
+    def start(self, threads: int | None, version: str, engine: str) -> Stop | None:
+        """Load and start the renderer. threads: of the CPU; None: all that there are. version, engine: of who asks."""
         if version != __version__:
             told = f"a node of the cluster has endorender {__version__}, here it is {version}: install the same"
             return Stop(UserError(told, "VERSIONS"))
-        os.environ["TI_OFFLINE_CACHE_FILE_PATH"] = str(own_folder())
         try:
+            os.environ["ENDORENDER_ENGINE"] = engine
             from endorender.render import init
 
             init(self._renderer.config.device, threads)
@@ -86,9 +84,9 @@ class Worker:
 
     def stop(self) -> None:
         """Save the compiled kernels for the next run."""
-        from endorender.engine import ti
+        from endorender.render.backend import close
 
-        ti.reset()
+        close()
 
 
 def packed(outcome: Outcome) -> Outcome:
@@ -115,22 +113,3 @@ def _portable(error: Exception) -> Exception:
         return UserError(f"a worker cannot read or write: {reason}; look at its temporary folder", "WORKER_DISK")
     where = "".join(traceback.format_tb(error.__traceback__))
     return WorkerBug(f"{type(error).__name__} in a worker, at\n{where}")
-
-
-def own_folder() -> Path:
-    """Where this process keeps compiled kernels: the first folder that no living process has, so that the next run
-    finds them. Two that write into one spoil it for each other (Taichi 1.7.4)."""
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "endorender" / "kernels"
-        for number in itertools.count():
-            folder = base / str(number)
-            folder.mkdir(parents=True, exist_ok=True)
-            fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return folder  # and the lock is held until the process ends
-            except BlockingIOError:
-                os.close(fd)
-    except (OSError, RuntimeError):  # no home, or none that can be written
-        pass
-    return Path(tempfile.mkdtemp(prefix="endorender-"))

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import ctypes
 import io
+import os
+import threading
+import warnings
 from typing import Any
 
 import numpy as np
 
+from endorender import engine
 from endorender.engine import ti
-from endorender.errors import UserError, unknown
+from endorender.errors import Notice, UserError, unknown
+from endorender.render import cache, stored
 
 _state: dict[str, Any] = {}
+_process: dict[str, Any] = {"forked": False}  # folder: where it keeps kernels; thread: the last that started the engine
+_OURS = "_endorender"  # on what the engine's start makes
 
 TYPES = {np.dtype(name): getattr(ti, short) for name, short in (
     ("uint8", "u8"), ("int16", "i16"), ("int32", "i32"), ("float32", "f32"), ("float64", "f64"))}  # fmt: skip
@@ -24,30 +33,96 @@ def init(device: str = "cpu", threads: int | None = None) -> None:
     A second call for the same device does nothing, unless it asks for another number of threads. Another device starts
     Taichi again, which forgets every compiled kernel. A device that is not there is an error, never another device.
     """
-    wanted = {"device": device, "threads": threads}
-    if _state.get("device") == device and threads in (None, _state["threads"]):
+    _refuse_fork()
+    if _state.get("device") == device and threads in (None, _state["threads"]) and _ours():
         return
     if device not in ARCHES:
         raise UserError(unknown("device", device, ARCHES), "UNKNOWN_NAME")
     # Taichi's own optimiser costs five times the compile time of LLVM's and gains nothing measurable here.
-    options: dict[str, Any] = {"offline_cache": True, "log_level": ti.ERROR, "advanced_optimization": False}
+    options: dict[str, Any] = {"log_level": ti.ERROR, "advanced_optimization": False, "fast_math": True}
     if threads is not None:
         options["cpu_max_num_threads"] = threads
-    from endorender.render import cache
-
+    if "folder" not in _process:
+        _process["folder"] = stored.folder()
+        atexit.register(close)
+    if _process["folder"] is not None:
+        options["offline_cache_file_path"] = str(_process["folder"])
+    if engine.started() and not _ours():
+        warnings.warn(
+            "Taichi had been started by other code, with settings of its own: it is started anew, and that code's "
+            "fields are gone (way out: call endorender.render.init in place of ti.init)",
+            Notice,
+            stacklevel=3,
+        )
     # Whether it succeeds or not, what belonged to the last run is gone.
-    _state.clear()
-    cache.forget()
+    _end()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # the banner; the device is printed by whoever asks
-            ti.init(arch=ARCHES[device], enable_fallback=False, **options)
+        # The banner: the device is printed by whoever asks.
+        with engine.undisturbed(), contextlib.redirect_stdout(io.StringIO()):
+            ti.init(
+                arch=ARCHES[device],
+                enable_fallback=False,
+                default_fp=ti.f32,
+                default_ip=ti.i32,
+                offline_cache=_process["folder"] is not None,
+                **options,
+            )
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"device {device!r} does not work here: {reason[:200]}; `endorender doctor` shows which ones do",
             "NO_DEVICE",
         ) from None
-    _state.update(wanted)
+    _state.update(device=device, threads=threads)
+    _process["thread"] = threading.current_thread()
+    setattr(engine.runtime(), _OURS, True)
+
+
+def _ours() -> bool:
+    """Whether the engine runs as it was started here: other code may have done that, before or since."""
+    return hasattr(engine.runtime(), _OURS)
+
+
+def _end() -> None:
+    """End the run, which writes down the kernels that it compiled."""
+    ours = bool(_state) and _ours()
+    _state.clear()
+    cache.forget()
+    if ours:
+        with engine.undisturbed():
+            ti.reset()
+    if folder := _process.get("folder"):
+        stored.seal(folder)
+
+
+def close() -> None:
+    """Keep compiled kernels for the next run; the renderer may be started again."""
+    thread = _process.get("thread")
+    if thread is None or _process["forked"]:
+        return
+    if thread in (threading.current_thread(), threading.main_thread()) or not thread.is_alive():
+        _end()
+
+
+def _in_child() -> None:
+    """A fork copies no threads, and the engine would wait for its own for ever."""
+    _process["forked"] = engine.started()
+    if _process["forked"]:
+        # Nor is it ever taken down: that would wait for them too, and the process could not end.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine.runtime().prog))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+
+
+def _refuse_fork() -> None:
+    if _process["forked"]:
+        raise UserError(
+            "this process was forked from one in which the renderer had started, and cannot render: start it by "
+            "multiprocessing.get_context('spawn')",
+            "FORKED",
+        )
 
 
 def spread() -> int:
@@ -60,9 +135,10 @@ def spread() -> int:
 
 
 def ensure() -> None:
-    """Start on the CPU unless a device was chosen."""
-    if not _state:
-        init()
+    """Start on the CPU unless a device was chosen. UserError FORKED in a child of a process that renders."""
+    _refuse_fork()
+    if not _state or not _ours():
+        init(_state.get("device", "cpu"), _state.get("threads"))
 
 
 def running() -> str | None:

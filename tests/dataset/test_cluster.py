@@ -22,7 +22,7 @@ from endorender.dataset.cluster import shares
 from endorender.dataset.frame import frame_id, read_manifest
 from endorender.dataset.generate import describe
 from endorender.dataset.work import MOST_DEATHS, Failed, Unit, Work
-from endorender.dataset.worker import WorkerBug, own_folder, packed
+from endorender.dataset.worker import WorkerBug, packed
 from endorender.dataset.writer import Made, Writer
 from endorender.errors import Notice, UserError
 from tests.dataset.made import contents
@@ -277,17 +277,3 @@ def test_what_is_sent_holds_bytes_and_no_foreign_words(tmp_path):
         (UserError("x", "Y"), "Y"),
     ):
         assert pickle.loads(pickle.dumps(packed(Failed.of(unit, error)))).error.code == code
-
-
-def test_processes_keep_their_kernels_apart_and_find_them_again(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    base = tmp_path / "endorender" / "kernels"
-    code = "from endorender.dataset.worker import own_folder\nprint(own_folder(), flush=True)\ninput()"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, **pipes) as other:
-        assert other.stdout.readline().strip() == str(base / "0")
-        assert own_folder() == base / "1"
-        other.communicate("\n")
-    assert own_folder() == base / "0"
-    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
-    assert own_folder().parent == Path(tempfile.gettempdir())
