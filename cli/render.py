@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -55,15 +56,19 @@ def command(ct: tuple[str, ...], out: str, config: str | None, only: str | None,
     Example: endorender render --ct sample --views 4 --size 160x120 --spp 16 --out frames
     """
     from cli._render import estimated, glimpsed, rendered
-    from endorender.dataset import configure
+    from endorender.dataset import configure, remembered
 
     resume, retry, dry_run, preview = (flags.pop(k) for k in ("resume", "retry_failed", "dry_run", "preview"))
     workers, cluster = flags.pop("workers"), flags.pop("cluster")
     begun = out if resume or retry or only else None
-    configuration = configure(config, begun, ct=ct or None, **flags)
+    flags["ct"] = ct or None
+    if begun:
+        flags = remembered.recall(Path(out), flags)
+    configuration = configure(config, begun, **flags)
     if dry_run:
         click.echo(estimated(configuration))
     elif preview:
         click.echo(glimpsed(configuration, out))
     else:
+        remembered.keep(Path(out), configuration, flags)
         click.echo(rendered(configuration, out, resume, only, retry, workers, cluster))
