@@ -17,18 +17,13 @@ def device(kind: str, surface: str, traits: Traits = PLAIN) -> SimpleNamespace:
     """Taichi functions for one kind of medium and surface mode.
 
     Where extinction differs between channels see `spectral`. By the similarity relation flights and shadow rays told
-    `reduced` meet its extinction.
+    `reduced` pass over what leaves every channel's light as it is, see `shading.event`.
     """
-    FORWARD, TINT = traits.back("forward"), traits.back("tint")
+    TINT = traits.back("tint")
     chromatic, similar, graded = traits.chromatic, traits.similar, traits.graded
     look = fields.device(kind, surface, traits)
     interpolated, one_of_eight = look.interpolated, look.one_of_eight
     block, tabulated, opacity = look.block, look.tabulated, look.opacity
-
-    @ti.func
-    def forward(table: ti.template(), v, wall_hu, row):
-        """Mean cosine of scattering at HU v."""
-        return tabulated(table, table.shape[1] - ti.static(FORWARD), v, wall_hu, row)
 
     @ti.func
     def spectral(
@@ -105,7 +100,7 @@ def device(kind: str, surface: str, traits: Traits = PLAIN) -> SimpleNamespace:
                 s = tabulated(table, 0, found, wall_hu, row)
                 if ti.static(similar):
                     if reduced:
-                        s *= 1.0 - forward(table, found, wall_hu, row)
+                        s *= look.straight(table, found, wall_hu, row)[2]
                 if ti.static(graded):
                     # Six look-ups, for which a factor that can only take away need not be known where s is too low.
                     if ti.static(chromatic) or draw < s:
@@ -118,4 +113,4 @@ def device(kind: str, surface: str, traits: Traits = PLAIN) -> SimpleNamespace:
             found = interpolated(field, p)
         return real
 
-    return SimpleNamespace(forward=forward, collides=collides)
+    return SimpleNamespace(collides=collides)

@@ -94,6 +94,14 @@ def device(kind: str, surface: str, traits: Traits = PLAIN) -> SimpleNamespace:
         return ti.math.mix(table[i, column], table[i + 1, column], f)
 
     @ti.func
+    def straight(table: ti.template(), v, wall_hu, row):
+        """By the similarity relation, at HU v: mean cosine g, least albedo a of all channels, and 1 - a g."""
+        column = table.shape[1] - ti.static(traits.back("forward"))
+        g = tabulated(table, column, v, wall_hu, row)
+        least = tabulated(table, column + 1, v, wall_hu, row)
+        return vec3(g, least, 1.0 - g * least)
+
+    @ti.func
     def opacity(field: ti.template(), table: ti.template(), p, inv, row):
         """Factor on the extinction at index p, by the length of the gradient of the HU as measured."""
         steep = gradient(field, p / inv, inv).norm()
@@ -136,6 +144,7 @@ def device(kind: str, surface: str, traits: Traits = PLAIN) -> SimpleNamespace:
         normal=normal,
         block=block,
         tabulated=tabulated,
+        straight=straight,
         opacity=opacity,
         sigma=sigma,
         clip=clip,

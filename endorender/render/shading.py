@@ -18,7 +18,7 @@ from endorender.scene.phase import MOST_FLOATS
 
 vec3, mat3 = ti.math.vec3, ti.math.mat3
 PI = 3.14159265
-COAT, PHASE, BSDF = 0, 1, 2
+COAT, PHASE, BSDF, FORWARD = 0, 1, 2, 3
 LOWEST = -1e4  # HU below every wall_hu: the look-up lifts it to the wall's
 
 View = ti.types.struct(
@@ -53,7 +53,8 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
     COATED = traits.back("coat")
     Spectrum = ti.types.vector(C, ti.f32)
     P = phase.FLOATS
-    # kind: COAT, PHASE or BSDF; n faces the ray; film: the coat's own normal, n but for the mucosa layer;
+    # kind: COAT, PHASE, BSDF, or FORWARD: a collision that the path goes straight through; n faces the ray;
+    # film: the coat's own normal, n but for the mucosa layer;
     # coat: its roughness, specular weight, IOR; reflect: its chance; phase: floats of the phase function; even:
     # isotropic by the similarity relation
     Event = ti.types.struct(
@@ -118,6 +119,76 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         return a
 
     @ti.func
+    def colour(
+        table: ti.template(),
+        grid: ti.template(),
+        capsules: ti.template(),
+        buckets: ti.template(),
+        hu,
+        x,
+        q,
+        row,
+        rng: ti.template(),
+    ):
+        """Albedo of a collision at x with field value hu."""
+        a = albedo_at(table, grid, hu, x, q, row, rng)
+        if ti.static(layered):
+            a = dyed(table, a, capsules, buckets, x, row)
+        return a
+
+    @ti.func
+    def onward(table: ti.template(), hu, q, row):
+        """Chance that a particle sends light straight on, of what `collision` has not passed over, and the least
+        albedo."""
+        s = look.straight(table, hu, q.wall_hu, row)
+        return s[0] * (1.0 - s[1]) / s[2], s[1]
+
+    @ti.func
+    def above(albedo, least):
+        """Weight of light that goes straight on, where flights pass over what leaves the channel of least albedo."""
+        return ti.max(albedo - least, 0.0) / (1.0 - least)
+
+    @ti.func
+    def border(field: ti.template(), labels: ti.template(), table: ti.template(), x, hu, q, row):
+        """Gradient at x, and the chance that a collision there is with a surface (hybrid).
+
+        Kroes, Post, Botha 2012, eq. 7 with the gradient in HU/mm against a constant of the tissue.
+        """
+        slope = look.gradient(field, x, q.inv)
+        opacity = look.sigma(field, labels, table, x * q.inv, hu, q.wall_hu, q.inv)
+        rate = q.hybrid
+        if ti.static(traits.labelled):
+            opacity /= table[row + OWN, Own.SIGMA_TOP]
+            rate = table[row + OWN, Own.HYBRID]
+        else:
+            opacity /= q.sigma_top
+        return slope, opacity * (1.0 - ti.exp(-rate * slope.norm()))
+
+    @ti.func
+    def beyond(
+        field: ti.template(),
+        table: ti.template(),
+        labels: ti.template(),
+        grid: ti.template(),
+        capsules: ti.template(),
+        buckets: ti.template(),
+        x,
+        hu,
+        q,
+        rng: ti.template(),
+    ):
+        """Share of light on a shadow ray that goes on behind a collision, by the similarity relation; see `event`."""
+        left = Spectrum(0.0)
+        row = block(labels, x * q.inv)
+        chance, least = onward(table, hu, q, row)
+        if ti.static(HYBRID):
+            _, surface_chance = border(field, labels, table, x, hu, q, row)
+            chance *= 1.0 - surface_chance
+        if rand(rng) < chance:
+            left = above(colour(table, grid, capsules, buckets, hu, x, q, row, rng), least)
+        return left
+
+    @ti.func
     def coating(labels: ti.template(), table: ti.template(), x, hu, q):
         """Roughness, specular weight and IOR of the coat at x: those at hu; of a wall those at wall_hu."""
         out = vec3(q.alpha, q.specular, q.ior)
@@ -157,7 +228,13 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         q,
         rng: ti.template(),
     ):
-        """What a ray along d meets at x: the coat of the wall, or a collision with field value `hu`."""
+        """What a ray along d meets at x: the coat of the wall, or a collision with field value `hu`.
+
+        reduced: by the similarity relation a particle sends light straight on with chance g, and evenly elsewhere. That
+        is extinction (1 - a g) sigma_t with albedo a (1 - g) / (1 - a g), whatever the channels' albedos a: a path goes
+        straight through a collision with weight a. So that it has to do so seldom, flights pass over as many as leave
+        the channel of the least albedo as it is. A surface has no mean cosine and is left as it is.
+        """
         ev = Event(
             kind=PHASE,
             n=vec3(0.0, 0.0, 1.0),
@@ -170,37 +247,27 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         )
         if collided:
             row = block(labels, x * q.inv)
-            ev.albedo = albedo_at(table, grid, hu, x, q, row, rng)
-            if ti.static(layered):
-                ev.albedo = dyed(table, ev.albedo, capsules, buckets, x, row)
+            ev.albedo = colour(table, grid, capsules, buckets, hu, x, q, row, rng)
             for c in ti.static(range(P)):
                 if ti.static(kind == "tissue"):
                     ev.phase[c] = tabulated(table, 1 + c, hu, q.wall_hu, row)
                 else:
                     ev.phase[c] = q.phase[c]
             if ti.static(HYBRID):
-                # Kroes, Post, Botha 2012, eq. 7 with the gradient in HU/mm against a constant of the tissue.
-                slope = t.gradient(field, x, q.inv)
-                steep = slope.norm()
-                opacity = t.sigma(field, labels, table, x * q.inv, hu, q.wall_hu, q.inv)
-                rate = q.hybrid
-                if ti.static(traits.labelled):
-                    opacity /= table[row + OWN, Own.SIGMA_TOP]
-                    rate = table[row + OWN, Own.HYBRID]
-                else:
-                    opacity /= q.sigma_top
-                if rand(rng) < opacity * (1.0 - ti.exp(-rate * steep)):
+                slope, surface_chance = border(field, labels, table, x, hu, q, row)
+                if rand(rng) < surface_chance:
                     ev.kind = BSDF
-                    ev.n = facing_normal(-slope / ti.max(steep, 1e-9), d)
+                    ev.n = facing_normal(-slope / ti.max(slope.norm(), 1e-9), d)
                     ev.film = ev.n
                     ev.coat = coating(labels, table, x, hu, q)
                     ev.reflect = mirrored(ev.coat, ev.n, d)
             if ti.static(similar):
-                # Of scattering by particles alone: a surface has no mean cosine to reduce it by.
                 if reduced and ev.kind == PHASE:
-                    g = t.forward(table, hu, q.wall_hu, row)
                     ev.even = 1
-                    ev.albedo = ev.albedo * (1.0 - g) / (1.0 - ev.albedo * g)
+                    chance, least = onward(table, hu, q, row)
+                    if rand(rng) < chance:
+                        ev.kind = FORWARD
+                        ev.albedo = above(ev.albedo, least)
         else:
             if ti.static(WALL):
                 ev.kind = COAT
@@ -272,6 +339,9 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         PHASE=PHASE,
         BSDF=BSDF,
         unpack=unpack,
+        colour=colour,
+        border=border,
+        beyond=beyond,
         event=event,
         sample=sample,
         bounce=bounce,

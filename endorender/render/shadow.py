@@ -41,7 +41,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, mark
         o, left, within = x, distance, inside
         while lit.seen > 0.0:
             budget = sampling.exponential(rng)
-            event, s, through = t.shine(
+            event, s, _, through = t.shine(
                 field, cells, table, labels, o, w, left, q.inv, q.threshold, q.wall_hu, within, False, budget, rng
             )
             lit.seen *= through.x

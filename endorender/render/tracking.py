@@ -10,6 +10,7 @@ from endorender.render import collision, medium, sampling
 from endorender.render import field as fields
 from endorender.render.cache import kernels
 from endorender.render.field import FAR
+from endorender.render.rng import rand
 from endorender.render.view import PLAIN, Traits
 from endorender.render.wall import crossing
 
@@ -248,21 +249,26 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         budget: ti.template(),
         rng: ti.template(),
     ):
-        """Light that gets from o to the wall or the end: (event, t, (3,) transmittance). COLLISION: it is 0.
+        """Light that gets from o to the wall or the end: (event, t, field value there, (3,) transmittance).
 
-        Visible or not, by delta tracking; exact in a uniform grid, and ratio-tracked where channels differ.
+        Visible or not, by delta tracking: COLLISION leaves none. Exact in a uniform grid, and ratio-tracked where
+        channels differ. Where the similarity relation may let light pass a collision, it is a flight, with a hero of
+        its own where channels differ, and says what has come as far as to the collision.
         """
-        share = vec3(1.0)
-        event, hit, _, through = march(
-            field, cells, table, labels, o, d, 0.0, end, inv, threshold, wall_hu, inside, ti.static(True), reduced, 0,
-            share, budget, rng
+        share, hero = vec3(1.0), 0
+        if ti.static(traits.similar and traits.chromatic):
+            hero = ti.min(ti.cast(rand(rng) * 3.0, ti.i32), 2)
+        event, hit, found, through = march(
+            field, cells, table, labels, o, d, 0.0, end, inv, threshold, wall_hu, inside, ti.static(not traits.similar),
+            reduced, hero, share, budget, rng
         )  # fmt: skip
-        return event, hit, through * share
+        if ti.static(traits.similar):
+            through = 1.0
+        return event, hit, found, through * share
 
     return SimpleNamespace(
         **vars(look),
         crossing=crossing,
-        forward=real.forward,
         march=march,
         walk=walk,
         shine=shine,

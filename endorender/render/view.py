@@ -61,7 +61,12 @@ class Traits(NamedTuple):
 
     def back(self, part: str) -> int:
         """How far from the end of the packed table's columns a part begins."""
-        widths = {"tint": 3 * self.chromatic, "opacity": self.graded, "coat": 3 * self.coated, "forward": self.similar}
+        widths = {
+            "tint": 3 * self.chromatic,
+            "opacity": self.graded,
+            "coat": 3 * self.coated,
+            "forward": 2 * self.similar,
+        }
         names = list(widths)
         return sum(int(widths[name]) for name in names[: names.index(part) + 1])
 
@@ -143,19 +148,21 @@ def own(tissue: Tissue) -> np.ndarray:
 def pack_table(scenes: list[Scene]) -> np.ndarray:
     """(B ROWS, 1 + P + 3 K + ...): a block of rows for the scenes' tissue, then one for each label's.
 
-    Columns: sigma_t and the P floats of the phase, each scene's albedo, then what `Traits` ask for: the mean cosine;
-    roughness, specular weight and IOR of the coat; the factor on sigma_t along the gradient, whose rows run from 0 to
-    the tissue's steepest; each channel's share of sigma_t. Below the rows along HU those of BLOOD, VESSEL and OWN.
+    Columns: sigma_t and the P floats of the phase, each scene's albedo, then what `Traits` ask for: the mean cosine and
+    the least albedo of all channels; roughness, specular weight and IOR of the coat; the factor on sigma_t along the
+    gradient, whose rows run from 0 to the tissue's steepest; each channel's share of sigma_t. Below the rows along HU
+    those of BLOOD, VESSEL and OWN.
     """
     traits = Traits.of(scenes[0])
-    return np.concatenate([_block(list(tissues), traits) for tissues in zip(*(s.tissues for s in scenes))])
+    every = zip(*(s.tissues for s in scenes))
+    return np.concatenate([_block(list(tissues), traits, scenes[0].surface) for tissues in every])
 
 
-def _block(tissues: list[Tissue], traits: Traits) -> np.ndarray:
+def _block(tissues: list[Tissue], traits: Traits, surface: str) -> np.ndarray:
     """Rows of one tissue, which the looks have in different colours."""
     tables, first = [t.table() for t in tissues], tissues[0]
     parts = [tables[0][:, :-3], *(t[:, -3:] for t in tables)]
-    parts += [first.forward()[:, None]] if traits.similar else []
+    parts += [first.forward()[:, None], _least_albedo(tissues, traits, surface)[:, None]] if traits.similar else []
     parts += [first.coats()] if traits.coated else []
     parts += [first.opacities(np.linspace(0, first.steepest(), len(TABLE_HU)))[:, None]] if traits.graded else []
     parts += [first.tints()] if traits.chromatic else []
@@ -166,6 +173,16 @@ def _block(tissues: list[Tissue], traits: Traits) -> np.ndarray:
     rows[VESSEL, colours] = np.concatenate([t.vessel_albedo for t in tissues])
     rows[OWN, : len(Own)] = own(first)
     return rows
+
+
+def _least_albedo(tissues: list[Tissue], traits: Traits, surface: str) -> np.ndarray:
+    """(1025,) least albedo of all channels and looks, below 1; 0 where a collision may be with a surface (hybrid)."""
+    if surface == "hybrid":
+        return np.zeros(len(TABLE_HU), np.float32)
+    darkest = np.min([t.table()[:, -3:].min(1) for t in tissues], 0)
+    if traits.layered:
+        darkest = np.minimum(darkest, min(min(*t.blood_albedo, *t.vessel_albedo) for t in tissues))
+    return np.asarray(np.minimum(darkest, 0.999), np.float32)
 
 
 def pack_emitters(scenes: list[Scene], prepared: Prepared) -> np.ndarray:

@@ -38,18 +38,22 @@ def tracer(
     chromatic = traits.chromatic
     eye = primary.device(camera)
     SPREAD = backend.spread()
-    COAT, PHASE, BSDF = shading.COAT, shading.PHASE, shading.BSDF
+    COAT, PHASE, BSDF, FORWARD = shading.COAT, shading.PHASE, shading.BSDF, shading.FORWARD
     Spectrum = shade.Spectrum
     WALL, HYBRID = surface == "interface", surface == "hybrid"
+    similar = traits.similar
+    # What shadow rays bring: of red, green, blue; by the similarity relation of each look's channels.
+    S = channels if similar else 3
+    Seen = ti.types.vector(S, ti.f32)
     EMITTERS, AREAS = "emitters" in groups, "areas" in groups
     ENVIRONMENT, EVEN = "environment" in groups, "even sky" in groups
 
     @ti.func
     def per_channel(v):
-        """(3,) for red, green, blue -> the same for every look's channels."""
+        """(3,) for red, green, blue -> the same for every look's channels; (C,) stays."""
         out = Spectrum(0.0)
         for c in ti.static(range(channels)):
-            out[c] = v[c % 3]
+            out[c] = v[c % v.n]
         return out
 
     @ti.func
@@ -59,6 +63,9 @@ def tracer(
         cells: ti.template(),
         table: ti.template(),
         labels: ti.template(),
+        grid: ti.template(),
+        capsules: ti.template(),
+        buckets: ti.template(),
         x,
         w,
         distance,
@@ -68,14 +75,24 @@ def tracer(
         budget: ti.template(),
         rng: ti.template(),
     ):
-        """(3,) estimate of what gets through; each pass through the coat costs what it reflects."""
-        seen = ti.math.vec3(1.0)
+        """(S,) estimate of what gets through; each pass through the coat costs what it reflects."""
+        seen = Seen(1.0)
         o, left, within = x, distance, inside
         while seen.max() > 0.0:
-            event, s, through = t.shine(
+            event, s, hu, through = t.shine(
                 field, cells, table, labels, o, w, left, q.inv, q.threshold, q.wall_hu, within, reduced, budget, rng
             )
-            seen *= through
+            for c in ti.static(range(S)):
+                seen[c] *= through[c % 3]
+            if ti.static(similar):
+                if event == COLLISION:
+                    o += s * w
+                    left -= s
+                    beyond = Seen(0.0)
+                    if reduced:
+                        beyond = shade.beyond(field, table, labels, grid, capsules, buckets, o, hu, q, rng)
+                    seen *= beyond
+                    continue
             if event != SURFACE:
                 break
             if ti.static(WALL):
@@ -196,10 +213,11 @@ def tracer(
                             inside = t.value(field, o, q.inv) >= q.threshold
                             continue
                     if event == COLLISION:
-                        if scatterings == max_scatterings:
-                            break
-                        scatterings += 1
-                        if ev.kind == PHASE:
+                        if ev.kind != FORWARD:
+                            if scatterings == max_scatterings:
+                                break
+                            scatterings += 1
+                        if ev.kind != BSDF:
                             beta *= ev.albedo
                         # Roulette, never capped below 1: a cap makes the variance diverge at high albedo.
                         top = beta.max()
@@ -207,6 +225,10 @@ def tracer(
                             if rand(rng) * q.roulette >= top:
                                 break
                             beta *= q.roulette / top
+                        if ti.static(similar):
+                            if ev.kind == FORWARD:
+                                o = x
+                                continue
 
                     # 4. Next-event estimation: one shadow ray to each group of lights.
                     for group in ti.static(range(2)):
@@ -238,6 +260,9 @@ def tracer(
                                         cells,
                                         table,
                                         labels,
+                                        grid,
+                                        capsules,
+                                        buckets,
                                         so,
                                         light.direction,
                                         light.distance,

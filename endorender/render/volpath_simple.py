@@ -32,11 +32,31 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
     WALL = surface == "interface"
 
     @ti.func
-    def extinction(field: ti.template(), labels: ti.template(), table: ti.template(), x, v, reduced, q):
+    def extinction(
+        field: ti.template(),
+        labels: ti.template(),
+        table: ti.template(),
+        grid: ti.template(),
+        capsules: ti.template(),
+        buckets: ti.template(),
+        x,
+        v,
+        reduced,
+        q,
+        rng: ti.template(),
+    ):
+        """Of one channel: by the similarity relation (1 - a g) as dense, but for what is a surface (hybrid)."""
         s = t.sigma(field, labels, table, x * q.inv, v, q.wall_hu, q.inv)
         if ti.static(traits.similar):
             if reduced:
-                s *= 1.0 - t.forward(table, v, q.wall_hu, t.block(labels, x * q.inv))
+                row = t.block(labels, x * q.inv)
+                less = (
+                    shade.colour(table, grid, capsules, buckets, v, x, q, row, rng)[0]
+                    * t.straight(table, v, q.wall_hu, row)[0]
+                )
+                if ti.static(surface == "hybrid"):
+                    less *= 1.0 - shade.border(field, labels, table, x, v, q, row)[1]
+                s *= 1.0 - less
         return s
 
     @ti.func
@@ -75,7 +95,6 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                 scatterings = 0
                 straight = True  # along the camera's ray still: no emitter was sampled that could lie on it
                 while True:
-                    reduced = scatterings >= q.similar_after
                     span = t.clip(field, o, d, q.inv)
                     if span[1] <= span[0]:
                         radiance += beta * lighting.environment(env, q.to_map @ d).radiance
@@ -93,7 +112,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                             break
                         y = o + s * d
                         value = t.value(field, y, q.inv)
-                        if rand(rng) * majorant < extinction(field, labels, table, y, value, reduced, q):
+                        if rand(rng) * majorant < t.sigma(field, labels, table, y * q.inv, value, q.wall_hu, q.inv):
                             collided = True
                             break
                     lost = not collided and wall < 0.0
@@ -106,8 +125,17 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                     # 2. What is met: the coat, a particle, or (hybrid) a surface at a particle.
                     x = o + (s if collided else wall) * d
                     event = shade.event(
-                        field, smooth, table, labels, grid, capsules, buckets, t, x, d, value, collided, reduced, q, rng
+                        field, smooth, table, labels, grid, capsules, buckets, t, x, d, value, collided, False, q, rng
                     )
+                    if ti.static(traits.similar):
+                        if scatterings >= q.similar_after and event.kind == shade.PHASE:
+                            # No collision after all with chance a g: extinction is (1 - a g) sigma_t.
+                            cosine = t.straight(table, value, q.wall_hu, t.block(labels, x * q.inv))[0]
+                            if rand(rng) < event.albedo[0] * cosine:
+                                o = x
+                                continue
+                            event.even = 1
+                            event.albedo *= (1.0 - cosine) / (1.0 - event.albedo * cosine)
                     if collided:
                         if scatterings == max_scatterings:
                             break
@@ -138,7 +166,10 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                                     break
                                 y = so + r * light.direction
                                 late = scatterings >= q.similar_after
-                                sigma = extinction(field, labels, table, y, t.value(field, y, q.inv), late, q)
+                                sigma = extinction(
+                                    field, labels, table, grid, capsules, buckets, y, t.value(field, y, q.inv), late,
+                                    q, rng
+                                )  # fmt: skip
                                 through *= 1.0 - sigma / majorant
                             if next_s < 0.0 or through == 0.0:
                                 break
@@ -170,7 +201,14 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
 def _of_channel(tissue: Tissue, c: int) -> Tissue:
     """The grey tissue that channel c sees."""
     sigma = tuple(s * tint[c] for s, tint in zip(tissue.sigma_t, tissue.tint or ((1.0,) * 3,) * len(tissue.hu)))
-    return tissue.model_copy(update={"sigma_t": sigma, "tint": None})
+    grey = {name: (getattr(tissue, name)[c],) * 3 for name in ("blood_albedo", "vessel_albedo")}
+    grey["albedo"] = tuple((a[c],) * 3 for a in tissue.albedo)
+    return tissue.model_copy(update={"sigma_t": sigma, "tint": None, **grey})
+
+
+def _grey(scene: Scene) -> bool:
+    """Whether all channels see the same tissue."""
+    return all(_of_channel(t, 0) == _of_channel(t, c) for t in scene.tissues for c in (1, 2))
 
 
 def _seen_by(scene: Scene, c: int) -> Scene:
@@ -183,7 +221,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
     """What `radiance([scene], spp, seed)` estimates, by the plainest means. Slow; for tests and small pictures."""
     backend.ensure()
     traits = Traits.of(scene)
-    if traits.chromatic:
+    if traits.chromatic or (traits.similar and not _grey(scene)):
         # One grey scene for each channel, denser or thinner: nothing of spectral MIS is shared.
         each = [radiance_simple(_seen_by(scene, c), spp, seed + c) for c in range(3)]
         mean, variance = (

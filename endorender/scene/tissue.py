@@ -53,7 +53,7 @@ class Tissue(Model):
     similarity_after: int | None = Field(
         None,
         ge=0,
-        description="scatterings after which all are isotropic, 1 - g as dense (approximate); none: exact",
+        description="scatterings after which all are isotropic, 1 - a g as dense (approximate); none: exact",
     )
     wall_hu: float = Field(40.0, description="HU to which the wall's ramp is lifted (interface)")
     ior: float = Field(1.4, ge=1, le=3, description="of the wet coat")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from endorender.render import init, radiance
 from tests.render.scenes import tube_scene
 
-SPP = 512
+SPP = 2048
 
 
 def main() -> None:

@@ -251,6 +251,40 @@ def half_space(spp=16384):
     return mean_of("R_d", radiance([scene], spp, 5)[0], 0.41495)
 
 
+def deep_reflectance(albedo, g, streams=64):
+    """Diffuse reflectance of a matched half space under light straight down, Henyey-Greenstein, by adding-doubling.
+
+    By reciprocity it is the radiance straight up under even light, for which the mean over azimuths suffices
+    (van de Hulst 1980, Multiple Light Scattering).
+    """
+    mu, weight = np.polynomial.legendre.leggauss(streams)
+    mu, weight = np.append(0.5 * (mu + 1), 1.0), np.append(0.5 * weight, 0.0)
+    orders = np.arange(2 * streams)
+    legendre = np.polynomial.legendre.legvander(mu, orders[-1])
+    moments = (2 * orders + 1) * g**orders
+    thin = 2.0**-24  # optical depth of a layer in which light scatters once at most; doubled 40 times it is deep
+    share = 0.5 * albedo * thin / mu[:, None] * weight
+    through = np.diag(1 - thin / mu) + share * ((legendre * moments) @ legendre.T)
+    back = share * ((legendre * moments * (-1.0) ** orders) @ legendre.T)
+    for _ in range(40):
+        between = np.linalg.solve(np.eye(len(mu)) - back @ back, through)
+        back, through = back + through @ back @ between, through @ between
+    return float(back.sum(1)[-1])
+
+
+SIMILAR = (0.96, 0.9, 0.8)  # albedo of red, green, blue
+
+
+def similar_half_space(after, albedo=SIMILAR, spp=16384, render=None):
+    """Diffuse reflectance of a half space with g = 0.9 under `similarity_after`, beside the true one."""
+    medium = Volume(np.full((9, 9, 9), 40, np.int16), affine((15.0,) * 3))
+    tissue = Tissue(hu=(40,), sigma_t=(10.0,), albedo=(albedo,), phase={"type": "hg", "g": 0.9}, similarity_after=after)
+    pose = affine((1,) * 3, translation=(60, 60, -90))
+    scene = Scene(medium, Pinhole(width=16, height=16, fov=0.5), pose, (Constant(),), tissue, surface="volume")
+    image = (render or (lambda *a: radiance([a[0]], *a[1:])[0]))(scene, spp, 11)
+    return [mean_of(str(a), image, deep_reflectance(a, 0.9), channel) for channel, a in enumerate(albedo)]
+
+
 SLAB = {"R_d": 0.09739, "T_t": 0.66096}  # van de Hulst 1980, Multiple Light Scattering
 
 

@@ -113,14 +113,14 @@ def test_depths_follow_the_gradient():
 
 
 @pytest.mark.parametrize("render", [pytest.param(RENDERERS[0], marks=SLOW), RENDERERS[1]], ids=IDS)
-def test_surfaces_keep_their_albedo_under_similarity(render):
-    """Where every collision is with a surface, similarity makes the medium thinner and nothing else."""
+def test_surfaces_are_left_as_they_are_under_similarity(render):
+    """A surface has no mean cosine: where every collision is with one, similarity changes nothing."""
     common = {"gradient_scale": 1e-3, "surface_weight": 1, "roughness": 0.5, "specular": 0.3}
     lamp = Point(position=(6, -9, -14), intensity=(900.0,) * 3, attached="world")
     camera = Pinhole(width=16, height=16, fov=16)
-    thick = ramp("hybrid", sigma_t=(2, 2), phase={"type": "hg", "g": 0.8}, similarity_after=0, **common)
-    thin = ramp("hybrid", sigma_t=(0.4, 0.4), **common)
-    a, b = (s.with_(lights=(lamp,), camera=camera, max_scatterings=64) for s in (thick, thin))
+    similar = ramp("hybrid", sigma_t=(2, 2), phase={"type": "hg", "g": 0.8}, similarity_after=0, **common)
+    plain = ramp("hybrid", sigma_t=(2, 2), **common)
+    a, b = (s.with_(lights=(lamp,), camera=camera, max_scatterings=64) for s in (similar, plain))
     assert_same(same_image(render(a, 256, 1), render(b, 256, 2)))
 
 

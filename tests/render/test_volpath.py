@@ -93,6 +93,32 @@ SCENES = {
         phase_parameters={"g": [0.2, 0.8, 0.7, 0.7]},
         similarity_after=2,
     ),
+    "similar_hybrid": lambda: tube_scene(
+        "hybrid",
+        sigma_t=[0, 4, 4, 4],
+        albedo=[[0.95, 0.9, 0.8]] * 4,
+        phase={"type": "hg", "g": 0.8},
+        similarity_after=1,
+        surface_weight=0.4,
+        roughness=0.4,
+    ),
+    "similar_chromatic": lambda: tube_scene(
+        "volume",
+        sigma_t=[0, 4, 4, 4],
+        tint=[[1.0, 0.7, 0.4]] * 4,
+        albedo=[[0.95, 0.9, 0.8]] * 4,
+        phase={"type": "hg", "g": 0.8},
+        similarity_after=1,
+    ),
+    "similar_mucosa": lambda: tube_scene(
+        "interface",
+        sigma_t=[0, 4, 4, 4],
+        albedo=[[0.95, 0.9, 0.8]] * 4,
+        blood_albedo=(0.9, 0.6, 0.4),
+        vessel_albedo=(0.7, 0.3, 0.1),
+        phase={"type": "hg", "g": 0.8},
+        similarity_after=1,
+    ).with_(mucosa=Mucosa(vessels=120, trunk=0.6, film=0.4)),
     "points": lambda: tube_scene("interface", lights=(Point(intensity=(50, 50, 50)),), albedo=[[0.7, 0.5, 0.3]] * 4),
     "outside": lambda: cube_scene(
         5.0,
@@ -154,15 +180,30 @@ def test_beer_lambert_in_three_colours():
 
 
 def test_similarity_from_the_start_is_a_tissue_of_its_own():
-    """Isotropic, (1 - g) as dense, albedo a (1 - g) / (1 - a g)."""
+    """Isotropic, (1 - a g) as dense in each channel, albedo a (1 - g) / (1 - a g)."""
     a, g = np.array([0.95, 0.9, 0.8]), 0.8
     common = {"sigma_t": [0, 4, 4, 4], "phase": {"type": "hg", "g": g}}
     scene = tube_scene("volume", albedo=[a] * 4, similarity_after=0, **common)
-    thin = tube_scene("volume", albedo=[a * (1 - g) / (1 - a * g)] * 4, sigma_t=[0, 0.8, 0.8, 0.8])
+    share = 1 - a * g
+    densest = 4 * share.max()
+    thin = tube_scene(
+        "volume", albedo=[a * (1 - g) / share] * 4, sigma_t=[0] + [densest] * 3, tint=[share / share.max()] * 4
+    )
     assert_same_image(radiance([scene], 1024, 1)[0], radiance([thin], 1024, 2)[0])
     exact = tube_scene("volume", albedo=[a] * 4, **common)
     late = scene.with_(tissue=scene.tissue.model_copy(update={"similarity_after": 10_001}))
     assert_same_image(radiance([exact], 256, 3)[0], radiance([late], 256, 4)[0])
+
+
+def test_looks_share_their_paths_under_similarity():
+    """Extinction follows each look's own albedo, and still one set of paths carries them all."""
+    looks = [
+        SCENES["similar"]().with_(tissue=SCENES["similar"]().tissue.model_copy(update={"albedo": ((*a,),) * 4}))
+        for a in ([0.95, 0.9, 0.8], [0.6, 0.98, 0.3])
+    ]
+    assert shareable(*looks)
+    for together, look in zip(radiance(looks, 512, 1), looks):
+        assert_same_image(together, radiance([look], 512, 2)[0])
 
 
 def thin_block(hu, phase, direction, **tissue):
