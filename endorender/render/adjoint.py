@@ -71,6 +71,7 @@ def tracer(
         labels: ti.types.ndarray(),
         grid: ti.types.ndarray(),
         data: ti.types.ndarray(),
+        coats: ti.types.ndarray(),
         capsules: ti.types.ndarray(),
         buckets: ti.types.ndarray(),
         view: ti.types.ndarray(),
@@ -226,15 +227,16 @@ def tracer(
                         x = o + hit * d
                         base = dl.dot(radiance)
                         ev = shade.event(
-                            field, smooth, table, labels, grid, capsules, buckets, t, x, d, hu, event == COLLISION,
-                            False, q, rng
+                            field, smooth, table, labels, grid, coats, capsules, buckets, t, x, d, hu,
+                            event == COLLISION, False, q, rng
                         )  # fmt: skip
                         if ti.static(WALL):
                             if event == SURFACE and inside:
                                 if ti.static(COATED):
                                     if keeps:
-                                        lost = -passing(ev.reflect, ev.coat)
-                                        put(book, tape, end, once + G.SPECULAR, TOTAL, lost, base)
+                                        by = -passing(coats, ev.coat, ev.n, d)
+                                        put(book, tape, end, once + G.SPECULAR, TOTAL, by[0], base)
+                                        put(book, tape, end, once + G.ROUGHNESS, TOTAL, by[1], base)
                                 beta *= 1.0 - ev.reflect
                                 o = x + q.nudge * d
                                 inside = t.value(field, o, q.inv) >= q.threshold
@@ -300,8 +302,9 @@ def tracer(
                                             so = x + q.nudge * ev.n
                                             within = t.value(field, so, q.inv) >= q.threshold
                                     lit = visibility(
-                                        field, smooth, cells, table, labels, so, w, light.distance, within, q, rng, side
-                                    )
+                                        field, smooth, cells, table, labels, coats, so, w, light.distance, within, q,
+                                        rng, side
+                                    )  # fmt: skip
                                     plain *= lit.seen
                                     got = plain * light.radiance
                                     radiance += got
@@ -335,12 +338,12 @@ def tracer(
                                                     data, book, tape, end, once, OWN, gain, 0.0, d, w, hit, ev.phase
                                                 )
                                         if ti.static(COATED):
-                                            lost = lit.coat
+                                            by = lit.coat
                                             if ev.kind == COAT:
-                                                lost += 1.0 / ev.coat[1]
                                                 rough = slope.roughness_slope(d, w, ev.film, ev.coat)
-                                                put(book, tape, end, once + G.ROUGHNESS, OWN, rough * gain, 0.0)
-                                            put(book, tape, end, once + G.SPECULAR, OWN, lost * gain, 0.0)
+                                                by += vec2(1.0 / ev.coat[1], rough)
+                                            put(book, tape, end, once + G.SPECULAR, OWN, by[0] * gain, 0.0)
+                                            put(book, tape, end, once + G.ROUGHNESS, OWN, by[1] * gain, 0.0)
 
                         # 6. Onwards.
                         turn = shade.sample(ev, d, q, data, rand2(rng), rng)
@@ -356,12 +359,11 @@ def tracer(
                                 move.put_bend(data, book, tape, end, once, TOTAL, 1.0, base, d, w, hit, ev.phase)
                         if ti.static(COATED):
                             if keeps and ev.kind == COAT:
-                                by_specular = -passing(ev.reflect, ev.coat)
+                                by = -passing(coats, ev.coat, ev.n, d)
                                 if turn.reflected == 1:
-                                    by_specular = 1.0 / ev.coat[1]
-                                    rough = slope.roughness_slope(d, w, ev.film, ev.coat)
-                                    put(book, tape, end, once + G.ROUGHNESS, TOTAL, rough, base)
-                                put(book, tape, end, once + G.SPECULAR, TOTAL, by_specular, base)
+                                    by = vec2(1.0 / ev.coat[1], slope.roughness_slope(d, w, ev.film, ev.coat))
+                                put(book, tape, end, once + G.SPECULAR, TOTAL, by[0], base)
+                                put(book, tape, end, once + G.ROUGHNESS, TOTAL, by[1], base)
                         o = x
                         if turn.reflected == 1:
                             beta *= turn.weight

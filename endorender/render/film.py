@@ -119,7 +119,7 @@ def packed(
 
     scenes: conditions of one view that share their paths.
     """
-    from endorender.render import mucosa
+    from endorender.render import mucosa, shading
 
     first, channels = scenes[0], 3 * len(scenes)
     emitters, environment = pack_emitters(list(scenes), prepared), pack_environment(list(scenes))
@@ -141,6 +141,7 @@ def packed(
         held_blocks(first),
         prepared.albedo,
         backend.resident(first.phase.data()),
+        shading.coat_albedos(first.surface),
         *mucosa.layer(first),
         *map(backend.resident, (pack_view(first, prepared, roulette), emitters, env, alias)),
     ]

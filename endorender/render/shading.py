@@ -6,9 +6,11 @@ Shared by both integrators. All in the grid frame; Spectrum is a vector of C cha
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from endorender.engine import ti
+from endorender.render import backend, mucosa, sampling
 from endorender.render import field as fields
-from endorender.render import mucosa, sampling
 from endorender.render.cache import kernels
 from endorender.render.rng import rand
 from endorender.render.view import BLOOD, OWN, PLAIN, VESSEL, Own, Traits, V
@@ -42,6 +44,13 @@ View = ti.types.struct(
     nudge=float,  # mm past an event: a thousandth of a voxel
 )
 Bounce = ti.types.struct(shiny=float, diffuse=float, density=float)
+
+
+@kernels
+def coat_albedos(surface: str) -> Any:
+    """The table of the coat's directional albedos where kernels want it; a dummy where there is no coat."""
+    none = np.zeros((1, 1, 1), np.float32)
+    return backend.resident(none if surface == "volume" else coat_model.directional_albedo().copy())
 
 
 @kernels
@@ -202,9 +211,22 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         return out
 
     @ti.func
-    def mirrored(here, n, d):
-        """What a coat with normal n reflects of light along d."""
-        return here[1] * coat.fresnel(ti.abs(n.dot(d)), here[2])
+    def mirrored(coats: ti.template(), here, n, d):
+        """What a coat with normal n reflects of light along d, in all. coats: table of directional albedos."""
+        return here[1] * coat.albedo(coats, ti.abs(n.dot(d)), here[0], here[2])
+
+    @ti.func
+    def filmed(capsules: ti.template(), x, d, n):
+        """Normal of the coat at x of the wall with normal n towards the air, for light along d or against it."""
+        m = n
+        if ti.static(layered):
+            m = skin.tilt(capsules, x, ti.select(n.dot(d) > 0.0, -1.0, 1.0) * d, n)
+        return m
+
+    @ti.func
+    def passed(coats: ti.template(), capsules: ti.template(), labels: ti.template(), table: ti.template(), x, d, n, q):
+        """What the coat lets pass of light along d at x of the wall with normal n towards the air."""
+        return 1.0 - mirrored(coats, coating(labels, table, x, 0.0, q), filmed(capsules, x, d, n), d)
 
     @ti.func
     def facing_normal(n, d):
@@ -217,6 +239,7 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         table: ti.template(),
         labels: ti.template(),
         grid: ti.template(),
+        coats: ti.template(),
         capsules: ti.template(),
         buckets: ti.template(),
         t: ti.template(),
@@ -260,7 +283,7 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
                     ev.n = facing_normal(-slope / ti.max(slope.norm(), 1e-9), d)
                     ev.film = ev.n
                     ev.coat = coating(labels, table, x, hu, q)
-                    ev.reflect = mirrored(ev.coat, ev.n, d)
+                    ev.reflect = mirrored(coats, ev.coat, ev.n, d)
             if ti.static(similar):
                 if reduced and ev.kind == PHASE:
                     ev.even = 1
@@ -272,12 +295,9 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
             if ti.static(WALL):
                 ev.kind = COAT
                 ev.coat = coating(labels, table, x, hu, q)
-                ev.n = facing_normal(t.normal(field, smooth, x, q.inv), d)
-                ev.film = ev.n
-                if ti.static(layered):
-                    # What passes is left to the smooth normal, as on shadow rays: the film turns mirrored light only.
-                    ev.film = skin.tilt(capsules, x, d, ev.n)
-                ev.reflect = mirrored(ev.coat, ev.n, d)
+                n = t.normal(field, smooth, x, q.inv)
+                ev.n, ev.film = facing_normal(n, d), filmed(capsules, x, d, n)
+                ev.reflect = mirrored(coats, ev.coat, ev.film, d)
         return ev
 
     @ti.func
@@ -347,4 +367,5 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         bounce=bounce,
         coating=coating,
         mirrored=mirrored,
+        passed=passed,
     )

@@ -9,8 +9,9 @@ from endorender.render.cache import kernels
 from endorender.render.rng import rand
 from endorender.render.tracking import SURFACE
 from endorender.render.view import Traits
+from endorender.scene import surface as coat_model
 
-vec3 = ti.math.vec3
+vec2, vec3 = ti.math.vec2, ti.math.vec3
 
 
 @kernels
@@ -19,7 +20,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, mark
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, 3, traits)
     WALL = surface == "interface"
-    Lit = ti.types.struct(seen=float, length=float, point=vec3, coat=float)
+    Lit = ti.types.struct(seen=float, length=float, point=vec3, coat=vec2)
 
     @ti.func
     def visibility(
@@ -28,6 +29,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, mark
         cells: ti.template(),
         table: ti.template(),
         labels: ti.template(),
+        coats: ti.template(),
         x,
         w,
         distance,
@@ -36,8 +38,8 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, mark
         rng: ti.template(),
         side: ti.template(),
     ):
-        """What gets through, mm of it in the medium, a uniform point of those, and d log / d specular of coats."""
-        lit = Lit(seen=1.0, length=0.0, point=x, coat=0.0)
+        """What gets through, mm of it in the medium, a uniform point of those, d log / d (specular, roughness)."""
+        lit = Lit(seen=1.0, length=0.0, point=x, coat=vec2(0.0))
         o, left, within = x, distance, inside
         while lit.seen > 0.0:
             budget = sampling.exponential(rng)
@@ -57,15 +59,22 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, mark
                 left -= s + q.nudge
                 n = t.normal(field, smooth, o, q.inv)
                 here = shade.coating(labels, table, o, 0.0, q)
-                mirror = shade.mirrored(here, n, w)
-                lit.seen *= 1.0 - mirror
-                lit.coat -= passing(mirror, here)
+                lit.seen *= 1.0 - shade.mirrored(coats, here, n, w)
+                lit.coat -= passing(coats, here, n, w)
                 within = t.value(field, o, q.inv) >= q.threshold
         return lit
 
     @ti.func
-    def passing(mirror, here):
-        """-d log (1 - mirror) / d specular. here: of the coat: roughness, weight, IOR."""
-        return mirror / ti.max(here[1] * (1.0 - mirror), 1e-6)
+    def passing(coats: ti.template(), here, n, d):
+        """-d log / d (specular, roughness) of what the coat lets pass. here: of the coat: roughness, weight, IOR.
+
+        The table's own slope: it is linear between nodes.
+        """
+        up, down = here, here
+        up[0] = ti.min(1.002 * here[0], ti.static(coat_model.ALPHA[1]))
+        down[0] = ti.max(0.998 * here[0], ti.static(coat_model.ALPHA[0]))
+        mirror = shade.mirrored(coats, here, n, d)
+        by_alpha = (shade.mirrored(coats, up, n, d) - shade.mirrored(coats, down, n, d)) / (up[0] - down[0])
+        return vec2(mirror / ti.max(here[1], 1e-6), by_alpha) / ti.max(1.0 - mirror, 1e-6)
 
     return SimpleNamespace(visibility=visibility, passing=passing)

@@ -64,6 +64,7 @@ def tracer(
         table: ti.template(),
         labels: ti.template(),
         grid: ti.template(),
+        coats: ti.template(),
         capsules: ti.template(),
         buckets: ti.template(),
         x,
@@ -99,7 +100,7 @@ def tracer(
                 o += (s + q.nudge) * w
                 left -= s + q.nudge
                 n = t.normal(field, smooth, o, q.inv)
-                seen *= 1.0 - shade.mirrored(shade.coating(labels, table, o, 0.0, q), n, w)
+                seen *= shade.passed(coats, capsules, labels, table, o, w, n, q)
                 within = t.value(field, o, q.inv) >= q.threshold
         return seen
 
@@ -112,6 +113,7 @@ def tracer(
         labels: ti.types.ndarray(),
         grid: ti.types.ndarray(),
         phase_data: ti.types.ndarray(),
+        coats: ti.types.ndarray(),
         capsules: ti.types.ndarray(),
         buckets: ti.types.ndarray(),
         view: ti.types.ndarray(),
@@ -194,6 +196,7 @@ def tracer(
                         table,
                         labels,
                         grid,
+                        coats,
                         capsules,
                         buckets,
                         t,
@@ -261,6 +264,7 @@ def tracer(
                                         table,
                                         labels,
                                         grid,
+                                        coats,
                                         capsules,
                                         buckets,
                                         so,

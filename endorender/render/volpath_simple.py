@@ -74,6 +74,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
         labels: ti.types.ndarray(),
         grid: ti.types.ndarray(),
         phase_data: ti.types.ndarray(),
+        coats: ti.types.ndarray(),
         capsules: ti.types.ndarray(),
         buckets: ti.types.ndarray(),
         view: ti.types.ndarray(),
@@ -125,8 +126,9 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                     # 2. What is met: the coat, a particle, or (hybrid) a surface at a particle.
                     x = o + (s if collided else wall) * d
                     event = shade.event(
-                        field, smooth, table, labels, grid, capsules, buckets, t, x, d, value, collided, False, q, rng
-                    )
+                        field, smooth, table, labels, grid, coats, capsules, buckets, t, x, d, value, collided, False,
+                        q, rng
+                    )  # fmt: skip
                     if ti.static(traits.similar):
                         if scatterings >= q.similar_after and event.kind == shade.PHASE:
                             # No collision after all with chance a g: extinction is (1 - a g) sigma_t.
@@ -176,8 +178,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                             so += (next_s + q.nudge) * light.direction
                             left -= next_s + q.nudge
                             n = t.normal(field, smooth, so, q.inv)
-                            here = shade.coating(labels, table, so, 0.0, q)
-                            through *= 1.0 - shade.mirrored(here, n, light.direction)
+                            through *= shade.passed(coats, capsules, labels, table, so, light.direction, n, q)
                         radiance += beta * weight * light.radiance * through
                     # 4. Onwards.
                     turn = shade.sample(event, d, q, phase_data, rand2(rng), rng)
@@ -252,6 +253,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
         held_blocks(scene),
         prepared.albedo,
         backend.resident(scene.phase.data()),
+        shading.coat_albedos(scene.surface),
         *mucosa.layer(scene),
         *map(backend.resident, (pack_view(scene, prepared), pack_emitters([scene], prepared), env)),
         float(max(majorant, 1e-6)),
