@@ -25,7 +25,7 @@ from endorender.dataset.writer import Made
 from endorender.errors import Notice, UserError
 
 if TYPE_CHECKING:
-    from endorender.render import Geometry
+    from endorender.render import Geometry, Radiance
     from endorender.scene import Scene
 
 AXES = {
@@ -71,7 +71,8 @@ class Shot:
     """A variation of a view, rendered.
 
     radiance: (H, W, 3) linear, as it goes to the camera. layers: further (H, W, 3) arrays by EXR layer name.
-    depths: further (H, W) channels, mm. gap: voxels from surface to median depth.
+    depths: further (H, W) channels, mm. gap: voxels from surface to median depth. cut: share of the paths that were
+    ended by max_scatterings.
     group: the variations that were traced together with this one; empty for the synthetic renderer.
     """
 
@@ -84,6 +85,7 @@ class Shot:
     seed: int = 0
     depths: dict[str, np.ndarray] = field(default_factory=dict)
     gap: float | None = None
+    cut: float | None = None
 
 
 def render_view(view: View, names: Sequence[str], fresh: bool, report: Callable[[float], None]) -> Iterator[Made]:
@@ -144,13 +146,14 @@ def _shots(
         progress = partial(_scaled, report, len(wanted))
         depths, gap = _depths(view, scenes[group[0]], seen, wanted)
         traced = radiance([scenes[n] for n in group], config.spp, seed, progress=progress)
+        _say_of_cut_paths(view, traced[0], wanted)
         lean_on = dict(zip(wanted, guides([scenes[n] for n in wanted]))) if config.denoise else {}
         for name, light in zip(group, traced):
             if name in wanted:
                 image = denoise(light.mean, lean_on[name]) if config.denoise else light.mean
                 image = np.where(scenes[name].camera.visible()[..., None], image, 0)  # the filter bleeds over its edge
                 layers = {"albedo": recoloured(seen, scenes[name]).albedo, "variance": light.variance}
-                yield Shot(name, scenes[name], parameters[name], image, layers, group, seed, depths, gap)
+                yield Shot(name, scenes[name], parameters[name], image, layers, group, seed, depths, gap, light.cut)
 
 
 def _depths(
@@ -174,6 +177,18 @@ def _depths(
             if name in view.config.depth:
                 channels |= {f"{name}.Z": depth.z_depth, f"{name}.distance": depth.distance}
     return channels, round(gap, 4) if np.isfinite(gap) else None
+
+
+def _say_of_cut_paths(view: View, traced: Radiance, names: Sequence[str]) -> None:
+    from endorender.render.film import CUT_LIMIT
+
+    if (traced.cut or 0) > CUT_LIMIT:
+        warnings.warn(
+            f"{view.patient}: in {', '.join(names)} {traced.cut:.1%} of the light paths were cut off after "
+            f"{view.scene.max_scatterings} scatterings, so the picture is too dark: lower the albedo or sigma_t",
+            Notice,
+            stacklevel=2,
+        )
 
 
 def _scaled(report: Callable[[float], None], count: int, done: float) -> None:
@@ -267,7 +282,7 @@ def _developed(view: View, shot: Shot, shared: Mapping[str, tuple[str, Callable[
             "surface": told["surface"],
             "mucosa": told["mucosa"],
             **({"label_tissues": told["label_tissues"]} if told["label_tissues"] else {}),
-            **({"surface_to_median_voxels": shot.gap} if shot.group else {}),
+            **({"surface_to_median_voxels": shot.gap, "paths_cut": shot.cut} if shot.group else {}),
             **({"trajectory": view.trajectory} if view.trajectory else {}),
         },
         "view": view.number,

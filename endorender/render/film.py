@@ -18,6 +18,7 @@ from endorender.scene.light import Kind
 from endorender.scene.scene import GridMedium, Scene
 from endorender.scene.tissue import Tissue
 
+CUT_LIMIT = 1e-3  # share of paths ended by max_scatterings beyond which a dataset warns
 LAUNCH_SECONDS = 0.3  # a kernel cannot be interrupted: keep launches well below half a second
 
 
@@ -26,11 +27,15 @@ class Radiance:
     """mean: (H, W, 3) float32 linear radiance. variance: (H, W, 3) float32, of the mean. spp: samples per pixel.
 
     The variance is that of independent samples. `radiance` spreads them evenly, which leaves less.
+    cut: share of the paths that `max_scatterings` ended. unspent: (3,) throughput that those still had, over all paths:
+    even light of radiance 1 all round would have brought that much more at most. None: not counted.
     """
 
     mean: np.ndarray
     variance: np.ndarray
     spp: int
+    cut: float | None = None
+    unspent: np.ndarray | None = None
 
 
 def shareable(a: Scene, b: Scene) -> bool:
@@ -96,18 +101,25 @@ def radiance(
         Traits.of(first),
     )
     n = first.camera.width * first.camera.height
-    mean, squares = (backend.resident(np.zeros((n, channels), np.float32)) for _ in range(2))
+    mean, squares, cut = (backend.resident(np.zeros((n, c), np.float32)) for c in (channels, channels, 1 + channels))
     key = rng.key(seed, frame)
 
     def launch(p0: int, p1: int, s0: int, s1: int) -> None:
-        kernel(*fixed, mean, squares, p0, p1, s0, s1, first.max_scatterings, key)
+        kernel(*fixed, mean, squares, cut, p0, p1, s0, s1, first.max_scatterings, key)
 
     in_short_launches(launch, n, spp, progress)
     shape = (first.camera.height, first.camera.width, len(scenes), 3)
     means = backend.fetch(mean).reshape(shape)
     variances = backend.fetch(squares).reshape(shape) / (max(spp - 1, 1) * spp)
+    ended, *unspent = backend.fetch(cut).sum(0, dtype=float) / (n * spp)
     return [
-        Radiance(np.ascontiguousarray(means[:, :, k]), np.ascontiguousarray(variances[:, :, k]), spp)
+        Radiance(
+            np.ascontiguousarray(means[:, :, k]),
+            np.ascontiguousarray(variances[:, :, k]),
+            spp,
+            float(ended),
+            np.array(unspent[3 * k : 3 * k + 3]),
+        )
         for k in range(len(scenes))
     ]
 

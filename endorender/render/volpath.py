@@ -122,6 +122,7 @@ def tracer(
         alias: ti.types.ndarray(),
         mean: ti.types.ndarray(),
         squares: ti.types.ndarray(),
+        cut: ti.types.ndarray(),
         first: ti.i32,
         last: ti.i32,
         sample0: ti.i32,
@@ -137,6 +138,9 @@ def tracer(
             average, scatter = Spectrum(0.0), Spectrum(0.0)
             for c in ti.static(range(channels)):
                 average[c], scatter[c] = mean[pixel, c], squares[pixel, c]
+            ended, unspent = cut[pixel, 0], Spectrum(0.0)  # paths that max_scatterings ended; throughput they still had
+            for c in ti.static(range(channels)):
+                unspent[c] = cut[pixel, 1 + c]
             for sample in range(sample0, eye.samples(pixel, q, sample0, sample1)):
                 rng = random.start(frame_key, pixel, sample)
                 even = random.lattice(frame_key, pixel, sample)
@@ -218,6 +222,8 @@ def tracer(
                     if event == COLLISION:
                         if ev.kind != FORWARD:
                             if scatterings == max_scatterings:
+                                ended += 1.0
+                                unspent += beta
                                 break
                             scatterings += 1
                         if ev.kind != BSDF:
@@ -303,5 +309,7 @@ def tracer(
                 scatter += delta * (radiance - average)
             for c in ti.static(range(channels)):
                 mean[pixel, c], squares[pixel, c] = average[c], scatter[c]
+                cut[pixel, 1 + c] = unspent[c]
+            cut[pixel, 0] = ended
 
     return trace

@@ -233,6 +233,17 @@ def test_a_depth_that_misleads_is_said(ct, tmp_path):
     assert frame.scene["surface_to_median_voxels"] == pytest.approx(np.log(2) / 0.5, abs=0.01)
 
 
+def test_paths_cut_off_are_said(ct, tmp_path, monkeypatch):
+    from endorender.render import film
+
+    monkeypatch.setattr(film, "CUT_LIMIT", -1.0)
+    look = {"name": "pale", "look": "pale_pink"}
+    with pytest.warns(Notice, match=r"pale 0.0% of the light paths were cut off after 10000 scatterings") as said:
+        generate(configuration(ct, variations=[look], views=1), tmp_path / "data")
+    assert "\n" not in str(said[0].message)
+    assert open_dataset(tmp_path / "data").frames[0].scene["paths_cut"] == 0
+
+
 def test_seed_changes_poses_and_noise(data, ct, tmp_path):
     other = open_dataset(generate(configuration(ct, seed=4, preset="synthetic"), tmp_path / "data"))
     assert other.info["variations"] == ["synthetic"]

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
+from endorender.render import radiance
 from endorender.render.volpath_simple import radiance_simple
-from endorender.scene import phase_functions
+from endorender.scene import Constant, phase_functions
 from tests.render import proofs
+from tests.render.scenes import cube_scene, tube_scene
 
 PHASES = pytest.mark.parametrize(("name", "case"), phase_functions.cases())
 
@@ -87,3 +89,23 @@ def test_the_measures_see_what_is_wrong(monkeypatch):
     assert proofs.compare(mean[0], variance, mean[1], variance).rms < 1.05
     assert proofs.compare(mean[0] + 1, variance, mean[1], variance).rms > 1.15
     assert np.abs(proofs.compare(mean[0] + 1, variance, mean[1], variance).mean_z).min() > 3.5
+
+
+def test_what_cut_paths_would_have_brought_is_told():
+    """White scatterers under even light: what is seen and what the limit took are 1 together, to rounding."""
+    scene = cube_scene(40.0, 1.0, [Constant()], max_scatterings=50)
+    found = radiance([scene], 256, 1)[0]
+    assert 0.1 < found.cut < 0.9
+    assert found.unspent == pytest.approx([found.cut] * 3)
+    assert found.mean.mean() + found.cut == pytest.approx(1, abs=1e-5)
+    whole = radiance([scene.with_(max_scatterings=10_000)], 16, 1)[0]
+    assert (whole.cut, *whole.unspent) == (0, 0, 0, 0)
+
+
+def test_cut_paths_of_each_look():
+    """One count for all looks that share paths, throughput of each."""
+    dark, pale = (tube_scene(albedo=[[a, 0.8 * a, 0.6 * a]] * 4).with_(max_scatterings=3) for a in (0.5, 0.9))
+    found = radiance([dark, pale], 64, 2)
+    assert found[0].cut == found[1].cut > 0.01
+    assert (found[0].unspent < found[1].unspent).all()
+    assert (np.diff(found[0].unspent) < 0).all()
