@@ -203,8 +203,8 @@ def _of_channel(tissue: Tissue, c: int) -> Tissue:
     """The grey tissue that channel c sees."""
     sigma = tuple(s * tint[c] for s, tint in zip(tissue.sigma_t, tissue.tint or ((1.0,) * 3,) * len(tissue.hu)))
     grey = {name: (getattr(tissue, name)[c],) * 3 for name in ("blood_albedo", "vessel_albedo")}
-    grey["albedo"] = tuple((a[c],) * 3 for a in tissue.albedo)
-    return tissue.model_copy(update={"sigma_t": sigma, "tint": None, **grey})
+    albedo = tuple((a[c],) * 3 for a in tissue.albedo)
+    return tissue.model_copy(update={"sigma_t": sigma, "tint": None, "albedo": albedo, **grey})
 
 
 def _grey(scene: Scene) -> bool:
