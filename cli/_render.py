@@ -18,13 +18,26 @@ def estimated(config: RenderConfig) -> str:
 
     with bar("measuring", patience=0.6) as progress:
         found = plan(config, progress)
-    drawn = found.pop("drawn")
+    drawn, estimate = found.pop("drawn"), found["estimate"]
+    found["estimate"] = {"time": duration(3600 * estimate["hours"]), "disk": _size(estimate["gigabytes"])}
     lines = [table(found)]
     for name, varied in drawn.items():
         lines.append(f"{name}, drawn anew for each view:")
         width = max(map(len, varied))
         lines += [f"  {key:{width}}  {_range(values)}" for key, values in varied.items()]
     return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """`2 h 4 min`, `12 min`, `40 s`."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if seconds >= 120 else f"{seconds:.0f} s"
+
+
+def _size(gigabytes: float) -> str:
+    return f"{gigabytes:.1f} GB" if gigabytes >= 1 else f"{1000 * gigabytes:.0f} MB"
 
 
 def _range(values: list) -> str:

@@ -57,6 +57,9 @@ def _leave() -> None:
     os._exit(INTERRUPTED)
 
 
+SEEN = 600.0  # seconds of the past by which the time left is told: a step may take minutes
+
+
 @contextlib.contextmanager
 def bar(title: str, patience: float | None = None) -> Iterator[Callable[[float, int, str], None]]:
     """Gives `progress(done, total, text)`. patience: see `interruptible`."""
@@ -76,12 +79,21 @@ def bar(title: str, patience: float | None = None) -> Iterator[Callable[[float, 
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("so far,"),
         TimeRemainingColumn(),
+        TextColumn("left"),
         TextColumn("{task.fields[text]}"),
     )
     hidden = not console.is_terminal
-    with interruptible(patience) as stop_if_asked, Progress(*columns, console=console, disable=hidden) as shown:
+    with (
+        interruptible(patience) as stop_if_asked,
+        Progress(
+            *columns,
+            console=console,
+            disable=hidden,
+            speed_estimate_period=SEEN,
+        ) as shown,
+    ):
         task = shown.add_task(title, total=None, text="")
 
         def progress(done: float, total: int, text: str) -> None:

@@ -18,6 +18,7 @@ from endorender.dataset.view import parameters_of
 LOOKED_AT = 300  # frames of each variation whose draws are looked at, evenly spread
 MEASURED = 3  # views that are rendered to know what one costs; the first also compiles and does not count
 FEW = 8  # samples per pixel of those; time grows with samples along a line, of which two points are measured
+PIXELS = 10_000  # of larger pictures so many are measured: time and bytes grow with them; what does not is small
 SHOWN = (2, 3)  # patients and views of each in a preview
 PREVIEW_WIDTH, PREVIEW_SPP = 96, 4
 
@@ -96,11 +97,20 @@ def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 def measure(config: RenderConfig, progress: Progress | None = None) -> tuple[float, float, float]:
     """Seconds for a view with all its variations, seconds before a patient's first view, bytes of a view."""
+    pixels = config.width * config.height
+    share = min(1.0, (PIXELS / pixels) ** 0.5)
+    small = config.model_copy(update={"size": _shrunk(config, share)})
+    times = pixels / (small.width * small.height)
     if config.spp <= 2 * FEW:
-        return _measured(config, progress)
-    few, more = (_measured(config.model_copy(update={"spp": n}), progress) for n in (FEW, 2 * FEW))
+        view, setup, size = _measured(small, progress)
+        return times * view, setup, times * size
+    few, more = (_measured(small.model_copy(update={"spp": n}), progress) for n in (FEW, 2 * FEW))
     sample = max(more[0] - few[0], 0.0) / FEW
-    return more[0] + (config.spp - 2 * FEW) * sample, few[1], more[2]
+    return times * (more[0] + (config.spp - 2 * FEW) * sample), few[1], times * more[2]
+
+
+def _shrunk(config: RenderConfig, share: float) -> str:
+    return "x".join(str(max(8, round(n * share))) for n in (config.width, config.height))
 
 
 def _measured(config: RenderConfig, progress: Progress | None) -> tuple[float, float, float]:
@@ -137,8 +147,7 @@ def preview(config: RenderConfig, path: str | Path, progress: Progress | None = 
     from endorender.dataset.writer import disk_errors
 
     patients, views = SHOWN
-    shrunk = min(1.0, PREVIEW_WIDTH / config.width)
-    size = "x".join(str(max(8, round(n * shrunk))) for n in (config.width, config.height))
+    size = _shrunk(config, min(1.0, PREVIEW_WIDTH / config.width))
     small = config.first(patients).model_copy(
         update={
             "size": size,

@@ -1,6 +1,7 @@
 """Before a long run: counts, ranges, estimates, a preview. During it: frames that fail."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -69,13 +70,25 @@ def test_the_cost_of_many_samples_is_told_from_few(ct, monkeypatch):
     assert max(asked) <= 16
 
 
+def test_the_cost_of_a_large_picture_is_told_from_a_small_one(ct, monkeypatch):
+    def measured(config, progress):
+        assert config.width * config.height <= 10_100
+        assert config.width / config.height == pytest.approx(4 / 3, rel=0.02)
+        return 1e-6 * config.width * config.height * config.spp, 5.0, 3.0 * config.width * config.height
+
+    monkeypatch.setattr("endorender.dataset.plan._measured", measured)
+    for spp in (4, 64):
+        seconds, setup, size = measure(configuration(ct, size="640x480", spp=spp))
+        assert (seconds, setup, size) == pytest.approx((1e-6 * 640 * 480 * spp, 5, 3.0 * 640 * 480))
+
+
 def test_dry_run_and_preview_from_the_command_line(ct, tmp_path):
     out = tmp_path / "data"
     flags = ["render", "--ct", str(ct), "--views", "3", "--size", "16x12", "--spp", "1", "--preset", "synthetic"]
     done = CliRunner().invoke(main, [*flags, "--out", str(out), "--dry-run"])
     assert done.exit_code == 0, done.output
     assert "frames      3" in done.stdout
-    assert "hours" in done.stdout
+    assert re.search(r"estimate +time \d+ (s|min|h), disk [\d.]+ (MB|GB)", done.stdout), done.stdout
     assert not out.exists()
     done = CliRunner().invoke(main, [*flags, "--out", str(out), "--preview"])
     assert done.exit_code == 0, done.output
