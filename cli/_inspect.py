@@ -15,6 +15,7 @@ def inspected(
     resample: bool,
     assume_hu: bool,
     preview: str | None,
+    phase: str | None = None,
 ) -> dict[str, Any]:
     """Facts of the one volume that was chosen; of several, their list under `series` alone. Writes the pictures."""
     from cli.progress import bar
@@ -23,7 +24,7 @@ def inspected(
 
     with bar("reading") as progress:
         try:
-            volume = ct.open_ct(path, series, resample, assume_hu, progress)
+            volume = ct.open_ct(path, series, resample, assume_hu, progress, phase)
         except ct.CTError as error:
             if error.code not in ("SERIES_AMBIGUOUS", "MIXED_GEOMETRY"):
                 raise
@@ -125,11 +126,12 @@ def _series(row: dict[str, Any]) -> str:
     """`1) 133 slices 512 x 512, 0.703 x 0.703 x 2.5 mm, axial LPS, HU -1024 to 3071, STANDARD; warnings`."""
     head = f"{row['series']}) "
     if "problem" in row:
-        slices = f"{row['slices']} slices {row['size'][0]} x {row['size'][1]}: " if "slices" in row else ""
+        posture = f", {row['posture']}" if "posture" in row else ""
+        slices = f"{row['slices']} slices {row['size'][0]} x {row['size'][1]}{posture}: " if "slices" in row else ""
         return f"{head}{slices}{row['code']}: {row['problem']}"
     facts = row["facts"]
     parts = [" x ".join(map(str, facts["size"])), " x ".join(f"{s:.3g}" for s in facts["spacing_mm"]) + " mm"]
     parts += [facts["orientation"], f"HU {facts['hu_min']:g} to {facts['hu_max']:g}"]
-    parts += [str(row["kernel"])] if "kernel" in row else []
+    parts += [str(row[name]) for name in ("posture", "kernel") if name in row]
     lines = [head + ", ".join(parts), f"   |{_bars(facts['histogram']['counts'])}| -1100 to 1500 HU, by logarithm"]
     return "\n".join(lines + [f"   warning: {w}" for w in facts["warnings"]])

@@ -26,6 +26,7 @@ import click
 @click.option("--repeats", default=3, show_default=True, help="Fits of other seeds, for the intervals.")
 @click.option("--seed", default=0, show_default=True, help="Everything random follows from it.")
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@click.option("--phase", metavar="N|all", help="Which of several scans of one place under one series.")
 @click.option("--region", metavar="N|N,N", help="Which lumen: 1 is the largest; several: one after the other.")
 @click.option("--label", metavar="MASK[:LABELS]", help="Only air under this mask is lumen (NIfTI or DICOM SEG).")
 @click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")

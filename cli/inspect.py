@@ -10,6 +10,7 @@ import click
 @click.command("inspect")
 @click.argument("path")
 @click.option("--series", metavar="NUMBER|UID", help="Which series of a DICOM folder.")
+@click.option("--phase", metavar="N|all", help="Which of several scans of one place under one series.")
 @click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
 @click.option("--label", metavar="MASK[:LABELS]", help="Only air under this mask is lumen (NIfTI or DICOM SEG).")
 @click.option("--scope", type=float, metavar="MM", help="Say whether an endoscope of this diameter passes.")
@@ -21,6 +22,7 @@ import click
 def command(
     path: str,
     series: str | None,
+    phase: str | None,
     region: int | None,
     label: str | None,
     scope: float | None,
@@ -40,7 +42,7 @@ def command(
 
     from cli._inspect import inspected, shown
 
-    facts = inspected(path, series, region, label, scope, cleanse, resample, assume_hu, preview)
+    facts = inspected(path, series, region, label, scope, cleanse, resample, assume_hu, preview, phase)
     click.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else shown(facts))
     pictures: dict[str, Any] = {"preview": preview, "what was cleansed": cleanse if facts.get("tagged_fluid") else None}
     for name, file in pictures.items():

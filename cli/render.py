@@ -36,6 +36,7 @@ import click
 @click.option("--denoise/--no-denoise", default=None, help="Filter the noise, with the geometry as guide.  [no]")
 @click.option("--device", metavar="NAME", help="cpu, cuda, vulkan or metal (see: doctor).  [cpu]")
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@click.option("--phase", metavar="N|all", help="Which of several scans of one place under one series.")
 @click.option("--region", metavar="N|N,N", help="Which lumen: 1 is the largest; several: one after the other.")
 @click.option(
     "--label", multiple=True, metavar="MASK[:LABELS]", help="Only air under this mask is lumen; one for each --ct."

@@ -19,6 +19,7 @@ import click
     help="For the preview of a CT (see: doctor).",
 )
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@click.option("--phase", metavar="N|all", help="Which of several scans of one place under one series.")
 @click.option("--region", metavar="N|N,N", help="Which lumen: 1 is the largest; several: one after the other.")
 @click.option("--label", metavar="MASK[:LABELS]", help="Only air under this mask is lumen (NIfTI or DICOM SEG).")
 @click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")

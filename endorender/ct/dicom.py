@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from endorender.ct.errors import CTError
 from endorender.ct.files import files, quiet
 from endorender.ct.parsing import parse
+from endorender.ct.phases import pick
 from endorender.ct.slices import Slice, slices_of
 from endorender.ct.stack import assemble
 from endorender.ct.volume import Volume
@@ -23,16 +26,18 @@ def read(
     resample: bool = False,
     assume_hu: bool = False,
     progress: Progress | None = None,
+    phase: str | int | None = None,
 ) -> Volume:
     """A CT from a folder (searched to the bottom), one file, or a zip of DICOM.
 
     series: number in the list that SERIES_AMBIGUOUS prints, or a SeriesInstanceUID.
     progress: called with (done, total, what) while files are read.
+    phase: which of several scans of one place under one series (number in the list of PHASE_AMBIGUOUS), or "all".
     Raises CTError; see endorender.ct.errors.CODES.
     """
     found = scan(path, progress)
     notes = list(found.notes)
-    chosen = choose(found, series, notes)
+    chosen = pick(choose(found, series, notes), phase, notes)
     return assemble(chosen, notes, resample, assume_hu, progress)
 
 
@@ -51,7 +56,8 @@ def scan(path: Path, progress: Progress | None = None) -> Found:
     notes: list[str] = []
     slices: list[Slice] = []
     broken: list[tuple[str, CTError]] = []
-    junk = other = 0
+    junk = 0
+    others: Counter[str] = Counter()
     entries = files(path, notes)
     with quiet():
         for entry in entries:
@@ -72,22 +78,30 @@ def scan(path: Path, progress: Progress | None = None) -> Found:
                 kind = type(error).__name__
                 broken.append((uid, CTError(f"a tag of {_of(entry.number)} holds rubbish ({kind})", "MISSING_TAG")))
                 continue
-            slices += planes
-            other += not planes
+            if isinstance(planes, str):
+                others[planes] += 1
+            else:
+                slices += planes
     if junk:
         notes.append(f"{junk} files that are no DICOM were passed over")
-    if other:
-        notes.append(f"{other} DICOM files that are no CT slices were passed over")
+    if others:
+        notes.append(f"{others.total()} DICOM files that are no CT slices were passed over")
     if not slices and broken:
         raise broken[0][1]
     if not slices:
-        hint = "give the folder that holds the slices"
-        if other == 1 == len(entries):
-            hint = "a DICOMDIR, scout or report is no image: " + hint
-        raise CTError(
-            f"no CT slices here ({junk} files are no DICOM, {other} are DICOM of another kind): {hint}", "NO_CT"
-        )
+        raise _no_ct(junk, others)
     return Found(_stacks(slices), broken, tuple(notes))
+
+
+def _no_ct(junk: int, others: Counter[str]) -> CTError:
+    """others: what the DICOM files are."""
+    listed = [f"{count} x {what}" for what, count in others.most_common(4)]
+    listed += ["DICOM files of other kinds"] if len(others) > 4 else []
+    listed += [f"{junk} files are no DICOM"] if junk else []
+    hint = "give the folder that holds the slices of a CT"
+    if any(word in what for what in others for word in ("MR", "Positron", "cone-beam", "modality")):
+        hint = "only CT has Hounsfield units, give the CT"
+    return CTError(f"no CT slices here ({', '.join(listed) or 'nothing'}): {hint}", "NO_CT")
 
 
 def _of(number: int) -> str:
@@ -95,18 +109,25 @@ def _of(number: int) -> str:
 
 
 def _stacks(slices: list[Slice]) -> list[list[Slice]]:
-    """Slices of one series and one geometry, each to what rounding leaves."""
+    """Slices of one series, one geometry and one way to make them, each to what rounding leaves."""
     stacks: list[list[Slice]] = []
     by_uid: dict[tuple[str, int, int], list[list[Slice]]] = {}
     for s in slices:
         alike = by_uid.setdefault((s.uid, s.rows, s.cols), [])
-        home = next((stack for stack in alike if stack[0].lies_as(s)), None)
+        home = next((stack for stack in alike if stack[0].matches(s)), None)
         if home is None:
             home = []
             alike.append(home)
             stacks.append(home)
-        home.append(s)
-    return sorted(stacks, key=lambda stack: (stack[0].number, stack[0].uid, stack[0].rows, stack[0].cols))
+        if home and not home[0].kernel and s.kernel:  # one that says more represents them
+            home.insert(0, s)
+        else:
+            home.append(s)
+    return sorted(stacks, key=lambda stack: _order(stack[0]))
+
+
+def _order(s: Slice) -> tuple[Any, ...]:
+    return s.number, s.uid, s.rows, s.cols, s.kernel, s.kvp or 0, s.posture
 
 
 def choose(found: Found, series: str | None, notes: list[str]) -> list[Slice]:
@@ -129,10 +150,14 @@ def choose(found: Found, series: str | None, notes: list[str]) -> list[Slice]:
         one = len({c[0].uid for c in candidates}) == 1
         listed = listing(found.stacks)  # the numbers are those that --series takes
         if one and min(map(len, candidates)) < 3:
+            alike = all(
+                (c[0].rows, c[0].cols) == (candidates[0][0].rows, candidates[0][0].cols)
+                and c[0].lies_as(candidates[0][0])
+                for c in candidates
+            )
+            what = "kernel, tube voltage or posture" if alike else "size, orientation or pixel spacing"
             raise CTError(
-                f"slices of one series differ in size, orientation or pixel spacing ({listed}): "
-                "--series chooses by number",
-                "MIXED_GEOMETRY",
+                f"slices of one series differ in {what} ({listed}): --series chooses by number", "MIXED_GEOMETRY"
             )
         raise CTError(f"{len(candidates)} volumes, choose one with --series NUMBER: {listed}", "SERIES_AMBIGUOUS")
     stack = candidates[0]
@@ -147,11 +172,14 @@ def choose(found: Found, series: str | None, notes: list[str]) -> list[Slice]:
 def listing(candidates: list[list[Slice]]) -> str:
     """`1) 133 slices 512 x 512, 0.703 mm, STANDARD, 2.5 mm thick; 2) ...`, free of patient data."""
     lines = []
+    voltages = {stack[0].kvp for stack in candidates}
     for i, stack in enumerate(candidates[:LISTED], 1):
         s = stack[0]
         facts = dict(s.facts)
         text = f"{i}) {len(stack)} slices {s.cols} x {s.rows}, {s.pitch[0]:.3g} mm"
-        text += f", {facts['kernel']}" if "kernel" in facts else ""
+        text += f", {s.posture}" if s.posture else ""
+        text += f", {facts['kernel']}" if "kernel" in facts else ", another kernel" if s.kernel else ""
+        text += f", {s.kvp:g} kVp" if len(voltages) > 1 and s.kvp is not None else ""
         text += f", {facts['thickness_mm']:g} mm thick" if "thickness_mm" in facts else ""
         lines.append(text)
     if len(candidates) > LISTED:

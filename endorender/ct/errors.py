@@ -27,14 +27,24 @@ CODES = {
     ),
     "NO_CT": Code(
         "no CT slices among the files",
-        "the wrong folder; a DICOMDIR, scouts, secondary captures, other modalities only",
+        "the wrong folder; a DICOMDIR, scouts, secondary captures, other modalities or cone-beam only",
         "give the folder that holds the slices",
     ),
     "NO_SERIES": Code(
         "`--series` names none that is there", "a typing error", "use a number that `endorender inspect` lists"
     ),
     "SERIES_AMBIGUOUS": Code(
-        "several volumes", "a whole study was given", "`--series NUMBER`; `endorender inspect` lists them"
+        "several volumes",
+        "a whole study was given; slices of two kernels, voltages or postures under one series",
+        "`--series NUMBER`; `endorender inspect` lists them",
+    ),
+    "PHASE_AMBIGUOUS": Code(
+        "several scans of one place under one series; the message lists them",
+        "phases of the heart or of contrast, repeated acquisitions",
+        "`--phase NUMBER`, or `--phase all` if they are one scan after all",
+    ),
+    "NO_PHASE": Code(
+        "`--phase` names none that is there", "a typing error", "a number out of the message, or no `--phase`"
     ),
     "TRUNCATED": Code("a file ends before its data do", "a copy that broke off", "copy or export the file again"),
     "PIXELS_MISMATCH": Code(
@@ -48,18 +58,20 @@ CODES = {
     "TOO_FEW_SLICES": Code("fewer than two slices a side", "one file of a series", "give the whole series"),
     "MISSING_TAG": Code(
         "a slice lacks a tag without which its place or its values are unknown, or it holds rubbish",
-        "screen captures, careless anonymisation",
+        "screen captures, careless anonymisation (positions set to 0)",
         "export the original images",
     ),
     "MISSING_DECODER": Code(
-        "compressed pixels and no decoder", "JPEG, JPEG-LS, JPEG 2000", "`pip install 'endorender[dicom]'`"
+        "compressed pixels, or a format, that nothing here can read; the message names it",
+        "JPEG, JPEG-LS, JPEG 2000; high-throughput JPEG 2000, video; NRRD",
+        "the line to install that the message gives, or export uncompressed",
     ),
     "MISSING_SLICE": Code(
         "the stack has a gap; the message names the positions", "an incomplete copy", "copy again, or `--resample`"
     ),
     "DUPLICATE_SLICE": Code(
         "two slices with different pixels at one position",
-        "two phases or reconstructions under one series",
+        "two phases or reconstructions under one series, which no tag tells apart",
         "separate them into folders",
     ),
     "IRREGULAR_SPACING": Code(
@@ -69,7 +81,7 @@ CODES = {
         "slices are sheared against their normal by more than 0.1 degrees", "a tilted gantry", "`--resample`"
     ),
     "MIXED_GEOMETRY": Code(
-        "slices of one series differ in size, orientation or pixel spacing",
+        "slices of one series differ in size, orientation, pixel spacing, kernel, tube voltage or posture",
         "a scout or a reformat under the same series",
         "`--series NUMBER`",
     ),
@@ -92,7 +104,8 @@ CODES = {
     ),
     "NOT_HU": Code(
         "the values are no Hounsfield units; the message gives the range",
-        "a windowed or normalised image, an offset forgotten or applied twice, a map of another quantity",
+        "a windowed or normalised image, an offset forgotten or applied twice, padding mixed into the scan, a "
+        "projection (MIP), a map of another quantity",
         "rescale, or `--assume-hu`",
     ),
     "MASK_KIND": Code("the mask is neither NIfTI nor one DICOM SEG", "an RTSTRUCT, a folder", "convert it"),

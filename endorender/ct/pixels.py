@@ -17,6 +17,7 @@ from endorender.ct.volume import AIR_HU
 if TYPE_CHECKING:
     from endorender.ct.slices import Slice
 
+COARSE_HU = 2.0  # steps of HU that are worth a warning; noise of a CT is 10 to 50
 HU_TYPES = ("", "HU", "US", "HU_MOD")  # US: unspecified, which exporters write for HU as well
 
 
@@ -29,7 +30,7 @@ def hounsfield(
     or of one file where an enhanced one is compressed. notes is added to at the end.
     Raises CTError NO_RESCALE, NOT_HU, and those of `planes`.
     """
-    padded = smeared = 0
+    padded = smeared = cut = 0
     rescales = [_rescale(s, assume_hu) for s in stack]
     with closing(planes(stack, room)) as stored:
         for s, (slope, intercept), raw in zip(stack, rescales, stored):
@@ -37,6 +38,7 @@ def hounsfield(
             padding = _padding(s, raw, low, high)
             kept_bits = _without_high_bits(s, raw, low, high)
             if kept_bits is not raw:
+                cut += _cut(s, raw, kept_bits)
                 raw, low, high = kept_bits, kept_bits.min().item(), kept_bits.max().item()
                 more = _padding(s, raw, low, high)
                 padding = more if padding is None else padding if more is None else padding | more
@@ -58,6 +60,13 @@ def hounsfield(
         notes.append(
             f"{smeared} voxels below {DEEP_HU} HU beside padding, with which they were mixed, were taken for air"
         )
+    if cut:
+        notes.append(
+            f"{cut} pixels do not fit into BitsStored; what lies above it was cut off, so bright places may be dark"
+        )
+    coarse = max(abs(slope) for slope, _ in rescales)
+    if coarse >= COARSE_HU:
+        notes.append(f"HU come in steps of {coarse:g} (RescaleSlope): differences of tissue are lost")
     if len(set(rescales)) > 1:
         notes.append("RescaleSlope or RescaleIntercept changes from slice to slice")
     odd = len({s.entry.number for s in stack if s.encoding.odd})
@@ -133,6 +142,15 @@ def _without_high_bits(s: Slice, raw: np.ndarray, low: int, high: int) -> np.nda
     if shift == spare and least <= low and high <= most:
         return raw
     return (raw << shift) >> spare
+
+
+def _cut(s: Slice, raw: np.ndarray, kept: np.ndarray) -> int:
+    """Pixels that lost bits which were no sign: a negative value of 12 bits may be stored without its sign extended."""
+    e = s.encoding
+    if e.high != e.stored - 1:  # at the top of the word: below lies nothing, or an overlay
+        return 0
+    mask = (1 << e.stored) - 1
+    return int(((raw != kept) & (raw.astype(np.int64) & ~mask != 0)).sum())
 
 
 def _from_border(padding: np.ndarray, hu: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ def load(
     resample: bool = False,
     assume_hu: bool = False,
     progress: Progress | None = None,
+    phase: str | int | None = None,
 ) -> Volume:
     """A CT from a DICOM folder, file or zip, or from NIfTI.
 
@@ -30,6 +31,7 @@ def load(
     resample: accept gaps, uneven spacing and gantry tilt, and resample; the volume's warnings say what was done.
     assume_hu: accept values that do not look like Hounsfield units.
     progress: called with (done, total, what) while a DICOM series is read.
+    phase: which of several scans of one place under one series (number in the list of the error), or "all".
     Raises CTError with a code out of `CODES`.
     """
     path = regular(Path(path))
@@ -42,7 +44,7 @@ def load(
                 return nifti.read(path, resample, assume_hu)
             from endorender.ct import dicom
 
-            return dicom.read(path, series, resample, assume_hu, progress)
+            return dicom.read(path, series, resample, assume_hu, progress, phase)
     except MemoryError:
         raise CTError("the scan does not fit into this machine's memory: crop it first", "TOO_LARGE") from None
 
@@ -58,6 +60,7 @@ def open_ct(
     resample: bool = False,
     assume_hu: bool = False,
     progress: Progress | None = None,
+    phase: str | int | None = None,
 ) -> Volume:
     """A volume from what users write: `sample`, `phantom:SEED`, or a path for `load`. Raises CTError."""
     name = str(spec)
@@ -71,4 +74,4 @@ def open_ct(
         if not seed.isascii() or not seed.isdigit():
             raise CTError("a phantom is phantom:SEED with a whole number", "BAD_SPEC")
         return phantoms.colon(int(seed))
-    return load(spec, series, resample, assume_hu, progress)
+    return load(spec, series, resample, assume_hu, progress, phase)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from endorender.ct import kinds, tags
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry
 from endorender.ct.header import BIG_ENDIAN
@@ -29,20 +28,16 @@ MACROS = (
     "CTImageFrameTypeSequence",
     "CTReconstructionSequence",
     "CTXRayDetailsSequence",
+    "FrameContentSequence",
+    "CardiacSynchronizationSequence",
 )
-NO_VOLUMES = ("LOCALIZER", "SCOUT", "TOPOGRAM")
-# A kernel is vendor's free text, where a remark about the patient could stand: only names of these forms pass.
-KERNEL = re.compile(r"[A-Z][A-Za-z]{0,2}\d{1,3}[a-z]{0,2}|[A-FL]|[YU][A-F]")
-KERNELS = ("STANDARD", "SOFT", "LUNG", "BONE", "BONEPLUS", "DETAIL", "EDGE", "CHEST", "ULTRA")
-# Transfer syntaxes that may lose: JPEG, JPEG-LS near-lossless, JPEG 2000 and its high-throughput form (PS3.5, 10).
-LOSSY = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 81, 91, 93, 203))
 ALIKE_AXIS, ALIKE_PITCH = 5e-4, 5e-4  # a quarter of a pixel over 512
 
 
 @dataclass(frozen=True)
 class Encoding:
     """How the pixels of a file are stored. span: offset and bytes where they lie plain in the file, else None. odd:
-    whether bytes that are no DICOM follow them."""
+    whether bytes that are no DICOM follow them. assumed: tags that are missing, and what was taken for their value."""
 
     span: tuple[int, int] | None
     big: bool
@@ -53,6 +48,7 @@ class Encoding:
     padding: tuple[int, int] | None  # PixelPaddingValue and its range limit
     frames: int
     odd: bool
+    assumed: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -75,6 +71,12 @@ class Slice:
     facts: tuple[tuple[str, Any], ...]
     expected: int  # ImagesInAcquisition, 0 if not said
     lossy: bool
+    kernel: str  # as it is written: to compare, not to show
+    kvp: float | None
+    posture: str  # how the patient lay, empty if not said
+    moment: tuple[float | None, ...]  # when it was taken, as `phases.MOMENTS` lists
+    part: tuple[str, int, int] | None  # of a concatenation: its UID, number and total of files
+    contents: frozenset[str]  # words of ImageType
 
     @property
     def normal(self) -> np.ndarray:
@@ -82,8 +84,18 @@ class Slice:
         n = np.cross(self.along_row, self.along_col)
         return np.asarray(n / np.linalg.norm(n))
 
+    def matches(self, other: Slice) -> bool:
+        """Whether both may be of one stack: lie alike, and have one kernel, voltage and posture, if they say so."""
+        if self.kernel != other.kernel and self.kernel and other.kernel:
+            return False
+        if self.posture != other.posture and self.posture and other.posture:
+            return False
+        if self.kvp != other.kvp and self.kvp is not None and other.kvp is not None and abs(self.kvp - other.kvp) > 0.5:
+            return False
+        return self.lies_as(other)
+
     def lies_as(self, other: Slice) -> bool:
-        """Whether both belong to one stack: orientation and pitch alike to what rounding leaves."""
+        """Whether orientation and pitch are alike to what rounding leaves."""
         if self.along_row is other.along_row and self.along_col is other.along_col and self.pitch == other.pitch:
             return True
         turn = max(np.abs(self.along_row - other.along_row).max(), np.abs(self.along_col - other.along_col).max())
@@ -94,8 +106,9 @@ class Slice:
         return f"a slice ({where}, frame {self.frame + 1})" if self.encoding.frames > 1 else f"a slice ({where})"
 
 
-def slices_of(parsed: Parsed, entry: Entry) -> list[Slice]:
-    """The planes of one file; none if it is no CT image. Raises CTError, or whatever pydicom chokes with."""
+def slices_of(parsed: Parsed, entry: Entry) -> list[Slice] | str:
+    """The planes of one file; what it is, in words, if it is no CT image. Raises CTError, or whatever pydicom chokes
+    with."""
     header = parsed.dataset
     named = f"file {entry.number} in the order of names"
     announced = str(header.file_meta.get("MediaStorageSOPClassUID", ""))
@@ -105,9 +118,11 @@ def slices_of(parsed: Parsed, entry: Entry) -> list[Slice]:
     if not parsed.pixels and (kind in CT_CLASSES or announced in CT_CLASSES):
         raise CTError(f"a slice ({named}) ends before its PixelData: copy it again", "TRUNCATED")
     if kind not in CT_CLASSES or str(header.get("Modality") or "CT") != "CT":
-        return []
-    if int(header.get("SamplesPerPixel") or 1) != 1 or _is_scout(header):
-        return []
+        return kinds.other(header, kind)
+    if int(header.get("SamplesPerPixel") or 1) != 1 or header.get("PhotometricInterpretation") == "PALETTE COLOR":
+        return "picture in colour"
+    if _is_scout(header):
+        return "scout"
     frames = int(header.get("NumberOfFrames") or 1)
     encoding = _encoding(header, parsed, frames)
     if "PerFrameFunctionalGroupsSequence" not in header:
@@ -126,7 +141,7 @@ def slices_of(parsed: Parsed, entry: Entry) -> list[Slice]:
         groups = [*_macros(frame), *shared]
         if not any(_is_scout(group, "FrameType") for group in groups):
             planes.append(_slice(header, [*groups, header], entry, index, encoding))
-    return planes
+    return planes or "scout"
 
 
 def _macros(groups: Any) -> list[Any]:
@@ -137,13 +152,14 @@ def _macros(groups: Any) -> list[Any]:
 
 
 def _is_scout(header: Any, name: str = "ImageType") -> bool:
-    kinds = header.get(name) or []
-    return any(str(k).strip().upper() in NO_VOLUMES for k in ([kinds] if isinstance(kinds, str) else kinds))
+    said = header.get(name) or []
+    return any(str(k).strip().upper() in kinds.SCOUTS for k in ([said] if isinstance(said, str) else said))
 
 
 def _encoding(header: Any, parsed: Parsed, frames: int) -> Encoding:
     allocated = int(header.get("BitsAllocated") or 16)
     stored = int(header.get("BitsStored") or allocated)
+    taken = {"BitsAllocated": allocated, "BitsStored": stored, "HighBit": stored - 1, "PixelRepresentation": 0}
     value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
     padding = (value, limit if isinstance(limit, int) else value) if isinstance(value, int) else None
     return Encoding(
@@ -151,11 +167,12 @@ def _encoding(header: Any, parsed: Parsed, frames: int) -> Encoding:
         big=str(header.file_meta.get("TransferSyntaxUID")) == BIG_ENDIAN,
         allocated=allocated,
         stored=stored,
-        high=int(header.get("HighBit", stored - 1)),
+        high=stored - 1 if header.get("HighBit") in (None, "") else int(header.get("HighBit")),
         signed=bool(int(header.get("PixelRepresentation") or 0)),
         padding=padding,
         frames=frames,
         odd=parsed.odd,
+        assumed=tuple((name, value) for name, value in taken.items() if header.get(name) in (None, "")),
     )
 
 
@@ -227,39 +244,15 @@ def _slice(header: Any, groups: list[Any], entry: Entry, frame: int, encoding: E
         rescale=rescale,
         unit=str(next((g.get("RescaleType") for g in groups if g.get("RescaleType")), "")).strip().upper(),
         encoding=encoding,
-        facts=tuple(_facts(groups)),
-        expected=_whole(header.get("ImagesInAcquisition")),
-        lossy=_lossy(header),
+        facts=tuple(tags.facts(groups)),
+        expected=tags.whole(header.get("ImagesInAcquisition")),
+        lossy=tags.lossy(header),
+        kernel=str(tags.optional(groups, "ConvolutionKernel") or ""),
+        kvp=tags.number(groups, "KVP"),
+        posture=kinds.posture(tags.optional([header], "PatientPosition")),
+        moment=tags.moment(groups),
+        part=tags.part(header),
+        contents=kinds.words(
+            tags.optional(groups, "FrameType") if len(groups) > 1 else "", tags.optional(groups, "ImageType")
+        ),
     )
-
-
-def _lossy(header: Any) -> bool:
-    """What LossyImageCompression (0028,2110) says; where it is silent, whether the transfer syntax may lose."""
-    said = str(header.get("LossyImageCompression") or "")
-    return said == "01" or (said != "00" and str(header.file_meta.get("TransferSyntaxUID")) in LOSSY)
-
-
-def _whole(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return 0
-
-
-def _facts(groups: list[Any]) -> list[tuple[str, Any]]:
-    """The allow-list: kernel, tube voltage, thickness."""
-    facts: list[tuple[str, Any]] = []
-    for name, tag in (("kernel", "ConvolutionKernel"), ("kvp", "KVP"), ("thickness_mm", "SliceThickness")):
-        value = next((g.get(tag) for g in groups if g.get(tag) not in (None, "")), None)
-        if name == "kernel":
-            text = str(value[0] if value and not isinstance(value, str) else value)
-            if KERNEL.fullmatch(text) or text in KERNELS:
-                facts.append((name, text))
-            continue
-        try:
-            number = float(str(value))
-        except ValueError:
-            continue
-        if math.isfinite(number):
-            facts.append((name, number))
-    return facts

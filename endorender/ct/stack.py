@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from endorender.ct import kinds
 from endorender.ct.errors import CTError
+from endorender.ct.phases import layers
 from endorender.ct.pixels import hounsfield
 from endorender.ct.resample import straighten
 from endorender.ct.values import MAX_VOXELS, check_grid, checked_hu
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float, int, str], None]
 SHEAR_DEG = 0.1
+INVENTED = 0.5  # slices that --resample is advised to invent, for each that is there
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -35,10 +38,10 @@ def assemble(
     check_grid((first.cols, first.rows, max(2, len(stack))), np.array([*first.pitch, 1.0]))
     normal = first.normal
     stack = sorted(stack, key=lambda s: float(s.position @ normal))
-    layer = _layers(stack, normal)
+    kinds.check(stack, resample, assume_hu, notes)
+    layer = layers(stack)
     places = [stack[i] for i in np.flatnonzero(np.diff(layer, prepend=-1))]
-    if len(places) < 2:
-        raise CTError("one slice is no volume: give the whole series", "TOO_FEW_SLICES")
+    _check_places(stack, places)
     tilt = _tilt(places, normal)
     if tilt > SHEAR_DEG and not resample:
         raise CTError(
@@ -70,11 +73,23 @@ def assemble(
     return straighten(Volume(hu, affine, (*notes, *found), meta), resample, SHEAR_DEG)
 
 
-def _layers(stack: list[Slice], normal: np.ndarray) -> np.ndarray:
-    """(N,) which of the places along the stack each slice has; several have one if they are duplicates."""
-    steps = np.diff([float(s.position @ normal) for s in stack])
-    usual = float(np.median(steps[steps > 1e-3])) if (steps > 1e-3).any() else 1.0
-    return np.concatenate([[0], np.cumsum(steps > max(1e-3, 0.01 * usual))])
+def _check_places(stack: list[Slice], places: list[Slice]) -> None:
+    """Raises CTError TOO_FEW_SLICES, MISSING_TAG."""
+    nowhere = sum(not s.position.any() for s in stack)
+    if nowhere > 1 and nowhere > len(stack) - len(places):
+        raise CTError(
+            f"{nowhere} slices have the position 0, 0, 0, as careless anonymisation leaves it: export the series again "
+            "with ImagePositionPatient",
+            "MISSING_TAG",
+        )
+    if len(places) < 2 and len(stack) > 1:
+        raise CTError(
+            f"all {len(stack)} slices lie at one place, a time series or copies of one slice: give a series along the "
+            "body",
+            "TOO_FEW_SLICES",
+        )
+    if len(places) < 2:
+        raise CTError("one slice is no volume: give the whole series", "TOO_FEW_SLICES")
 
 
 def _filled(
@@ -105,8 +120,8 @@ def _filled(
             if not fresh[n]:
                 if not np.array_equal(planes[at], hu.astype(planes.dtype, copy=False)):
                     raise CTError(
-                        f"two different slices lie at {heights[at]:.2f} mm: separate the acquisitions (phases) into "
-                        "folders",
+                        f"two different slices lie at {heights[at]:.2f} mm, and no tag tells two scans apart: "
+                        "separate the acquisitions (phases) into folders",
                         "DUPLICATE_SLICE",
                     )
             elif not np.may_share_memory(planes[at], hu):
@@ -158,22 +173,25 @@ def _even_heights(heights: np.ndarray, resample: bool, notes: list[str]) -> np.n
             pitch = float(np.median(steps / whole))
             missing = [heights[g] + pitch * m for g in gaps for m in range(1, int(whole[g]))]
             where = ", ".join(f"{m:.2f}" for m in missing[:8]) + (", ..." if len(missing) > 8 else "")
+            way_out = "copy the whole series"
+            if len(missing) <= INVENTED * len(heights):
+                way_out += ", or fill the gaps with --resample"
             raise CTError(
-                f"{len(missing)} slices are missing, at {where} mm along the stack: "
-                "copy the whole series, or fill the gaps with --resample",
+                f"{len(missing)} slices are missing, at {where} mm along the stack, {len(heights)} are here: {way_out}",
                 "MISSING_SLICE",
             )
         raise CTError(
             f"slices are {steps.min():.3f} to {steps.max():.3f} mm apart: --resample puts them on an even grid",
             "IRREGULAR_SPACING",
         )
-    pitch = usual
+    # The finest: what was scanned at 1 mm is not thrown away because more was scanned at 2 mm.
+    pitch = float(steps.min())
     even = heights[0] + pitch * np.arange(int(np.rint((heights[-1] - heights[0]) / pitch)) + 1)
     even[-1] = min(even[-1], heights[-1])
     even = np.linspace(heights[0], heights[-1], len(even))
     notes.append(
-        f"slices {steps.min():.3f} to {steps.max():.3f} mm apart were interpolated onto {len(even)} even ones; "
-        f"the widest gap is {steps.max():.2f} mm"
+        f"{len(heights)} slices {steps.min():.3f} to {steps.max():.3f} mm apart were interpolated onto {len(even)} "
+        f"even ones; the widest gap is {steps.max():.2f} mm"
     )
     return even
 

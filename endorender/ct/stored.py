@@ -184,13 +184,22 @@ def _need_decoder(syntax: Any) -> None:
     from pydicom.uid import JPEGExtended12Bit
 
     try:
-        available = get_decoder(syntax).is_available
+        decoder = get_decoder(syntax)
+        available, gdcm = decoder.is_available, "gdcm" in "".join(decoder.missing_dependencies)
         if syntax == JPEGExtended12Bit:  # pydicom counts Pillow, which decodes no more than 8 bits
             available = find_spec("gdcm") is not None
+            gdcm = True
     except NotImplementedError:  # video, JPIP
-        available = False
-    if not available:
+        raise CTError(f"{syntax.name} is no CT: export the series uncompressed", "MISSING_DECODER") from None
+    if available:
+        return
+    if gdcm and find_spec("gdcm") is None:
         raise CTError(f"{syntax.name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER")
+    raise CTError(
+        f"{syntax.name} is read by no decoder here: export the series uncompressed, or pip install pylibjpeg "
+        "pylibjpeg-openjpeg",
+        "MISSING_DECODER",
+    )
 
 
 def _decompressed(frame: bytes, syntax: str, s: Slice) -> np.ndarray:

@@ -27,6 +27,7 @@ def survey(
     Raises CTError where there is nothing to list.
     """
     from endorender.ct import dicom
+    from endorender.ct.phases import pick
     from endorender.ct.reader import is_nifti, load
     from endorender.ct.stack import assemble
 
@@ -38,11 +39,13 @@ def survey(
     for number, stack in enumerate(found.stacks, 1):
         first = stack[0]
         head = {"slices": len(stack), "size": [first.cols, first.rows], "pixel_mm": [round(p, 4) for p in first.pitch]}
+        head |= {"posture": first.posture} if first.posture else {}
 
         def read(number: int = number) -> Volume:
             notes = list(found.notes)
             with np.errstate(all="ignore"):
-                return assemble(dicom.choose(found, str(number), notes), notes, resample, assume_hu, progress)
+                chosen = pick(dicom.choose(found, str(number), notes), None, notes)
+                return assemble(chosen, notes, resample, assume_hu, progress)
 
         rows.append(_row(number, {**head, **dict(first.facts)}, read))
     return rows

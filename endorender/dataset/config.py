@@ -22,6 +22,7 @@ from endorender.safe_yaml import read_yaml
 
 PATHS = ("ct", "label", "labels")  # keys that hold patient data
 Regions = Annotated[int | tuple[int, ...] | None, BeforeValidator(regions)]
+Phase = Annotated[int | Literal["all"] | None, Field(union_mode="left_to_right")]
 ALIAS = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
@@ -35,6 +36,7 @@ class Patient(Model):
     ct: str = Field(min_length=1)
     alias: str = Field(pattern=ALIAS)
     series: str | None = None
+    phase: Phase = None
     region: Regions = None
     poses: given.Given | None = None
 
@@ -47,7 +49,7 @@ class Patient(Model):
 class RenderConfig(Model):
     """A dataset's configuration.
 
-    ct: one or more CTs, each a string or {ct, alias, series, region, poses}; aliases default to p001, p002, ...
+    ct: one or more CTs, each a string or {ct, alias, series, phase, region, poses}; aliases default to p001, p002, ...
     `configure` takes a folder with one folder or file per patient apart, and reads poses from files: those of single
     CTs, or its key `poses` with a file for each (`given.placed`).
     preset: which variations every view is rendered in.  views: per patient.
@@ -62,8 +64,9 @@ class RenderConfig(Model):
     patient has vessels of their own.
     denoise: filter the radiance before the camera response, guided by the wall's albedo and normal.
     cleanse: turn tagged fluid into air (`endorender.ct.cleanse`).
-    series, region: which series of a folder and which lumen, for patients that name none themselves. Several regions
-    (`1,2`, the segments of a collapsed organ) are flown one after the other.
+    series, phase, region: which series of a folder, which of several scans of one place in it (a number, or `all`) and
+    which lumen, for patients that name none themselves. Several regions (`1,2`, the segments of a collapsed organ) are
+    flown one after the other.
     label: a mask of the organ for each CT, in their order, NIfTI or DICOM SEG on the CT's own grid: only what lies
     under it is lumen. `MASK:20,21` takes these labels of it, else all count.
     variations: conditions of one's own, instead of a preset's.
@@ -94,6 +97,7 @@ class RenderConfig(Model):
     assume_hu: bool = False
     cleanse: bool = False
     series: str | None = None
+    phase: Phase = None
     region: Regions = None
     trajectory: dict[str, Any] = Field({}, validate_default=True)
     constraints: tuple[str, ...] = Field((), validate_default=True)
@@ -277,6 +281,7 @@ class RenderConfig(Model):
         return [
             {"alias": p.alias, "source": p.source, "region": p.region, **masked, **organ}
             | ({"poses": p.poses.public()} if p.poses else {})
+            | ({"phase": p.phase} if p.phase else {})
             for p, organ in zip(patients, organs or [{}] * len(patients))
         ]
 

@@ -88,7 +88,8 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
     report(0, f"{alias}: reading the CT")
     reading = partial(_reading, report, alias)
     with said_of(config, alias):
-        raw = open_ct(patient.ct, patient.series or config.series, config.resample, config.assume_hu, reading)
+        series, phase = patient.series or config.series, patient.phase or config.phase
+        raw = open_ct(patient.ct, series, config.resample, config.assume_hu, reading, phase)
         digest = volume_hash(raw)
         if known and known.ct != digest:
             raise other_ct(alias)

@@ -74,6 +74,7 @@ def calibrate(
     region: int | Sequence[int] | None = None,
     label: str | None = None,
     series: str | None = None,
+    phase: str | int | None = None,
     resample: bool = False,
     assume_hu: bool = False,
     plan: Plan | None = None,
@@ -100,7 +101,7 @@ def calibrate(
         )
     known = validated(Response, {**PLAIN, **(response or {})}, "response")
     say(0, 1, "reading the CT")
-    raw = scans.open_ct(ct, series, resample, assume_hu, lambda done, total, text: say(0, 1, text))
+    raw = scans.open_ct(ct, series, resample, assume_hu, lambda done, total, text: say(0, 1, text), phase)
     organ = None if label is None else scans.read_organ(label, raw)[0]
     say(0, 1, "finding the lumen")
     ready = scans.prepare(raw, region, organ)

@@ -29,7 +29,8 @@ NEEDED = {"Modality", "ImageType", "PhotometricInterpretation", "SpecificCharact
 def plant(ds: Dataset, n: int) -> None:
     """The word in every text tag that DICOM knows, repeated, private and nested; dates and numbers of its own."""
     for tag, (vr, *_, keyword) in DicomDictionary.items():
-        if n % 4 == 0 and vr in TEXTS and keyword not in NEEDED and tag >> 16 not in (0, 2, 4, 0xFFFE):
+        some = n % 4 == 0 or keyword == "ConvolutionKernel"  # two kernels would be two volumes
+        if some and vr in TEXTS and keyword not in NEEDED and tag >> 16 not in (0, 2, 4, 0xFFFE):
             ds.add_new(tag, vr, WORD)
     nested = Dataset()
     nested.PatientName = nested.PatientComments = WORD
