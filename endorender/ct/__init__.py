@@ -1,4 +1,4 @@
-"""CT in: DICOM, NIfTI, the shipped sample and phantoms as a `Volume`; the lumen in it and a way through."""
+"""CT in: files of several formats, the shipped sample and phantoms as a `Volume`; the lumen in it, a way through."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ CODES = {
         "the path cannot be opened", "a typing error, a loop of links, no permission", "give an existing path"
     ),
     "UNREADABLE": Code(
-        "no DICOM, NIfTI or zip, or a header that cannot be parsed",
-        "another format, a pipe, a damaged header",
-        "convert to DICOM or NIfTI, copy or export again",
+        "a format that is not read (the message names it), or a header that cannot be parsed",
+        "another format, a pipe, a damaged header, a header that names voxels outside of its folder",
+        "convert to DICOM or NIfTI as the message says, copy or export again",
     ),
     "NO_CT": Code(
         "no CT slices among the files",
@@ -57,7 +57,7 @@ CODES = {
     ),
     "TOO_FEW_SLICES": Code("fewer than two slices a side", "one file of a series", "give the whole series"),
     "MISSING_TAG": Code(
-        "a slice lacks a tag without which its place or its values are unknown, or it holds rubbish",
+        "a slice, or the header of a MetaImage or NRRD, lacks what tells its place or its values, or it holds rubbish",
         "screen captures, careless anonymisation (positions set to 0)",
         "export the original images",
     ),
@@ -94,7 +94,7 @@ CODES = {
         "a tool that changed one and forgot the other",
         "mend or delete the wrong one",
     ),
-    "SHEARED": Code("the axes of a NIfTI are not perpendicular", "a tilted gantry, a registration", "`--resample`"),
+    "SHEARED": Code("the axes of a volume are not perpendicular", "a tilted gantry, a registration", "`--resample`"),
     "NOT_3D": Code("more or fewer than three dimensions", "a time series, a displacement field", "extract one volume"),
     "NON_FINITE": Code("NaN or infinite values", "a masked or registered image", "export again with air as background"),
     "NO_RESCALE": Code(

@@ -11,7 +11,7 @@ from endorender.ct.errors import CTError
 INFLATED_BYTES = 2**26  # what is smaller is harmless whatever its ratio
 INFLATION = 200  # deflate reaches 1032 : 1 on zeros, 3 : 1 on a CT, 30 : 1 on a phantom without noise
 MAX_FILES = 200_000
-WAYS = "give a DICOM folder, file or zip, a NIfTI file, sample, or phantom:SEED"
+WAYS = "give a DICOM folder, file or zip, a NIfTI, MetaImage or NRRD file, sample, or phantom:SEED"
 
 
 def inflation(claimed: int, stored: int, what: str) -> None:

@@ -51,7 +51,7 @@ def parse(entry: Entry) -> Parsed | None:
     file = _open(entry)
     with file:
         head = file.read(BLOCK)
-        bare = _is_bare(head)
+        bare = is_bare(head)
         if head[128:132] != b"DICM" and not bare:
             if b"DICM\2\0" in head[:1024]:  # and the first tag
                 raise _damaged(entry, "its mark is not in its place")
@@ -143,7 +143,7 @@ def whole(entry: Entry) -> Any:
     import pydicom
 
     with _open(entry) as file:
-        bare = _is_bare(file.read(132))
+        bare = is_bare(file.read(132))
         file.seek(0)
         try:
             dataset = pydicom.dcmread(file, force=bare)
@@ -177,7 +177,7 @@ def _open(entry: Entry) -> BinaryIO:
         ) from None
 
 
-def _is_bare(head: bytes) -> bool:
+def is_bare(head: bytes) -> bool:
     """Some archives drop the preamble: the file begins with a tag of group 8 (or 2), little-endian."""
     return head[128:132] != b"DICM" and head[:2] in (b"\x08\x00", b"\x02\x00") and head[3:4] == b"\x00"
 

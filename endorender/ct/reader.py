@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from endorender.ct import formats
 from endorender.ct.errors import CTError
+from endorender.ct.files import Entry, files, single
 from endorender.ct.limits import regular
-from endorender.ct.nifti_header import PAIR
 from endorender.ct.volume import Volume
 
 SAMPLE = "airway.nii.gz"
+LISTED = 12  # files that a message names
 Progress = Callable[[float, int, str], None]
 
 
@@ -25,7 +27,7 @@ def load(
     progress: Progress | None = None,
     phase: str | int | None = None,
 ) -> Volume:
-    """A CT from a DICOM folder, file or zip, or from NIfTI.
+    """A CT from a DICOM folder, file or zip, from NIfTI, MetaImage or NRRD, or from a folder or zip that holds one.
 
     series: which of several DICOM volumes (number in the list of the error, or SeriesInstanceUID).
     resample: accept gaps, uneven spacing and gantry tilt, and resample; the volume's warnings say what was done.
@@ -38,20 +40,64 @@ def load(
     try:
         # Absurd numbers in a header overflow on the way to the check that refuses them.
         with np.errstate(all="ignore"):
-            if is_nifti(path):
-                from endorender.ct import nifti
-
-                return nifti.read(path, resample, assume_hu)
-            from endorender.ct import dicom
-
-            return dicom.read(path, series, resample, assume_hu, progress, phase)
+            return _loaded(path, series, resample, assume_hu, progress, phase)
     except MemoryError:
         raise CTError("the scan does not fit into this machine's memory: crop it first", "TOO_LARGE") from None
 
 
+def _loaded(
+    path: Path,
+    series: str | None,
+    resample: bool,
+    assume_hu: bool,
+    progress: Progress | None,
+    phase: str | int | None,
+) -> Volume:
+    from endorender.ct import dicom
+
+    if path.is_file():
+        what = formats.kind(single(path))
+        read = formats.readable(what)
+        if read is not None:
+            return read(single(path), resample, assume_hu)
+        if what != ".zip":
+            formats.refuse(what)
+    try:
+        return dicom.read(path, series, resample, assume_hu, progress, phase)
+    except CTError as error:
+        if error.code != "NO_CT":
+            raise
+        return volume_of(inside(path, error), series)(resample, assume_hu)
+
+
+def inside(path: Path, without_dicom: CTError) -> list[Entry]:
+    """The files of a folder or zip that hold a volume. Raises the error, with what else is there, if there are none."""
+    entries = files(path)
+    found = formats.within(entries)
+    if not found:
+        others = formats.named(entries)
+        raise CTError(f"{without_dicom}; of them {others}", "NO_CT") if others else without_dicom
+    return found
+
+
+def volume_of(found: list[Entry], series: str | None) -> Callable[[bool, bool], Volume]:
+    """What reads the one of several files that `series` numbers, from 1. Raises CTError SERIES_AMBIGUOUS, NO_SERIES."""
+    listed = "; ".join(f"{n}) {formats.kind(e)}" for n, e in enumerate(found[:LISTED], 1))
+    listed += f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    if series is None and len(found) > 1:
+        raise CTError(f"{len(found)} volumes, choose one with --series NUMBER: {listed}", "SERIES_AMBIGUOUS")
+    number = series or "1"
+    if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= len(found):
+        raise CTError(f"no such series here; there are: {listed}", "NO_SERIES")
+    entry = found[int(number) - 1]
+    read = formats.readable(formats.kind(entry))
+    assert read is not None
+    return lambda resample, assume_hu: read(entry, resample, assume_hu)
+
+
 def is_nifti(path: Path) -> bool:
     """By its name: what a file with this name holds is the NIfTI reader's to judge."""
-    return path.is_file() and path.name.lower().endswith((".nii", ".nii.gz", *PAIR, *PAIR[".hdr"]))
+    return path.is_file() and path.name.lower().endswith((*formats.NIFTI, *formats.IMAGES))
 
 
 def open_ct(

@@ -181,25 +181,23 @@ class _Reader:
 def _need_decoder(syntax: Any) -> None:
     """Raises CTError MISSING_DECODER."""
     from pydicom.pixels import get_decoder
-    from pydicom.uid import JPEGExtended12Bit
+    from pydicom.uid import HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL, JPEGExtended12Bit
 
     try:
-        decoder = get_decoder(syntax)
-        available, gdcm = decoder.is_available, "gdcm" in "".join(decoder.missing_dependencies)
+        available = get_decoder(syntax).is_available
         if syntax == JPEGExtended12Bit:  # pydicom counts Pillow, which decodes no more than 8 bits
             available = find_spec("gdcm") is not None
-            gdcm = True
     except NotImplementedError:  # video, JPIP
         raise CTError(f"{syntax.name} is no CT: export the series uncompressed", "MISSING_DECODER") from None
     if available:
         return
-    if gdcm and find_spec("gdcm") is None:
-        raise CTError(f"{syntax.name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER")
-    raise CTError(
-        f"{syntax.name} is read by no decoder here: export the series uncompressed, or pip install pylibjpeg "
-        "pylibjpeg-openjpeg",
-        "MISSING_DECODER",
-    )
+    if syntax in (HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL):  # which gdcm does not know
+        raise CTError(
+            f"{syntax.name} is read by no decoder here: export the series uncompressed, or pip install pylibjpeg "
+            "pylibjpeg-openjpeg",
+            "MISSING_DECODER",
+        )
+    raise CTError(f"{syntax.name} needs a decoder: pip install 'endorender[dicom]'", "MISSING_DECODER")
 
 
 def _decompressed(frame: bytes, syntax: str, s: Slice) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,35 @@ PLANES = "sagittal", "coronal", "axial"
 def survey(
     path: str | Path, resample: bool = False, assume_hu: bool = False, progress: Progress | None = None
 ) -> list[dict[str, Any]]:
-    """One row a volume: every series of a DICOM folder, file or zip; one for NIfTI. Plain types, no patient data.
+    """One row a volume: every series of a DICOM folder, file or zip; one for a file of another
+    format. Plain types, no patient data.
 
     A row has `series` (what --series takes), `slices`, `size`, `spacing_mm`, and either `facts` of the volume that
     was read (see `facts`) or `code` and `problem`. Volumes are read one after the other, and let go.
     Raises CTError where there is nothing to list.
     """
-    from endorender.ct import dicom
+    from endorender.ct import dicom, formats
+    from endorender.ct.files import single
     from endorender.ct.phases import pick
-    from endorender.ct.reader import is_nifti, load
+    from endorender.ct.reader import inside, load, volume_of
     from endorender.ct.stack import assemble
 
     path = regular(Path(path))
-    if is_nifti(path):
-        return [_row(1, {}, lambda: load(path, None, resample, assume_hu))]
-    found = dicom.scan(path, progress)
+    if path.is_file():
+        what = formats.kind(single(path))
+        if what != ".zip":
+            formats.refuse(what)
+        if formats.readable(what) is not None:
+            return [_row(1, {}, lambda: load(path, None, resample, assume_hu))]
+    try:
+        found = dicom.scan(path, progress)
+    except CTError as error:
+        if error.code != "NO_CT":
+            raise
+        entries = inside(path, error)
+        return [
+            _row(n, {}, partial(volume_of(entries, str(n)), resample, assume_hu)) for n in range(1, len(entries) + 1)
+        ]
     rows = []
     for number, stack in enumerate(found.stacks, 1):
         first = stack[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from endorender.errors import Notice, UserError
 
-VOLUMES = (".nii", ".nii.gz", ".zip")
+VOLUMES = (".nii", ".nii.gz", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr", ".zip")
 
 
 def apart(ct: str) -> list[str]:

@@ -29,7 +29,8 @@ ALIAS = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 class Patient(Model):
     """One CT and the alias under which its patient is known.
 
-    ct: "sample", "phantom:SEED" or the path of a DICOM folder, a DICOM file or a NIfTI file.
+    ct: "sample", "phantom:SEED" or the path of a DICOM folder, of a DICOM, NIfTI, MetaImage or NRRD file,
+    or of a zip.
     poses: from which the patient is seen, instead of those of a flight; `configure` reads their file.
     """
 

@@ -43,7 +43,7 @@ def case(name: str, outcome: str = LOADS, field: bool = True) -> Callable[[Calla
 
 def cases() -> list[Case]:
     """All of them, in a fixed order."""
-    for part in ("corpus_dicom", "corpus_refused", "corpus_series", "corpus_files", "corpus_nifti"):
+    for part in ("corpus_dicom", "corpus_refused", "corpus_series", "corpus_files", "corpus_nifti", "corpus_formats"):
         importlib.import_module(f"tests.ct.{part}")
     return CASES
 

@@ -17,6 +17,7 @@ import numpy as np
 from endorender.ct import CTError, Volume, load
 
 TOOLS = ("SimpleITK", "dcm2niix", "nibabel")
+OTHERS = (".nii", ".nii.gz", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr")
 _converter = shutil.which("dcm2niix") or str(Path(sys.executable).parent / "dcm2niix")
 CONVERTER = _converter if Path(_converter).exists() else None
 
@@ -41,9 +42,10 @@ def applies(tool: str, path: Path) -> bool:
         return False
     if tool == "nibabel":
         return nifti
+    dicom = os.path.isdir(path) and not any(p.name.endswith(OTHERS) for p in path.rglob("*"))
     if tool == "dcm2niix":
-        return os.path.isdir(path)
-    return nifti or os.path.isdir(path)
+        return dicom
+    return nifti or path.name.endswith(OTHERS) or dicom
 
 
 def read(tool: str, path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
