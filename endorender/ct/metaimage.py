@@ -131,7 +131,7 @@ def _affine(fields: dict[str, str], notes: list[str]) -> np.ndarray:
     dimensions = len(_numbers(fields, "DimSize", None))
     spacing = _numbers(fields, "ElementSpacing", dimensions)[:3]
     axes = _numbers(fields, "TransformMatrix", dimensions**2).reshape(dimensions, dimensions)[:3, :3].T
-    if np.abs(np.linalg.norm(axes, axis=0) - 1).max() > 1e-2:
+    if np.abs(np.linalg.norm(axes, axis=0) - 1).max() > 1e-3:
         raise CTError("TransformMatrix does not hold unit vectors: export the scan again", "BAD_ORIENTATION")
     axes = axes / np.linalg.norm(axes, axis=0)
     if abs(np.linalg.det(axes)) < 1e-3:

@@ -91,8 +91,9 @@ def _header(stream: Any) -> dict[str, Any]:
             raise CTError("the header of the NRRD does not end: export the scan again", "UNREADABLE")
         if not line.strip():
             break
-        lines.append(line.decode("latin-1"))
-    if not lines or not lines[0].startswith("NRRD"):
+        name, colon, value = line.decode("latin-1").partition(": ")
+        lines.append((name.lower() if colon else name) + colon + value)  # fields are known whatever their case
+    if not lines or not lines[0].startswith("NRRD0"):
         raise CTError("no NRRD header: export the scan again as NIfTI or DICOM", "UNREADABLE")
     try:
         import nrrd
@@ -102,7 +103,7 @@ def _header(stream: Any) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fields = {str(k).lower(): v for k, v in nrrd.read_header(lines).items()}
+            fields = dict(nrrd.read_header(lines))
         missing = [name for name in ("dimension", "type", "encoding", "sizes") if name not in fields]
     except Exception as error:  # pynrrd raises several kinds, with texts of the header
         raise CTError(
@@ -116,7 +117,7 @@ def _header(stream: Any) -> dict[str, Any]:
 
 def _refuse_what_is_no_ct(fields: dict[str, Any]) -> None:
     for name, value in fields.items():
-        if name.endswith("modality") and str(value).strip().upper() in MODALITIES:
+        if name.lower().endswith("modality") and str(value).strip().upper() in MODALITIES:
             raise CTError(
                 f"the header says that this is {str(value).strip().upper()}: only CT has Hounsfield units, give the CT",
                 "NO_CT",
@@ -147,7 +148,10 @@ def _affine(header: dict[str, Any], notes: list[str]) -> np.ndarray:
             "knows, as 3D Slicer",
             "MISSING_TAG",
         )
-    vectors = np.array([np.full(3, np.nan) if v is None else v for v in vectors], float)
+    try:
+        vectors = np.array([np.full(3, np.nan) if v is None else v for v in vectors], float)
+    except (TypeError, ValueError):
+        vectors = np.empty((0, 3))
     if vectors.shape[0] < 3 or vectors.shape[1:] != (3,) or not np.isfinite(vectors[:3]).all():
         raise CTError("space directions are not three finite vectors: export the scan again", "MISSING_TAG")
     units = header.get("space units")

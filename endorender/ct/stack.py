@@ -180,10 +180,10 @@ def _even_heights(heights: np.ndarray, resample: bool, notes: list[str]) -> np.n
                 f"{len(missing)} slices are missing, at {where} mm along the stack, {len(heights)} are here: {way_out}",
                 "MISSING_SLICE",
             )
-        raise CTError(
-            f"slices are {steps.min():.3f} to {steps.max():.3f} mm apart: --resample puts them on an even grid",
-            "IRREGULAR_SPACING",
-        )
+        way_out = "--resample puts them on an even grid"
+        if (heights[-1] - heights[0]) / steps.min() > (1 + INVENTED) * len(heights):
+            way_out = "slices are missing or several series are mixed, copy or export the series again"
+        raise CTError(f"slices are {steps.min():.3f} to {steps.max():.3f} mm apart: {way_out}", "IRREGULAR_SPACING")
     # The finest: what was scanned at 1 mm is not thrown away because more was scanned at 2 mm.
     pitch = float(steps.min())
     even = heights[0] + pitch * np.arange(int(np.rint((heights[-1] - heights[0]) / pitch)) + 1)

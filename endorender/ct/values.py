@@ -68,11 +68,11 @@ def _problem(hu: np.ndarray, lo: float, hi: float) -> str | None:
     """Why values from lo to hi are no Hounsfield units, if their range or their upper end tells it."""
     reach = f"values reach from {lo:g} to {hi:g}"
     if lo >= 0:
-        return f"{reach}, none below 0"
+        return f"{reach}, none below 0, as with an offset forgotten, or in MR and PET"
     if lo > -500:
-        return f"{reach}, none near air at -1000"
+        return f"{reach}, none near air at -1000, as in a windowed or normalised image"
     if hi < -200:
-        return f"{reach}, no tissue near 0"
+        return f"{reach}, no tissue near 0, as where an offset was applied twice"
     if hi > 32767:
         return f"{reach}, more than metal"
     # Bone and metal are little of any body; a third of the voxels in each direction tells as much as all.

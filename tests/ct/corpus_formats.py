@@ -144,14 +144,23 @@ def _(folder):
     return path
 
 
+def flood() -> tuple[bytes, str]:
+    """Zeros, gzipped, and the size that they have."""
+    packer = zlib.compressobj(1, wbits=31)
+    data = b"".join(packer.compress(bytes(2**24)) for _ in range(corpus_files.FLOOD // 2**24)) + packer.flush()
+    return data, f"1000 1000 {corpus_files.FLOOD // 2_000_000}"
+
+
 @case("MetaImage bomb", "TOO_LARGE")
 def _(folder):
-    packer = zlib.compressobj(1)
-    data = b"".join(packer.compress(bytes(2**24)) for _ in range(corpus_files.FLOOD // 2**24)) + packer.flush()
-    path = meta(folder, packed=False, data=data, CompressedData="True")
-    size = f"1000 1000 {corpus_files.FLOOD // 2_000_000}"
-    path.write_bytes(path.read_bytes().replace(b"DimSize = 20 18 16", f"DimSize = {size}".encode()))
-    return path
+    data, size = flood()
+    return meta(folder, data=data, CompressedData="True", DimSize=size)
+
+
+@case("MetaImage bomb beside its header", "TOO_LARGE")
+def _(folder):
+    data, size = flood()
+    return meta(folder, name="a.mhd", data=data, CompressedData="True", DimSize=size, ElementDataFile="a.zraw")
 
 
 # --- NRRD
@@ -176,7 +185,7 @@ def nrrd(folder: Path, affine=STRAIGHT, dtype="<i2", packing="raw", data=None, n
     raw = PACK[packing](voxels(affine, dtype) if data is None else data)
     file = fields.get("data file")
     text = "NRRD0005\n# made for a test\n" + "".join(f"{k}: {v}\n" for k, v in fields.items() if v is not None)
-    text += "CANARY:=CANARY^PATIENT\n\n"
+    text = text.replace(": =", ":=") + "CANARY:=CANARY^PATIENT\n\n"
     (folder / name).write_bytes(text.encode() + (b"" if file else raw))
     if file and "/" not in file and "%" not in file and file != "LIST":
         (folder / file).write_bytes(raw)
@@ -205,6 +214,7 @@ case("NRRD, line skip")(
     lambda f: nrrd(f, name="a.nhdr", data=b"a\nb\n" + voxels(STRAIGHT), data_file="a.raw", line_skip="2")
 )
 case("NRRD, no origin", field=False)(lambda f: nrrd(f, space_origin=None))
+case("NRRD, fields in capitals")(lambda f: nrrd(f, TURNED, encoding=None, Encoding="raw"))
 case("NRRD, units said")(lambda f: nrrd(f, space_units='"mm" "mm" "mm"'))
 for tag, code in {
     "space": "MISSING_TAG",
@@ -230,6 +240,7 @@ for name, changes, code in (
     ("as text", {"encoding": "ascii"}, "UNREADABLE"),
     ("quantised", {"old min": "-1000", "old max": "3000"}, "NO_RESCALE"),
     ("of an MR", {"modality": "MR"}, "NO_CT"),
+    ("of a PET by a key", {"DICOM.Modality": "=PT"}, "NO_CT"),
     ("beyond all reason", {"sizes": "30000 30000 30000"}, "TOO_LARGE"),
     ("of negative size", {"sizes": "-20 18 16"}, "UNREADABLE"),
     ("in slices", {"data file": "slice%03d.raw 1 16 1"}, "UNREADABLE"),
@@ -243,14 +254,21 @@ for name, changes, code in (
     case(f"NRRD {name}", code)(lambda f, changes=changes: nrrd(f, **changes))
 case("NRRD cut short", "TRUNCATED")(lambda f: nrrd(f, data=voxels(STRAIGHT)[:-2]))
 case("text named .nrrd", "UNREADABLE")(lambda f: (f / "a.nrrd").write_bytes(b"hello " * 99) and f / "a.nrrd")
-case("NRRD bomb", "TOO_LARGE")(
-    lambda f: nrrd(
-        f,
-        packing="gzip",
-        data=bytes(corpus_files.FLOOD),
-        sizes=f"1000 1000 {corpus_files.FLOOD // 2_000_000}",
-    )
-)
+
+
+@case("NRRD bomb", "TOO_LARGE")
+def _(folder):
+    data, size = flood()
+    return nrrd(folder, data=data, encoding="gzip", sizes=size)
+
+
+@case("NRRD that is sparse", "TOO_LARGE")
+def _(folder):
+    path = nrrd(folder, name="a.nhdr", data_file="a.raw", sizes="1000 1000 900")
+    with open(folder / "a.raw", "r+b") as file:
+        file.truncate(2 * 900 * 10**6)
+    return path
+
 
 # --- formats in folders and zips
 case("NIfTI in a folder")(lambda f: save(f, image(TURNED), "CANARY.nii.gz") and f)

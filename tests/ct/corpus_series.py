@@ -223,6 +223,11 @@ def _(folder):
     made.series(folder, 17, 1.0, skip=(9, 11, 13, 15))
 
 
+@case("distances that grow", "IRREGULAR_SPACING")
+def _(folder):
+    made.series(folder, change=lambda ds, n: setattr(ds, "ImagePositionPatient", [-22, -18, -40 + 3 * 1.4**n]))
+
+
 # --- what nothing here decodes
 @case("high-throughput JPEG 2000", "MISSING_DECODER")
 def _(folder):
@@ -282,8 +287,11 @@ SAID = {
     "one slice missing": "mm along the stack, 7 are here: copy the whole series, or fill the gaps with --resample",
     "high-throughput JPEG 2000": "is read by no decoder here: export the series uncompressed",
     "video": "is no CT",
+    "offset forgotten": "none below 0, as with an offset forgotten, or in MR and PET",
+    "windowed": "as in a windowed or normalised image",
 }
 UNSAID = {
+    "distances that grow": "--resample",
     "nine tenths of the slices missing": "--resample",
     "high-throughput JPEG 2000": "endorender[dicom]",
     "12 bits signed, not extended": "BitsStored",

@@ -362,7 +362,7 @@ def test_assume_hu_says_what_it_passed_over_and_keeps_the_rest(tmp_path):
         ds.RescaleIntercept = 0
 
     made.series(tmp_path / "a", change=forgotten)
-    assert any("none below 0: taken for" in w for w in load(tmp_path / "a", assume_hu=True).warnings)
+    assert any("in MR and PET: taken for" in w for w in load(tmp_path / "a", assume_hu=True).warnings)
     made.series(tmp_path / "b", change=forgotten, skip=(3,))
     with pytest.raises(CTError) as refusal:
         load(tmp_path / "b", assume_hu=True)

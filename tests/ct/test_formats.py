@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from endorender.ct.files import single
 from endorender.ct.formats import FOREIGN, ending, kind
 from endorender.dataset.cohort import apart
 from tests.cli.test_main import run
+from tests.ct import oracles
 from tests.ct.corpus_formats import in_zip, meta, nrrd
 from tests.ct.corpus_nifti import STRAIGHT, TURNED, image, save
+from tests.ct.test_hostile import mutated
 
 
 def test_missing_extra_says_the_line_to_install(tmp_path, monkeypatch):
@@ -95,3 +98,32 @@ def test_dicom_is_known_whatever_it_is_called(tmp_path, name):
     with pytest.raises(CTError) as refusal:
         load(next((tmp_path / "in").iterdir()))
     assert refusal.value.code == "TOO_FEW_SLICES"
+
+
+@pytest.mark.parametrize("make", [meta, nrrd])
+def test_mutations_of_a_header(tmp_path, make):
+    """One to four wounds: a refusal with a code, or the grid that the wounded header states, as SimpleITK reads it."""
+    rng = np.random.default_rng(3)
+    path = make(tmp_path, TURNED)
+    whole = path.read_bytes()
+    end = whole.find(b"LOCAL\n") if make is meta else whole.find(b"\n\n")
+    true = load(path)
+    outcomes: Counter = Counter()
+    for _ in range(400):
+        path.write_bytes(mutated(whole[:end], rng) + whole[end:])
+        try:
+            volume, refusal = load(path), None
+        except CTError as error:
+            volume, refusal = None, error
+        if volume is None:
+            assert "\n" not in str(refusal)
+            assert "CANARY" not in str(refusal)
+            outcomes[refusal.code] += 1
+            continue
+        same = volume.shape == true.shape and np.array_equal(volume.affine, true.affine)
+        outcomes["same grid" if same else "other grid"] += 1
+        if not same and not volume.warnings:
+            theirs = oracles.read("SimpleITK", path)
+            assert not theirs or np.allclose(theirs[0][1], volume.affine, atol=4e-3)
+    assert outcomes["same grid"] > 20
+    assert sum(n for code, n in outcomes.items() if code.isupper()) > 100
