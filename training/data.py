@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from endorender.dataset import Frame
 from endorender.errors import UserError
@@ -192,6 +192,42 @@ def order(count: int, seed: int, epoch: int) -> list[int]:
     """The permutation of `count` frames in an epoch: a pure function of its arguments."""
     generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
     return torch.randperm(count, generator=generator).tolist()
+
+
+class Loader(DataLoader):
+    """A DataLoader whose worker processes hand a UserError over as it is.
+
+    torch raises it anew with the worker's traceback for a message, and without its code.
+    """
+
+    def __init__(self, frames: DepthFrames, **settings: Any):
+        super().__init__(_Told(frames), collate_fn=_collated, **settings)
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # nobody asks the iterator for more than batches
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+class _Told(Dataset):
+    """Frames by lists of their numbers; what is wrong with one is handed over in their place."""
+
+    def __init__(self, frames: DepthFrames):
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]] | UserError:
+        try:
+            return [self.frames[k] for k in indices]
+        except UserError as error:
+            return error
+
+
+def _collated(items: Any) -> Any:
+    return items if isinstance(items, UserError) else default_collate(items)
 
 
 class SeededBatches(Sampler[list[int]]):

@@ -15,12 +15,11 @@ from typing import Any
 
 import torch
 from torch import distributed
-from torch.utils.data import DataLoader
 
 from endorender.errors import UserError
 from training.checkpoint import CHECKPOINT, LOG, load_checkpoint, save_checkpoint, save_weights
 from training.config import TrainConfig
-from training.data import Batch, DepthFrames, SeededBatches
+from training.data import Batch, DepthFrames, Loader, SeededBatches
 from training.devices import accelerator
 from training.files import Progress, missing_extra, write_atomic
 from training.metrics import DepthMetrics
@@ -81,7 +80,7 @@ def fit(
     val_frames = DepthFrames(frames["val"], config.cache_mb) if frames["val"] else None
     workers = 0 if train_frames.cached else config.workers
     share = config.batch // config.devices
-    batches = DataLoader(
+    batches = Loader(
         train_frames,
         batch_sampler=SeededBatches(
             len(train_frames),
@@ -280,7 +279,7 @@ def validate(network: DepthNetwork, frames: DepthFrames, batch: int = 8) -> dict
     network.eval()
     # Only the first of several processes validates: it must not wait for the others.
     judges = {protocol: DepthMetrics(protocol, sync_on_compute=False) for protocol in ("metric", "median")}
-    for item in DataLoader(frames, batch, generator=torch.Generator()):
+    for item in Loader(frames, batch_size=batch, generator=torch.Generator()):
         prediction = network(item["image"].to(device)).cpu()
         for judge in judges.values():
             judge.update(prediction, item["z_depth"], item["mask"])

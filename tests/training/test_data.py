@@ -8,7 +8,7 @@ from endorender.dataset import open_dataset
 from endorender.errors import UserError
 from tests.dataset.made import make
 from training.augment import Augment
-from training.data import DepthFrames, SeededBatches, order, people, refuse_shared_patients, subset
+from training.data import DepthFrames, Loader, SeededBatches, order, people, refuse_shared_patients, subset
 
 
 def test_a_dataset_on_disk_arrives_as_it_was_written(tmp_path):
@@ -50,6 +50,22 @@ def test_nothing_to_learn_from_is_said_with_the_name_of_the_frame(make_tubes):
     with pytest.raises(UserError, match="p1/0001/deep_red has 30x24 pixels, the first frame has 32x24") as refusal:
         DepthFrames(frames)
     assert refusal.value.code == "MIXED_SIZES"
+
+
+def test_a_workers_error_keeps_its_code_and_stays_one_line(make_tubes):
+    frames = make_tubes().frames[:6]
+    frames[4].empty = True  # no depth: found only when a worker decodes it
+    tensors = DepthFrames.__new__(DepthFrames)
+    tensors.frames, tensors.size, tensors.cached = frames, (24, 32), False
+    tensors._whole, tensors._depths, tensors._images = set(), {}, []
+    for workers in (0, 2):
+        batches = iter(Loader(tensors, batch_size=3, num_workers=workers))
+        assert next(batches)["id"] == [f.id for f in frames[:3]]
+        with pytest.raises(UserError) as refusal:
+            next(batches)
+        assert refusal.value.code == "EMPTY_MASK"
+        assert str(refusal.value).startswith(f"frame {frames[4].id} has no pixel with a depth")
+        assert "\n" not in str(refusal.value)
 
 
 def test_invalid_depths_never_count_as_valid(make_tubes):
