@@ -68,6 +68,8 @@ class Registry:
         if not isinstance(spec, Mapping) or "type" not in spec:
             raise UserError(f"a {self.kind} is a name or a mapping with the key 'type', got {spec!r}")
         name = spec["type"]
+        if not isinstance(name, str):
+            raise UserError(f"the type of a {self.kind} is a word; there are: {', '.join(self)}", "INVALID_VALUE")
         return validated(self[name], {k: v for k, v in spec.items() if k != "type"}, f"{self.kind} {name}")
 
     def dump(self, model: Any) -> dict[str, Any]:
@@ -84,12 +86,12 @@ def validated(cls: type, values: Mapping[str, Any], what: str, private: Collecti
 
     private: keys of which what was given is not repeated, since it may be patient data.
     """
+    if any(not isinstance(key, str) for key in values):
+        raise UserError(f"{what}: keys are words; valid keys: {', '.join(_keys(cls, ()))}", "INVALID_VALUE")
     try:
         return cls(**values)
     except ValidationError as error:
         raise UserError(f"{what}: {one_line(error, cls, private)}", "INVALID_VALUE") from None
-    except TypeError:  # keys that are no names
-        raise UserError(f"{what}: keys are words; valid keys: {', '.join(_keys(cls, ()))}", "INVALID_VALUE") from None
 
 
 def one_line(error: ValidationError, cls: type | None = None, private: Collection[str] = ()) -> str:

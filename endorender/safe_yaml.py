@@ -48,6 +48,11 @@ def parse_yaml(text: str, what: str) -> Any:
         mark = error.problem_mark
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{what}{where}: {error.problem or error.context}", "CONFIG_UNREADABLE") from None
+    except (KeyError, TypeError, AttributeError, OverflowError):
+        # The safe types' own constructors: a tag such as !!bool before something else.
+        raise UserError(
+            f"{what}: a value does not fit the tag before it: leave the tag out", "CONFIG_UNREADABLE"
+        ) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
         raise UserError(f"{what}: {reason}", "CONFIG_UNREADABLE") from None

@@ -56,6 +56,8 @@ def placed(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(cts, (list, tuple)) or not (files or any(isinstance(c, Mapping) and c.get("poses") for c in cts)):
         return {key: value for key, value in values.items() if key != "poses"}
     files = [files] if isinstance(files, str) else files
+    if files and not (isinstance(files, (list, tuple)) and all(isinstance(file, str) for file in files)):
+        raise UserError("poses must be a file, or a list with one for each CT", "POSES")
     entries = [dict(c) if isinstance(c, Mapping) else {"ct": c} for c in cts]
     if files:
         if len(files) != len(entries):

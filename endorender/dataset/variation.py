@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from endorender.dataset.constraints import holds
 from endorender.dataset.distributions import Source, drawn, found_in, probes
@@ -37,6 +37,12 @@ class Variation(Model):
     light: dict[str, Any] = Field({})
     mucosa: dict[str, Any] = Field({})
     constraints: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _seen(self) -> Variation:
+        if self.tissue and self.look is None:
+            raise ValueError("a tissue is seen under a look only: give look too, the plain picture has no tissue")
+        return self
 
     @field_validator("tissue")
     @classmethod
@@ -199,10 +205,13 @@ def drawn_by(
     parts = [variation.look, variation.light, variation.tissue, own, variation.mucosa]
     source.prepare(parts)
     name, lit, optics, developed, coat = (drawn(part, source) for part in parts)
+    for what, part in (("light", lit), ("tissue", optics), ("response", developed), ("mucosa", coat)):
+        if not isinstance(part, Mapping):
+            raise UserError(f"{what} must be a mapping of its parameters, got {part!r}", "INVALID_VALUE")
     base = {**({} if "type" in variation.light else light), **lit}
     found: dict[str, Any] = {}
     if name is not None:
-        if name not in LOOKS:
+        if not isinstance(name, str) or name not in LOOKS:
             raise UserError(unknown("look", name, LOOKS), "UNKNOWN_NAME")
         look = LOOKS[name]
         found["tissue"] = tissues.dump(
