@@ -14,7 +14,8 @@ from training.config import TrainConfig
 
 WORDS = [
     "sample", "phantom:1", "deep_red", "pinhole", "endoscope", "hg", "type", "name", "fixed", "uniform", "sobol",
-    "choice", "look", "tissue", "ct", "alias", "mucosa", "none", "a", "", "\0", "\udcff", "x" * 300, "1", "../x", "[", "*",
+    "choice", "look", "tissue", "ct", "alias", "mucosa", "none", "a", "", "\0",
+    "\udcff", "x" * 300, "1", "../x", "[", "*",
 ]  # fmt: skip
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.sampled_from([0, 1, -1, 10**12]), st.floats(), st.sampled_from(WORDS)
