@@ -12,7 +12,7 @@ import click
 @click.option("--ct", multiple=True, metavar="PATH|phantom:SEED", help="CTs instead of phantoms; three or more.")
 @click.option("--foreign", multiple=True, metavar="DIR|LAYOUT@DIR", help="A dataset to judge on too (adapt).")
 @click.option(
-    "--device", metavar="NAME", default="cpu", show_default=True, help="What renders: cpu, cuda, vulkan, metal."
+    "--device", metavar="NAME", default="cpu", show_default=True, help="What renders: auto, cpu, cuda, vulkan, metal."
 )
 def command(name: str, out: str, preset: str, ct: tuple[str, ...], foreign: tuple[str, ...], device: str) -> None:
     """Render, train, evaluate and answer: adapt (fine-tuning on cinematic images lowers the error), data (half the

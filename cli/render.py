@@ -34,7 +34,7 @@ import click
 @click.option("--labels", multiple=True, metavar="MASK", help="Labels of tissue on a CT's own grid; one for each --ct.")
 @click.option("--label-tissue", multiple=True, metavar="LABEL=TISSUE", help="Tissue of a label (see: list tissue).")
 @click.option("--denoise/--no-denoise", default=None, help="Filter the noise, with the geometry as guide.  [no]")
-@click.option("--device", metavar="NAME", help="cpu, cuda, vulkan or metal (see: doctor).  [cpu]")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda, vulkan or metal (see: doctor).  [cpu]")
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @click.option("--phase", metavar="N|all", help="Which of several scans of one place under one series.")
 @click.option("--region", metavar="N|N,N", help="Which lumen: 1 is the largest; several: one after the other.")

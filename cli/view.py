@@ -13,7 +13,7 @@ import click
 @click.option("--evaluation", type=click.Path(), help="Of this dataset, by `evaluate`: colours points by error.")
 @click.option(
     "--device",
-    type=click.Choice(["cpu", "cuda", "vulkan", "metal"]),
+    type=click.Choice(["auto", "cpu", "cuda", "vulkan", "metal"]),
     default="cpu",
     show_default=True,
     help="For the preview of a CT (see: doctor).",

@@ -20,6 +20,9 @@ ENGINES = ("taichi", "quadrants")
 NAME = os.environ.get("ENDORENDER_ENGINE") or "taichi"
 OWN_SETTINGS = ("ARCH", "OFFLINE_CACHE_FILE_PATH")  # of the engine's variables, those that `init` says itself
 
+# A progress bar replaces sys.stdout. Taichi would take that for a notebook's, and say so in the middle of the bar.
+os.environ.setdefault("TI_ENABLE_PYBUF", "0")
+os.environ.setdefault("QD_ENABLE_PYBUF", "0")
 for _variable in ("ENABLE_TAICHI_HEADER_PRINT", "ENABLE_QUADRANTS_HEADER_PRINT"):
     os.environ.setdefault(_variable, "0")
 # Every week Taichi 1.7.4 tells a server that it is used. A hospital's machine does not.

@@ -27,13 +27,27 @@ TYPES = {np.dtype(name): getattr(ti, short) for name, short in (
 ARCHES = {"cpu": ti.cpu, "cuda": ti.cuda, "vulkan": ti.vulkan, "metal": ti.metal}
 
 
+def best() -> str:
+    """The device that `auto` stands for: a card that has its driver here, else the CPU. Vulkan is taken by name only:
+    its drivers may well be software."""
+    core = ti._lib.core
+    ti.set_logging_level(ti.ERROR)  # that a driver is not there is no warning here
+    for name in ("cuda", "metal"):
+        if getattr(core, f"with_{name}", bool)():
+            return name
+    return "cpu"
+
+
 def init(device: str = "cpu", threads: int | None = None) -> None:
     """Start Taichi on a device; threads: CPU threads (default: all).
 
     A second call for the same device does nothing, unless it asks for another number of threads. Another device starts
-    Taichi again, which forgets every compiled kernel. A device that is not there is an error, never another device.
+    Taichi again, which forgets every compiled kernel. "auto" is `best()`. A device that is not there is an error, never
+    another device.
     """
     _refuse_fork()
+    if device == "auto":
+        device = best()
     if _state.get("device") == device and threads in (None, _state["threads"]) and _ours():
         return
     if device not in ARCHES:

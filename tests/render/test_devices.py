@@ -11,6 +11,7 @@ import pytest
 
 import endorender
 from endorender.ct.volume import Volume
+from endorender.dataset import configure
 from endorender.dataset.hides import hides
 from endorender.errors import UserError
 from endorender.render import backend, devices, geometry, optical_depths
@@ -35,6 +36,21 @@ def found():
 def doctor(*args):
     command = [sys.executable, "-m", "endorender", "doctor", "--json", *args]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+
+
+def test_the_engine_says_nothing_into_a_progress_bar():
+    code = (
+        "import sys, io\nsys.stdout = io.StringIO()\n"
+        "from endorender.engine import ti\nfrom endorender.render import backend\nbackend.init()\n"
+        "ti.set_logging_level(ti.INFO)\nti.sync()\nsys.__stdout__.write(sys.stdout.getvalue())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout + done.stderr).strip() == ""
+
+
+def test_auto_is_a_device_that_works_here():
+    assert backend.best() in ("cpu", "cuda", "metal")
+    assert configure(ct="sample", device="auto").device == backend.best()
 
 
 def test_the_processor_always_works_and_every_device_gets_a_verdict(found):
