@@ -26,6 +26,9 @@ import click
 @click.option("--spp", type=int, help="Samples per pixel.  [64]")
 @click.option("--seed", type=int, help="Everything random follows from it.  [0]")
 @click.option("--camera", metavar="SPEC", help="NAME or NAME:key=value,... (see: list camera).  [pinhole]")
+@click.option(
+    "--scope", metavar="SPEC", help="Outside in mm, or NAME (see: list scope): kept out of tissue.  [what fits]"
+)
 @click.option("--light", metavar="SPEC", help="NAME or NAME:key=value,... (see: list light).  [endoscope]")
 @click.option("--surface", metavar="MODE", help="interface, hybrid or volume.  [interface]")
 @click.option("--depth", metavar="NAMES", help="Out of surface, median, expected; surface always is.  [surface]")

@@ -73,6 +73,8 @@ class RenderConfig(Model):
     variations: conditions of one's own, instead of a preset's.
     trajectory: how the camera flies (`endorender.dataset.viewpoint.Trajectory`). In it and in `camera`, values may be
     distributions, drawn for every view. constraints: conditions on camera and trajectory, as `camera.fov > 80`.
+    scope: the instrument that has to have room: a registered name, its outside diameter in mm, or as for camera;
+    `none`: a point; `auto`: for each patient the widest registered one that fits along most of the way.
     labels: a mask of tissues for each CT, as `label`: whole numbers on the CT's own grid.
     label_tissue: {label: tissue}, each a registered name, "name:key=value,key=value" or a mapping: the optics of what
     carries the label, under every look. Of masks a dataset keeps the hash, not the path.
@@ -101,6 +103,7 @@ class RenderConfig(Model):
     phase: Phase = None
     region: Regions = None
     trajectory: dict[str, Any] = Field({}, validate_default=True)
+    scope: dict[str, Any] | Literal["auto"] | None = "auto"
     constraints: tuple[str, ...] = Field((), validate_default=True)
     variations: tuple[Variation, ...] = Field((), validate_default=True)
     label: tuple[str, ...] = Field(())
@@ -204,6 +207,19 @@ class RenderConfig(Model):
         if info.data.get("surface") != "interface":
             raise ValueError("the layer lies on a wall: it needs surface interface")
         return mucosas.dump(mucosas.build(parse_spec(value)))
+
+    @field_validator("scope", mode="before")
+    @classmethod
+    def _scope(cls, value: Any) -> Any:
+        from endorender.scene.scope import scopes
+
+        if value in (None, "none", "auto"):
+            return None if value == "none" else value
+        try:
+            value = {"type": "own", "diameter": float(value)}
+        except (TypeError, ValueError):
+            value = parse_spec(value)
+        return scopes.dump(scopes.build(value))
 
     @field_validator("variations")
     @classmethod

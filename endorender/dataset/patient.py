@@ -22,7 +22,8 @@ from endorender.errors import Notice, UserError
 
 if TYPE_CHECKING:
     from endorender.ct import Volume
-    from endorender.scene import Scene
+    from endorender.ct.prepare import Prepared
+    from endorender.scene import Scene, Scope
 
 # Called with: the share of a view's frames that is done since the last row, what is going on.
 Report = Callable[[float, str], None]
@@ -43,7 +44,7 @@ class Ready:
 
     facts: what the manifest says of the volume. scene: without a variation's tissue. poses: (V, 4, 4)
     world_from_camera, mm. inside: (I, J, K) of the lumen, from `hides.hollow`. drawn: camera and trajectory of each
-    view, or of all where they do not vary.
+    view, or of all where they do not vary. scope: the instrument, if it has a body.
     """
 
     config: RenderConfig
@@ -53,6 +54,7 @@ class Ready:
     poses: np.ndarray
     inside: np.ndarray
     drawn: list[dict[str, Any]]
+    scope: dict[str, Any] | None = None
 
     def view(self, n: int) -> View:
         """View number n."""
@@ -65,6 +67,7 @@ class Ready:
             self.inside,
             self.drawn[n % len(self.drawn)]["trajectory"] if self.config.trajectory else None,
             self._scene(n + 1) if n + 1 < len(self.poses) else None,
+            self.scope,
         )
 
     def _scene(self, n: int) -> Scene:
@@ -82,6 +85,7 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
     """
     from endorender.ct import cleanse, onto, open_ct
     from endorender.ct import prepare as find_lumen
+    from endorender.scene import scopes
     from endorender.scene.trajectory import poses, refuse_outside
 
     patient = next(p for p in config.ct if p.alias == alias)
@@ -104,9 +108,14 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
     if patient.poses:
         flight = patient.poses.array
         refuse_outside(volume, ready.lumen, flight)
+        scope = _tried(config, alias, ready, flight)
     else:
-        flown = {name: np.array([view["trajectory"][name] for view in drawn]) for name in drawn[0]["trajectory"]}
-        flight = poses(volume, ready.lumen, ready.path, config.views, seed_of(config.seed, alias, "poses"), **flown)
+        flown: dict[str, Any] = {
+            name: np.array([view["trajectory"][name] for view in drawn]) for name in drawn[0]["trajectory"]
+        }
+        scope = _scope(config, alias, ready)
+        seed = seed_of(config.seed, alias, "poses")
+        flight = poses(volume, ready.lumen, ready.path, config.views, seed, scope=scope, **flown)
     facts = {
         "shape": list(volume.shape),
         "spacing_mm": [round(float(s), 6) for s in volume.spacing],
@@ -117,7 +126,45 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
     }
     mask = onto(labels[0], raw, volume) if labels else None
     scene = outline(config, patient, volume, flight[0], ready.lumen.threshold, mask)
-    return Ready(config, alias, facts, scene, flight, hollow(ready.lumen), drawn)
+    body = None if scope is None else scopes.dump(scope)
+    return Ready(config, alias, facts, scene, flight, hollow(ready.lumen), drawn, body)
+
+
+def _tried(config: RenderConfig, alias: str, ready: Prepared, given: np.ndarray) -> Scope | None:
+    """The instrument named for poses that are given. They are kept; where it has no room there, that is said."""
+    from endorender.scene import scopes
+
+    if not isinstance(config.scope, dict):
+        return None  # whoever gives poses knows what they were taken with
+    scope: Scope = scopes.build(config.scope)
+    if stuck := np.flatnonzero(~scope.fits(ready.volume, ready.lumen, given)).tolist():
+        warnings.warn(
+            f"{alias}: at {len(stuck)} of {len(given)} given poses a scope of {scope.diameter:g} mm lies in tissue, "
+            f"first at number {stuck[0]}",
+            Notice,
+            stacklevel=2,
+        )
+    return scope
+
+
+def _scope(config: RenderConfig, alias: str, ready: Prepared) -> Scope | None:
+    """The instrument that a patient is examined with."""
+    from endorender.scene import scopes
+    from endorender.scene.trajectory import suitable, suits
+
+    if config.scope == "auto":
+        return suitable(*ready)
+    if config.scope is None:
+        return None
+    scope: Scope = scopes.build(config.scope)
+    share = suits(*ready, scope)
+    if 0 < share < 0.5:
+        warnings.warn(
+            f"{alias}: a scope of {scope.diameter:g} mm has room along {share:.0%} of the way; all views lie there",
+            Notice,
+            stacklevel=2,
+        )
+    return scope
 
 
 def outline(

@@ -49,6 +49,7 @@ class View:
 
     inside: (I, J, K) of the lumen, from `hides.hollow`. trajectory: what was drawn for the flight, where the
     configuration says something of it. following: the scene from the next pose, to which optical flow leads.
+    scope: the instrument that has room at the pose.
     """
 
     config: RenderConfig
@@ -59,6 +60,7 @@ class View:
     inside: np.ndarray
     trajectory: dict[str, Any] | None = None
     following: Scene | None = None
+    scope: dict[str, Any] | None = None
 
     @property
     def folder(self) -> str:
@@ -284,6 +286,7 @@ def _developed(view: View, shot: Shot, shared: Mapping[str, tuple[str, Callable[
             **({"label_tissues": told["label_tissues"]} if told["label_tissues"] else {}),
             **({"surface_to_median_voxels": shot.gap, "paths_cut": shot.cut} if shot.group else {}),
             **({"trajectory": view.trajectory} if view.trajectory else {}),
+            **({"scope": view.scope} if view.scope else {}),
         },
         "view": view.number,
         "variation": shot.name,

@@ -8,7 +8,7 @@ from endorender.render.cache import kernels
 from endorender.render.rng import rand
 from endorender.scene.camera import MASKS
 
-CIRCLE, OCTAGON = float(MASKS.index("circle")), float(MASKS.index("octagon"))
+CIRCLE, OCTAGON, CORNERS = (float(MASKS.index(name)) for name in ("circle", "octagon", "corners"))
 
 
 @kernels
@@ -26,6 +26,8 @@ def device(camera: Any) -> SimpleNamespace:
             reach = x * x + y * y
         elif q.film[1] == OCTAGON:
             reach = ti.max(x, y, (x + y) * 0.70710678)
+        elif q.film[1] == CORNERS:
+            reach = x + y
         return last if reach <= 1.0 else first
 
     @ti.func

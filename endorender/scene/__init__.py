@@ -21,6 +21,7 @@ from endorender.scene.physical import MucosaPhysical
 from endorender.scene.posefile import pose_files
 from endorender.scene.response import Response
 from endorender.scene.scene import GridMedium, Scene
+from endorender.scene.scope import Scope, scopes
 from endorender.scene.slicer import SlicerPreset
 from endorender.scene.tissue import Tissue, tissues
 
@@ -52,6 +53,7 @@ __all__ = [
     "Scaramuzza",
     "Scene",
     "Schlick",
+    "Scope",
     "SlicerPreset",
     "Spot",
     "Tabulated",
@@ -63,5 +65,6 @@ __all__ = [
     "mucosas",
     "phase_functions",
     "pose_files",
+    "scopes",
     "tissues",
 ]

@@ -19,7 +19,7 @@ from endorender.registry import Model, Registry
 cameras = Registry("camera")
 PARAMETERS = 12  # floats that describe any camera's optics to its device function
 FILM = 8  # floats of `film()`
-MASKS = ("none", "circle", "octagon")
+MASKS = ("none", "circle", "octagon", "corners")
 
 
 class Camera(Model):
@@ -30,9 +30,15 @@ class Camera(Model):
     width: int = Field(320, ge=1, le=16384, description="pixels")
     height: int = Field(240, ge=1, le=16384, description="pixels")
     vignetting: float = Field(0.0, ge=0, le=16, description="n of cosⁿ θ off the axis; 0: none")
-    mask: Literal["none", "circle", "octagon"] = Field("none", description="what is seen; black outside")
+    mask: Literal["none", "circle", "octagon", "corners"] = Field("none", description="what is seen; black outside")
     mask_diameter: float = Field(1.0, gt=0, le=4, description="of the mask, an octagon's across flats; of mask_of")
     mask_of: Literal["height", "width"] = "height"
+    mask_corner: float = Field(
+        0.209,
+        ge=0,
+        le=1,
+        description="of the mask `corners`: what a cut corner takes of either edge, part of the height",
+    )
 
     @property
     def K(self) -> np.ndarray:
@@ -69,6 +75,10 @@ class Camera(Model):
         radii = (side * self.height * sx / sy, side * self.height)
         if self.mask_of == "width":
             radii = (side * self.width, side * self.width * sy / sx)
+        if self.mask == "corners":
+            # Two edges that meet in a corner are cut alike where x + y on the sensor exceeds what is left of them.
+            reach = ((self.width * sy / sx + self.height) / 2 - self.mask_corner * self.height) * (1 + 1e-5)
+            radii = (reach * sx / sy, reach)
         centre = ((self.width - 1) / 2, (self.height - 1) / 2)
         return np.array([self.vignetting, MASKS.index(self.mask), *radii, *centre, *self._lens()], np.float32)
 
@@ -83,6 +93,8 @@ class Camera(Model):
             return np.asarray(x * x + y * y <= 1)
         if kind == MASKS.index("octagon"):
             return np.asarray(np.maximum(np.maximum(x, y), (x + y) * math.sqrt(0.5)) <= 1)
+        if kind == MASKS.index("corners"):
+            return np.asarray(x + y <= 1)
         return np.ones(x.shape, bool)
 
     def falloff(self, directions: np.ndarray) -> np.ndarray:

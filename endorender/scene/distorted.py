@@ -242,7 +242,7 @@ OWN = ("a0", "a2", "a3", "a4", "cx", "cy")
 @cameras.register(
     "scaramuzza",
     cases=[
-        {"width": 270, "height": 216, "mask": "octagon"},
+        {"width": 270, "height": 216, "mask": "corners"},
         {"width": 96, "height": 72, "transposed": True, "vignetting": 1.5},
         {"a0": 60, "a2": -4e-3, "a3": 0, "a4": 0, "cx": 47, "cy": 36.5, "width": 96, "height": 72},
     ],

@@ -8,9 +8,12 @@ from endorender.ct.errors import CTError
 from endorender.ct.lumen import Lumen, Path, sample
 from endorender.ct.volume import Volume
 from endorender.errors import UserError
+from endorender.scene.scope import Own, Scope, scopes
 
 AHEAD_MM = (8.0, 20.0)  # how far ahead on the centreline the scope aims, at least and at most
 TRIES = 8
+EASED = (1.0, 0.6, 0.3, 0.0)  # shares of push and turn that are tried before a scope lies straight on its way
+SUITS = 2 / 3  # a scope suits a lumen if it fits along this share of the way
 
 
 def poses(
@@ -23,6 +26,7 @@ def poses(
     jitter: float | np.ndarray = 0.5,
     roll: float | np.ndarray = 180.0,
     look_aside: float | np.ndarray = 12.0,
+    scope: Scope | None = None,
 ) -> np.ndarray:
     """Camera poses in the order of the path, from its first point towards its last.
 
@@ -34,27 +38,80 @@ def poses(
     jitter: 0..1, the part of the free radius (clearance - min_clearance_mm) that the push may take.
     roll: degrees, uniform in +-roll about the view axis. look_aside: degrees, standard deviation, cut at twice it.
     Each of the four is one number or one for every view.
+    scope: an instrument whose stiff end stays out of tissue; where push and turn would put it there they are
+    eased, and a piece where it fits nowhere has no views.
     Returns (V, 4, 4) world_from_camera, OpenCV axes (x right, y down, z forward), RAS mm.
     Deterministic in its arguments. Raises CTError NO_PATH where the whole path is too narrow.
     """
+    if scope is not None:
+        min_clearance_mm = np.maximum(min_clearance_mm, scope.radius)
     if views < 1:
         raise ValueError(f"views must be >= 1, got {views}")
     each = [np.broadcast_to(np.asarray(x, float), views) for x in (min_clearance_mm, jitter, roll, look_aside)]
     if not (each[1].min() >= 0 and each[1].max() <= 1):
         raise ValueError(f"jitter must be in [0, 1], got {jitter}")
     rng = np.random.default_rng([seed, 0x905E5])
+    ways = [Path(path.points[piece], path.clearance[piece]) for piece in path.pieces]
+    if scope is not None:
+        ways = [way for way in ways if _room(volume, lumen, way, scope).any()]
+        if not ways:
+            raise CTError(_too_wide(volume, lumen, path, scope), "NO_PATH")
     out, n = [], 0
-    for piece, count in zip(path.pieces, _shares(path, views)):
+    for way, count in zip(ways, _shares([way.length for way in ways], views)):
         if count:
-            way = Path(path.points[piece], path.clearance[piece])
-            out.append(_flown(volume, lumen, way, [x[n : n + count] for x in each], rng))
+            out.append(_flown(volume, lumen, way, [x[n : n + count] for x in each], rng, scope))
             n += count
     return np.concatenate(out)
 
 
-def _shares(path: Path, views: int) -> list[int]:
-    """How many views each piece of a path gets: by its length, and where there are enough at least one."""
-    lengths = np.array([np.ptp(path.along[piece]) for piece in path.pieces])
+def suits(volume: Volume, lumen: Lumen, path: Path, scope: Scope) -> float:
+    """Share of a way along which a scope's stiff end is free of tissue, laid straight on it."""
+    ways = [Path(path.points[piece], path.clearance[piece]) for piece in path.pieces]
+    return float(np.concatenate([_room(volume, lumen, way, scope) for way in ways]).mean())
+
+
+def suitable(volume: Volume, lumen: Lumen, path: Path) -> Scope | None:
+    """The widest registered scope that fits along SUITS of a way; None where none does."""
+    known = [scopes.build(name) for name in scopes if scopes[name] is not Own]
+    for scope in sorted(known, key=lambda s: -s.diameter):
+        if suits(volume, lumen, path, scope) >= SUITS:
+            return scope
+    return None
+
+
+def _too_wide(volume: Volume, lumen: Lumen, path: Path, scope: Scope) -> str:
+    """What is said where a scope fits nowhere: the widest that would."""
+    low, high = 0.0, scope.diameter
+    while high - low > 0.1:
+        middle = (low + high) / 2
+        fits = suits(volume, lumen, path, Own(diameter=middle, rigid=scope.rigid)) > 0
+        low, high = (middle, high) if fits else (low, middle)
+    way_out = f"one of {np.floor(10 * low) / 10:.1f} mm would" if low >= 0.2 else "nor does any other that is as stiff"
+    return f"a scope of {scope.diameter:g} mm fits nowhere on the way through the lumen; {way_out}: --scope"
+
+
+def _inner(path: Path) -> np.ndarray:
+    """Points of a path that a camera may take: the last aim lies on it."""
+    step = path.length / (len(path.points) - 1)
+    # Nothing to see from the far end, where the nose would touch.
+    return np.arange(len(path.points))[: max(2, len(path.points) - int(AHEAD_MM[0] / step))]
+
+
+def _room(volume: Volume, lumen: Lumen, path: Path, scope: Scope) -> np.ndarray:
+    """(N,) bool of the inner points of a path: whether a scope laid straight on it is free of tissue."""
+    return scope.fits(volume, lumen, _straight(path, _frames(path.points))[_inner(path)])
+
+
+def _straight(path: Path, frames: np.ndarray) -> np.ndarray:
+    """(N, 4, 4) on each point of a path, along it."""
+    out = np.tile(np.eye(4), (len(frames), 1, 1))
+    out[:, :3, :3], out[:, :3, 3] = frames, path.points
+    return out
+
+
+def _shares(each: list[float], views: int) -> list[int]:
+    """How many views each piece of a path gets: by its length, mm, and where there are enough at least one."""
+    lengths = np.array(each)
     least = int(views >= len(lengths))
     wanted = (views - least * len(lengths)) * lengths / lengths.sum()
     shares = np.floor(wanted).astype(int)
@@ -63,12 +120,20 @@ def _shares(path: Path, views: int) -> list[int]:
     return [int(share) + least for share in shares]
 
 
-def _flown(volume: Volume, lumen: Lumen, path: Path, each: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+def _flown(
+    volume: Volume,
+    lumen: Lumen,
+    path: Path,
+    each: list[np.ndarray],
+    rng: np.random.Generator,
+    scope: Scope | None,
+) -> np.ndarray:
     """(V, 4, 4) of one piece of a path. each: the four of `poses`, of V views."""
     points, views = path.points, len(each[0])
     step = path.length / (len(points) - 1)
-    # Nothing to see from the far end, where the nose would touch: the last aim lies on the path.
-    inner = np.arange(len(points))[: max(2, len(points) - int(AHEAD_MM[0] / step))]
+    inner = _inner(path)
+    if scope is not None:
+        inner = inner[_room(volume, lumen, path, scope)]
     usable_at = {limit: inner[path.clearance[inner] >= limit] for limit in np.unique(each[0])}
     if narrow := [limit for limit, found in usable_at.items() if not len(found)]:
         raise CTError(
@@ -83,6 +148,8 @@ def _flown(volume: Volume, lumen: Lumen, path: Path, each: list[np.ndarray], rng
         # Among the usable points, so that a narrow stretch costs no views.
         index = usable[min(len(usable) - 1, int((n + rng.uniform()) / views * len(usable)))]
         out[n] = _pose(volume, lumen, path, frames, int(index), step, rng, min_clearance, push, turn, aside)
+        if scope is not None:
+            out[n] = _eased(volume, lumen, scope, out[n], path, frames, int(index), min_clearance)
     return out
 
 
@@ -143,6 +210,35 @@ def _pose(
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = turned, position
     return pose
+
+
+def _eased(
+    volume: Volume,
+    lumen: Lumen,
+    scope: Scope,
+    pose: np.ndarray,
+    path: Path,
+    frames: np.ndarray,
+    index: int,
+    min_clearance: float,
+) -> np.ndarray:
+    """(4, 4) the pose, or as near to it as a scope's stiff end has room, on the line to where it lies on its way."""
+    from scipy.spatial.transform import Rotation
+
+    straight = _straight(path, frames)[index]
+    # Roll turns the body about itself: what is eased is the rest.
+    along = straight[:3, :3]
+    roll = np.arctan2(along[:, 1] @ pose[:3, 0], along[:, 0] @ pose[:3, 0])
+    straight[:3, :3] = along @ _turn(2, roll)
+    turned = Rotation.from_matrix(straight[:3, :3].T @ pose[:3, :3]).as_rotvec()
+    tried = np.tile(straight, (len(EASED), 1, 1))
+    for n, share in enumerate(EASED):
+        tried[n, :3, :3] = straight[:3, :3] @ Rotation.from_rotvec(share * turned).as_matrix()
+        tried[n, :3, 3] += share * (pose[:3, 3] - straight[:3, 3])
+    tried[0] = pose
+    keeps = sample(volume, lumen.clearance, tried[:, :3, 3]) >= min_clearance
+    free = np.flatnonzero(scope.fits(volume, lumen, tried) & keeps)
+    return tried[free[0]] if len(free) else _straight(path, frames)[index]
 
 
 def _frames(points: np.ndarray) -> np.ndarray:

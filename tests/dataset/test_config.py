@@ -23,6 +23,26 @@ def refusal(*args, **kwargs):
     return str(error.value)
 
 
+def test_a_scope_is_a_width_a_name_or_what_fits():
+    """As a number, a name, a spec or a mapping; all of them end as one mapping."""
+
+    def scope(**given):
+        return configure(ct="sample", **given).scope
+
+    own = {"type": "own", "diameter": 8.0, "rigid": 10.0}
+    assert [scope(scope=v) for v in ("8", 8, "own:diameter=8", own)] == [own] * 4
+    assert scope(scope="cf-hq190l")["diameter"] == 13.2
+    assert scope(scope="eb-1570k:rigid=4") == {"type": "eb-1570k", "diameter": 5.5, "rigid": 4.0}
+    assert (scope(), scope(scope="auto"), scope(scope="none")) == ("auto", "auto", None)
+    for bad, words in (
+        ("0", "diameter: .*greater than 0"),
+        ("nan", "diameter"),
+        ("cf-hq19", "did you mean 'cf-hq190l'"),
+    ):
+        with pytest.raises(UserError, match=words):
+            configure(ct="sample", scope=bad)
+
+
 def test_flags_override_the_file(tmp_path):
     file = tmp_path / "c.yaml"
     file.write_text(

@@ -169,6 +169,7 @@ SCOPED = {
     "depth": "median,expected",
     "response": "full_well=2000,read_noise=5,jpeg_quality=90",
     "views": 1,
+    "scope": "none",  # a view whose middle is not the tube's end, where tissue is but 2 mm thick
 }
 
 

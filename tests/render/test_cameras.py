@@ -17,7 +17,7 @@ CAMERAS = [(name, case) for name, case in cameras.cases() if max(case.get("width
 
 
 @pytest.mark.parametrize("name", list(cameras))
-@pytest.mark.parametrize("mask", ["none", "circle", "octagon"])
+@pytest.mark.parametrize("mask", ["none", "circle", "octagon", "corners"])
 def test_empty_space_under_constant_light_shows_vignetting_and_mask(name, mask):
     """Nothing scatters, so the picture is cosⁿ θ of each camera's own rays, and black outside the mask."""
     camera = cameras.build(
@@ -52,6 +52,25 @@ def test_masks_have_their_shape():
     assert squeezed.visible().sum() == pytest.approx(circle.sum() / 2, rel=5e-3)
     assert np.array_equal(squeezed.visible().any(1), circle.any(1))
     assert Pinhole(**shape).visible().all()
+
+
+def test_a_scope_that_cuts_the_corners_alone_hides_little():
+    scope = {"type": "scaramuzza", "width": 270, "height": 216}
+    hidden = {mask: 1 - cameras.build({**scope, "mask": mask}).visible().mean() for mask in ("octagon", "corners")}
+    assert hidden["octagon"] == pytest.approx(0.34, abs=0.01), "a regular octagon is no CF-HQ190L"
+    assert hidden["corners"] == pytest.approx(0.07, abs=0.002)
+    cut = Pinhole(width=400, height=300, mask="corners", mask_corner=0.4).visible()
+    assert 1 - cut.mean() == pytest.approx(2 * 120**2 / (400 * 300), rel=0.02)
+    assert cut[150].all()
+    assert cut[:, 200].all()
+    assert not cut[0, :119].any()
+    assert cut[0, 121:279].all()
+    assert not cut[:119, 0].any()
+    # On a stretched picture the cut is stretched like everything else.
+    squeezed = Pinhole(fx=200, width=400, height=300, mask="corners", mask_corner=0.4).resized(200, 300).visible()
+    assert squeezed.sum() == pytest.approx(cut.sum() / 2, rel=5e-3)
+    assert squeezed[0, 61:139].all()
+    assert not squeezed[0, :59].any()
 
 
 def test_geometry_is_invalid_outside_the_mask_and_the_plain_picture_black():
@@ -163,7 +182,7 @@ def test_a_tiny_aperture_is_a_pinhole():
     [
         ({"type": "pinhole", "fov": 80, "fx": 100}, "either fov or fx"),
         ({"type": "pinhole", "cx": 100}, "go with fx"),
-        ({"type": "pinhole", "mask": "square"}, "mask: .*'none', 'circle' or 'octagon'"),
+        ({"type": "pinhole", "mask": "square"}, "mask: .*'none', 'circle', 'octagon' or 'corners'"),
         ({"type": "pinhole", "fx": 100, "calibrated": [0, 3]}, "width and a height"),
         ({"type": "thin_lens", "aperture": 0}, "aperture: .*greater than 0"),
         ({"type": "brown_conrady", "k1": -1}, "folds the image over"),
