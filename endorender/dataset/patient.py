@@ -140,7 +140,7 @@ def _tried(config: RenderConfig, alias: str, ready: Prepared, given: np.ndarray)
     if stuck := np.flatnonzero(~scope.fits(ready.volume, ready.lumen, given)).tolist():
         warnings.warn(
             f"{alias}: at {len(stuck)} of {len(given)} given poses a scope of {scope.diameter:g} mm lies in tissue, "
-            f"first at number {stuck[0]}",
+            f"first at number {stuck[0] + 1}",
             Notice,
             stacklevel=2,
         )
