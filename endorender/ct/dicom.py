@@ -173,12 +173,15 @@ def listing(candidates: list[list[Slice]]) -> str:
     """`1) 133 slices 512 x 512, 0.703 mm, STANDARD, 2.5 mm thick; 2) ...`, free of patient data."""
     lines = []
     voltages = {stack[0].kvp for stack in candidates}
+    # A kernel that is not on the list may hold a remark about the patient: such ones are told apart by a number.
+    others = sorted({c[0].kernel for c in candidates if c[0].kernel and "kernel" not in dict(c[0].facts)})
+    unnamed = {kernel: f", unnamed kernel {n}" for n, kernel in enumerate(others, 1)} if len(others) > 1 else {}
     for i, stack in enumerate(candidates[:LISTED], 1):
         s = stack[0]
         facts = dict(s.facts)
         text = f"{i}) {len(stack)} slices {s.cols} x {s.rows}, {s.pitch[0]:.3g} mm"
         text += f", {s.posture}" if s.posture else ""
-        text += f", {facts['kernel']}" if "kernel" in facts else ", another kernel" if s.kernel else ""
+        text += f", {facts['kernel']}" if "kernel" in facts else unnamed.get(s.kernel, "")
         text += f", {s.kvp:g} kVp" if len(voltages) > 1 and s.kvp is not None else ""
         text += f", {facts['thickness_mm']:g} mm thick" if "thickness_mm" in facts else ""
         lines.append(text)

@@ -39,6 +39,7 @@ FOREIGN = {
     **dict.fromkeys((".raw", ".bin", ".dat"), ("bare bytes", PLACELESS)),
     **dict.fromkeys((".stl", ".obj", ".ply", ".vtp", ".vtu", ".glb", ".gltf", ".off"), ("a surface", NO_SCAN)),
     **dict.fromkeys((".pdf", ".txt", ".csv", ".json", ".xml", ".html", ".docx", ".xlsx"), ("a document", NO_SCAN)),
+    **dict.fromkeys((".nii.zst", ".nii.xz", ".nii.bz2", ".nii.lz4"), ("a packed NIfTI", UNPACK)),
     **dict.fromkeys((".zst", ".xz", ".bz2", ".lz4", ".gz", ".z"), ("a packed file", UNPACK)),
     **dict.fromkeys((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tbz"), ("a tar archive", UNPACK)),
     **dict.fromkeys((".7z", ".rar", ".iso"), ("an archive", UNPACK)),
@@ -131,7 +132,8 @@ def within(entries: list[Entry]) -> list[Entry]:
     return [e for e in entries if kind(e) in READ]
 
 
-def named(entries: list[Entry]) -> str:
-    """The foreign formats among files, the most frequent first; empty if none is known."""
-    counts = Counter(k for k in map(kind, entries[:1000]) if k in FOREIGN)
-    return ", ".join(f"{n} x {what} ({FOREIGN[what][0]})" for what, n in counts.most_common(3))
+def named(entries: list[Entry]) -> tuple[str, str]:
+    """The foreign formats among files, the most frequent first, and the way out of that; empty if none is known."""
+    counts = Counter(k for k in map(kind, entries[:1000]) if k in FOREIGN).most_common(3)
+    text = ", ".join(f"{n} x {what} ({FOREIGN[what][0]})" for what, n in counts)
+    return text, FOREIGN[counts[0][0]][1] if counts else ""

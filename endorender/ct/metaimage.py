@@ -178,8 +178,9 @@ def _need(fields: dict[str, str], name: str) -> str:
 
 
 def _numbers(fields: dict[str, str], name: str, count: int | None) -> np.ndarray:
+    text = _need(fields, name)
     try:
-        values = np.array([float(v) for v in _need(fields, name).split()])
+        values = np.array([float(v) for v in text.split()])
     except ValueError:
         values = np.array([])
     if len(values) == 0 or (count is not None and len(values) != count) or not np.isfinite(values).all():

@@ -11,8 +11,8 @@ from endorender.ct.errors import CTError
 if TYPE_CHECKING:
     from endorender.ct.slices import Slice
 
-# What `Slice.moment` holds, most telling first. By times alone they are ordered, never named.
-MOMENTS = ("temporal position", "cardiac phase, %", "trigger time, ms", "acquisition", "acquisition time")
+# What `Slice.moment` holds, most telling first. By the last, the time of day, they are ordered and never named.
+MOMENTS = ("temporal position {:g}", "phase of the heart {:g} %", "trigger time {:g} ms", "acquisition {:g}", "")
 # Of the usual distance, and mm: within both two slices lie at one place, as copies whose positions were rounded.
 SAME_PLACE, SAME_PLACE_MM = 0.1, 0.2
 ALL = "all"
@@ -43,8 +43,9 @@ def pick(stack: list[Slice], phase: str | int | None, notes: list[str]) -> list[
     listed = "; ".join(f"{n}) {_told(part, what)}" for n, part in enumerate(found[:12], 1))
     listed += f"; and {len(found) - 12} more" if len(found) > 12 else ""
     if phase is None:
+        order = "" if MOMENTS[what] else ", in the order of time"
         raise CTError(
-            f"{len(found)} scans of one place under one series, choose one with --phase NUMBER: {listed}",
+            f"{len(found)} scans of one place under one series{order}, choose one with --phase NUMBER: {listed}",
             "PHASE_AMBIGUOUS",
         )
     if not phase.isascii() or not phase.isdigit() or not 1 <= int(phase) <= len(found):
@@ -56,7 +57,7 @@ def pick(stack: list[Slice], phase: str | int | None, notes: list[str]) -> list[
 def _told(part: list[Slice], what: int) -> str:
     text = f"{len(part)} slices"
     values = {s.moment[what] for s in part}
-    return f"{text}, {MOMENTS[what]} {values.pop():g}" if what < 4 and len(values) == 1 else text
+    return f"{text}, {MOMENTS[what].format(values.pop())}" if MOMENTS[what] and len(values) == 1 else text
 
 
 def phases(stack: list[Slice]) -> tuple[int, list[list[Slice]]]:

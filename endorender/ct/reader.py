@@ -75,8 +75,9 @@ def inside(path: Path, without_dicom: CTError) -> list[Entry]:
     entries = files(path)
     found = formats.within(entries)
     if not found:
-        others = formats.named(entries)
-        raise CTError(f"{without_dicom}; of them {others}", "NO_CT") if others else without_dicom
+        others, way_out = formats.named(entries)
+        seen = str(without_dicom).partition(": ")[0]
+        raise CTError(f"{seen}, of them {others}: {way_out}", "NO_CT") if others else without_dicom
     return found
 
 

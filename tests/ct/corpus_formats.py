@@ -366,11 +366,12 @@ case("a folder of arrays", "NO_CT")(lambda f: [foreign(f"{n}.npy")(f) for n in r
 
 SAID = {
     **{f"named {name}": words for name, words in NAMED.items()},
-    "named a.nii.zst": ".zst (a packed file) is not read: unpack it",
+    "named a.nii.zst": ".nii.zst (a packed NIfTI) is not read: unpack it",
     "named a.vti": "save it as NIfTI (.nii.gz)",
     "NumPy without its ending": ".npy (NumPy) is not read",
     "a folder of arrays": "3 x .npy (NumPy)",
-    "a zip in a zip": "1 x .zip (a zip in it)",
+    "a zip in a zip": "of them 1 x .zip (a zip in it): unpack it",
+    "MetaImage without TransformMatrix": "lacks TransformMatrix",
     "two NIfTI in a folder": "2 volumes, choose one with --series NUMBER: 1) .nii; 2) .nii",
     "MetaImage of an MR": "this is MR: only CT has Hounsfield units",
     "MetaImage of another folder": "outside of its folder",
