@@ -404,7 +404,10 @@ def stored(root: Path, cts: Sequence[str] | None, **files: Sequence[str] | None)
                 "NO_POSES" if name == "poses" else "NO_LABELS",
             )
     names = cts or [p["source"] for p in patients]
-    values["ct"] = [{"ct": ct, "alias": p["alias"], "region": p["region"]} for ct, p in zip(names, patients)]
+    values["ct"] = [
+        {"ct": ct, "alias": p["alias"], "region": p["region"], "phase": p.get("phase")}
+        for ct, p in zip(names, patients)
+    ]
     return values
 
 

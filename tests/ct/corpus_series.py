@@ -274,7 +274,7 @@ SAID = {
     "two acquisitions at a distance of 0 mm": "--phase NUMBER: 1) 8 slices, acquisition 3; 2) 8 slices, acquisition 4",
     "two temporal positions at a distance of 1.5 mm": "temporal position 2",
     "two trigger times at a distance of 0 mm": "trigger time 300.5 ms",
-    "two phases told apart by their time alone": "in the order of time, choose one with --phase NUMBER: 1) 8 slices; 2)",
+    "two phases told apart by their time alone": "in the order of time, choose one with --phase NUMBER: 1) 8",
     "two phases in one series": "no tag tells two scans apart",
     "one slice of another kernel": "differ in kernel, tube voltage or posture",
     "concatenation, the last part missing": "1 of 3 files of a concatenation are missing",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from endorender.ct import CTError, load, survey
-from endorender.dataset import RenderConfig
+from endorender.dataset import RenderConfig, configure
+from endorender.dataset.frame import SCHEMA
 from tests.cli.test_main import run
 from tests.ct import made
 from tests.ct.corpus import cases
@@ -91,3 +94,14 @@ def test_finest_of_two_distances_is_kept(tmp_path):
     assert volume.shape[2] == 25
     assert np.abs(off(volume)).max() < 1.6
     assert any("16 slices 1.000 to 2.000 mm apart were interpolated onto 25" in w for w in volume.warnings)
+
+
+def test_a_begun_dataset_keeps_the_phase(tmp_path):
+    ct = path_of("two acquisitions at a distance of 0 mm", tmp_path / "in")
+    config = RenderConfig(ct=[{"ct": str(ct), "alias": "a", "phase": 2}])
+    (tmp_path / "out").mkdir()
+    info = {"schema": SCHEMA, "configuration": config.public()}
+    (tmp_path / "out" / "dataset.json").write_text(json.dumps(info))
+    again = configure(None, tmp_path / "out", ct=(str(ct),))
+    assert again.ct[0].phase == 2
+    assert again.public() == config.public()
