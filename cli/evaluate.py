@@ -11,16 +11,17 @@ import click
     "--data",
     "dataset",
     required=True,
+    multiple=True,
     type=click.Path(),
     metavar="DIR|LAYOUT@DIR",
-    help="Folder of the dataset, or of somebody else's (see: list layout).",
+    help="Folder of the dataset, or of somebody else's (see: list layout); may be repeated.",
 )
 @click.option("--out", required=True, type=click.Path(), help="Folder of the evaluation.")
 @click.option(
     "--protocol", default="metric,median", show_default=True, help="How predictions are aligned (see: list protocol)."
 )
 @click.option("--split", default="test", show_default=True, help="train, val or test.")
-@click.option("--patients", metavar="A,B", help="Patients by alias, instead of a split.")
+@click.option("--patients", metavar="A,B", help="Patients by alias (2:p001 of the second --data), instead of a split.")
 @click.option("--variations", metavar="A,B", help="Which images of each view.  [all]")
 @click.option(
     "--input-size",
@@ -31,7 +32,7 @@ import click
 @click.option("--title", help="The data's name in reports.")
 def command(
     run: str,
-    dataset: str,
+    dataset: tuple[str, ...],
     out: str,
     protocol: str,
     split: str,

@@ -8,7 +8,8 @@ import click
 
 
 @click.command("train")
-@click.argument("dataset", type=click.Path())
+@click.argument("dataset", nargs=-1, type=click.Path())
+@click.option("--data", multiple=True, type=click.Path(), metavar="DIR|LAYOUT@DIR", help="The same as DATASET.")
 @click.option("--out", required=True, type=click.Path(), help="Folder of the run.")
 @click.option("--config", type=click.Path(), help="YAML file with a training configuration; options override it.")
 @click.option("--init-from", metavar="RUN", type=click.Path(), help="Fine-tune this run's network.")
@@ -27,7 +28,8 @@ import click
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda or metal.  [auto]")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 def command(
-    dataset: str,
+    dataset: tuple[str, ...],
+    data: tuple[str, ...],
     out: str,
     config: str | None,
     init_from: str | None,
@@ -35,7 +37,7 @@ def command(
     resume: bool,
     **flags: Any,
 ) -> None:
-    """Train a network on the patients of a DATASET's split train; LAYOUT@DIR takes somebody else's (see: list layout).
+    """Train a network on the patients of each DATASET's split train; LAYOUT@DIR takes others' (see: list layout).
 
     Example: endorender train frames --variations synthetic --steps 400 --out runs/synthetic
     """
@@ -44,5 +46,6 @@ def command(
     from training.trainer import train
 
     with bar("training") as progress:
-        run = train(training_values(config, flags), out, dataset, init_from, resume, progress, click.echo, pretrained)
+        values, several = training_values(config, flags), [*dataset, *data]
+        run = train(values, out, several, init_from, resume, progress, click.echo, pretrained)
     click.echo(f"run: {run}")

@@ -146,7 +146,8 @@ class Section:
 
     def views(self) -> list[tuple[str, str]]:
         """Which view each frame shows: what must be resampled together."""
-        return list(zip(self.column("patient"), self.column("view")))
+        # By the patient's name in its dataset: who is in several goes by one name, and each has a first view.
+        return list(zip([name.split("/")[0] for name in self.ids()], self.column("view")))
 
     def mean(self, arm: Arm, protocol: str, metric: str) -> Interval:
         """Mean of the images' values, with its interval over frames."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -13,6 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from endorender.dataset import Frame
+from endorender.dataset.frame import MARKS, SPLITS
+from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
 from training.files import derive
 
@@ -32,9 +36,33 @@ class Batch(TypedDict):
     id: list[str]
 
 
-def people(frames: Sequence[Any]) -> dict[str, str]:
-    """Patients of the frames: the hash of each one's CT -> the alias (an alias may differ between datasets)."""
-    return {str(frame.volume.get("ct_sha256", frame.patient)): frame.patient for frame in frames}
+def marks(frame: Any) -> tuple[str, ...]:
+    """What a person is known by: the hashes of the CT as it was read and of its voxels in whatever format (old datasets
+    hold the first alone). Two frames with a mark in common show one person. Other people's data tell of no CT: there it
+    is the published name."""
+    held = tuple(str(frame.volume[key]) for key in MARKS if key in frame.volume)
+    return held or (home(frame)[-1],)
+
+
+def home(frame: Any) -> tuple[str, ...]:
+    """What tells a frame's patient in its dataset from all others; see `endorender.dataset.Frame.home`."""
+    return getattr(frame, "home", ()) or (str(frame.volume.get("ct_sha256", "")), frame.patient)
+
+
+def view_of(frame: Any) -> tuple[Any, ...]:
+    """What shares one geometry: all variations of a view of a patient of a dataset."""
+    return *home(frame), frame.view
+
+
+def people(frames: Sequence[Any], own: bool = False) -> dict[str, str]:
+    """Patients of the frames: each one's marks -> the alias (an alias may differ between datasets). own: that of the
+    dataset, also where `joined` has found one person in several."""
+    return {mark: frame.id.split("/")[0] if own else frame.patient for frame in frames for mark in marks(frame)}
+
+
+def aliases(frames: Sequence[Any]) -> list[str]:
+    """Names of the frames' patients, sorted."""
+    return sorted({frame.patient for frame in frames})
 
 
 def refuse_shared_patients(splits: Mapping[str, Mapping[str, str]]) -> None:
@@ -54,26 +82,68 @@ def refuse_shared_patients(splits: Mapping[str, Mapping[str, str]]) -> None:
 
 @dataclass(frozen=True)
 class FrameSet:
-    """Frames chosen one by one, of one dataset or several, as `train` and `evaluate` take a dataset."""
+    """Frames chosen one by one, of one dataset or several, as `train` and `evaluate` take a dataset. rest: in no
+    split."""
 
     train: Sequence[Any] = ()
     val: Sequence[Any] = ()
     test: Sequence[Any] = ()
+    rest: Sequence[Any] = ()
 
     @property
     def frames(self) -> list[Any]:
-        return [*self.train, *self.val, *self.test]
+        return [*self.train, *self.val, *self.test, *self.rest]
 
     def select(
         self, split: str | None = None, patients: Iterable[str] | None = None, variations: Iterable[str] | None = None
     ) -> list[Any]:
-        """As endorender.dataset.Dataset.select."""
+        """As endorender.dataset.Dataset.select. Patients go by their names here or in the dataset of a frame."""
         who, what = (None if chosen is None else set(chosen) for chosen in (patients, variations))
         return [
             frame
             for frame in (self.frames if split is None else getattr(self, split))
-            if (who is None or frame.patient in who) and (what is None or frame.variation in what)
+            if (who is None or {frame.patient, frame.id.split("/")[0]} & who)
+            and (what is None or frame.variation in what)
         ]
+
+
+def opened(data: Any, split: str) -> Any:
+    """A dataset, or several as one `FrameSet` (`joined`). data: a folder, "LAYOUT@FOLDER", an open dataset, or a list
+    of these. split: in which patients of other people's layouts lie."""
+    several = data if isinstance(data, (list, tuple)) else [data]
+    if not several:
+        raise UserError("give a dataset", "NO_FRAMES")
+    found = [open_data(one, split) if isinstance(one, (str, Path)) else one for one in several]
+    return found[0] if len(found) == 1 else joined(found)
+
+
+def joined(datasets: Sequence[Any]) -> FrameSet:
+    """Frames of several datasets, each in its own split.
+
+    Patients are called by the number of the dataset and the alias there, `2:p001`: every dataset has a first patient.
+    Who is in several goes by the first of these names everywhere. Raises UserError where a dataset is given twice.
+    """
+    known: dict[str, str] = {}
+    seen: dict[tuple[Any, ...], int] = {}
+    splits: dict[str, list[Any]] = {name: [] for name in (*SPLITS, "rest")}
+    for number, dataset in enumerate(datasets, 1):
+        inside = {id(frame): name for name in SPLITS for frame in dataset.select(split=name)}
+        for frame in dataset.frames:
+            place = (*view_of(frame), frame.variation)
+            if seen.setdefault(place, number) != number:
+                raise UserError(f"datasets {seen[place]} and {number} are one: give each once", "SAME_DATASET")
+            own = f"{number}:{frame.patient}"
+            name = next((known[mark] for mark in marks(frame) if mark in known), own)
+            known |= dict.fromkeys(marks(frame), name)
+            splits[inside.get(id(frame), "rest")].append(_renamed(frame, f"{number}:{frame.id}", name))
+    return FrameSet(**splits)
+
+
+def _renamed(frame: Any, name: str, patient: str) -> Any:
+    """The same frame under other names; what it is known by stays."""
+    if isinstance(frame, Frame):
+        return frame.model_copy(update={"id": name, "patient": patient})
+    return dataclasses.replace(frame, id=name, patient=patient)
 
 
 class DepthFrames(Dataset):
@@ -93,16 +163,16 @@ class DepthFrames(Dataset):
         self._verify(self.frames[0], ("image",))
         first = _image(self.frames[0])
         self.size: tuple[int, int] = (first.shape[1], first.shape[2])
-        views = len({_view(frame) for frame in self.frames})
+        views = len({view_of(frame) for frame in self.frames})
         megabytes = (3 * len(self.frames) + 4 * views) * self.size[0] * self.size[1] / 2**20
         self.cached = megabytes <= cache_mb
-        self._depths: dict[tuple[str, int], Tensor] = {}
+        self._depths: dict[tuple[Any, ...], Tensor] = {}
         self._images: list[Tensor] = []
         if self.cached:
             for index, frame in enumerate(self.frames):
                 image, depth = self._decode(index)
                 self._images.append(image)
-                self._depths[_view(frame)] = depth
+                self._depths[view_of(frame)] = depth
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -111,7 +181,7 @@ class DepthFrames(Dataset):
         """One frame: as Batch, without the first axis."""
         frame = self.frames[index]
         if self.cached:
-            image, depth = self._images[index], self._depths[_view(frame)]
+            image, depth = self._images[index], self._depths[view_of(frame)]
         else:
             image, depth = self._decode(index)
         k = torch.full((3, 3), torch.nan) if frame.K is None else torch.tensor(frame.K, dtype=torch.float32)
@@ -120,7 +190,7 @@ class DepthFrames(Dataset):
     def _decode(self, index: int) -> tuple[Tensor, Tensor]:
         """Image (3, H, W) uint8 and z-depth (1, H, W) float32 mm, 0 where invalid."""
         frame = self.frames[index]
-        depth = self._depths.get(_view(frame))
+        depth = self._depths.get(view_of(frame))
         self._verify(frame, ("image",) if depth is not None else ("image", "geometry"))
         image = _image(frame)
         if depth is None:
@@ -152,15 +222,11 @@ def refuse_changed(frame: Any, kind: str) -> None:
     except OSError:
         found = ""
     if found != file.sha256:
+        own = frame.id.split(":")[-1]  # without the number of one of several datasets
         raise UserError(
-            f"{file.path} is not what was written (frame {frame.id}): render it again with --only {frame.id}",
+            f"{file.path} is not what was written (frame {frame.id}): render it again with --only {own}",
             "DATASET_DAMAGED",
         )
-
-
-def _view(frame: Any) -> tuple[str, int]:
-    """What shares one geometry: all variations of it."""
-    return frame.patient, frame.view
 
 
 def frame_size(frame: Any) -> tuple[int, int]:

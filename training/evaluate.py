@@ -22,12 +22,11 @@ import numpy as np
 import torch
 
 from endorender.dataset.folders import sweep, temporary
-from endorender.dataset.layouts import open_data
 from endorender.errors import UserError, unknown
 from training import scale as scales
 from training import statistics
 from training.checkpoint import LOG, RUN, Run, data_identity, load_run
-from training.data import DepthFrames, people
+from training.data import DepthFrames, aliases, home, opened, people, view_of
 from training.files import SUMMARY, Progress, command, digests, versions, write_csv, write_json
 from training.metrics import METRICS, ImageResult, of_image, pooled
 from training.protocols import protocols as REGISTRY
@@ -54,7 +53,7 @@ def evaluate(
 ) -> Path:
     """Judges a run's network on a dataset's frames and returns the evaluation's folder.
 
-    run: a run's folder. data: a dataset's folder, "LAYOUT@FOLDER" or an open Dataset. out: absent or
+    run: a run's folder. data: a dataset's folder, "LAYOUT@FOLDER", an open Dataset, or several of these. out: absent or
     empty; it is filled in one move. protocols: names, or mappings with `type` and parameters.
     split: "test" by default, None for every patient; patients: by alias, instead of a split.
     label: the network's name in reports; title: the data's. input_size: "WIDTHxHEIGHT" at which the network sees the
@@ -69,12 +68,17 @@ def evaluate(
         raise UserError(f"{out} is not an empty folder: choose another output folder", "EXISTS")
     judges = _judges(protocols)
     trained = load_run(run)
-    dataset = open_data(data, split or "test") if isinstance(data, (str, Path)) else data
+    dataset = opened(data, split or "test")
     split = None if patients is not None else split
     frames = dataset.select(split=split, patients=patients, variations=variations)
     if not frames:
         raise UserError(_nothing(dataset, split, patients, variations), "NO_FRAMES")
-    seen = sorted(alias for person, alias in people(frames).items() if person in trained.info["seen"])
+    if len({frame.id for frame in frames}) < len(frames):
+        raise UserError(
+            "frames of several datasets have the same names: give the datasets as a list, so that each has its own",
+            "AMBIGUOUS",
+        )
+    seen = sorted({alias for person, alias in people(frames).items() if person in trained.info["seen"]})
     if seen and split in ("val", "test"):
         raise UserError(
             f"the network was trained on patient {', '.join(seen)} of the split {split}: judge it on others, "
@@ -91,9 +95,9 @@ def evaluate(
         "schema": 1,
         "label": label or label_of(trained.info),
         "data": {
-            "title": title or f"patient {', '.join(sorted(people(frames).values()))}",
+            "title": title or f"patient {', '.join(aliases(frames))}",
             "split": split,
-            "patients": sorted(people(frames).values()),
+            "patients": aliases(frames),
             "seen_in_training": seen,
             "variations": sorted({frame.variation for frame in frames}),
             "frames": len(frames),
@@ -246,12 +250,12 @@ def _write(
     header = ["protocol", "low_mm", "high_mm", "pixels", "abs_rel", "error_mm", "bias_mm"]
     write_csv(folder / "by_depth.csv", header, by_bins(results, [d[0] for d in depths], DEPTH_EDGES_MM))
     header = ["protocol", "low", "high", "pixels", "abs_rel", "error_mm", "bias_mm"]
-    views: dict[tuple[str, int], dict[str, torch.Tensor]] = {}
+    views: dict[tuple[Any, ...], dict[str, torch.Tensor]] = {}
     for frame in frames:
-        if (frame.patient, frame.view) not in views:
-            views[frame.patient, frame.view] = places(frame)
+        if view_of(frame) not in views:
+            views[view_of(frame)] = places(frame)
     for name, edges in (("radius", RADIUS_EDGES), ("incidence", INCIDENCE_EDGES)):
-        maps = [views[frame.patient, frame.view][name] for frame in frames]
+        maps = [views[view_of(frame)][name] for frame in frames]
         write_csv(folder / f"by_{name}.csv", header, by_bins(results, maps, edges))
     save_arrays(folder / "predictions.npz", {f.id: p[0].numpy() for f, p in zip(frames, predictions)})
     pictures: dict[str, np.ndarray] = {}
@@ -269,9 +273,9 @@ def shown(frames: Sequence[Any], results: dict[str, list[ImageResult]]) -> list[
 
     The first part depends on the frames alone, so that two networks' evaluations show the same ones.
     """
-    views: dict[tuple[str, Any], list[int]] = {}
+    views: dict[tuple[Any, ...], list[int]] = {}
     for index, frame in enumerate(frames):
-        views.setdefault((frame.patient, frame.view), []).append(index)
+        views.setdefault(view_of(frame), []).append(index)
     groups = list(views.values())
     count = min(SHOWN, len(groups))
     chosen = [groups[(2 * k + 1) * len(groups) // (2 * count)] for k in range(count)]
@@ -288,9 +292,9 @@ def judged(
     """Every frame under one protocol. truths: (z_depth, mask) of each."""
     scales: list[float | None] = [None] * len(frames)
     if judge.per_trajectory:
-        paths: dict[tuple[str, str], list[int]] = {}
+        paths: dict[tuple[str, ...], list[int]] = {}
         for index, frame in enumerate(frames):
-            paths.setdefault((frame.patient, frame.variation), []).append(index)
+            paths.setdefault((*home(frame), frame.variation), []).append(index)
         for members in paths.values():
             pixels = [(predictions[k][truths[k][1]].double(), truths[k][0][truths[k][1]].double()) for k in members]
             for k in members:

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from endorender.dataset.folders import sweep
-from endorender.dataset.layouts import open_data
 from endorender.errors import UserError, unknown
 from endorender.registry import validated
 from training import scale
 from training.checkpoint import RUN, WEIGHTS, Run, data_identity, digest, load_run, read_weights
 from training.config import TrainConfig
-from training.data import frame_size, people, refuse_shared_patients, subset
+from training.data import aliases, frame_size, opened, people, refuse_shared_patients, subset
 from training.devices import accelerator
 from training.files import Progress, command, derive, read_json, versions, write_json
 from training.loop import fit, rank
@@ -38,8 +37,8 @@ def train(
     """Trains a network on the dataset's split "train" and returns the run's folder.
 
     config: a TrainConfig or its keys. out: the run's folder, absent or empty unless `resume`.
-    data: a dataset's folder, "LAYOUT@FOLDER" (whose patients are all trained on) or an open
-    Dataset; "val" patients, where there are any, are validated on.
+    data: a dataset's folder, "LAYOUT@FOLDER" (whose patients are all trained on), an open
+    Dataset, or several of these; "val" patients, where there are any, are validated on.
     init_from: a run whose weights to start from (fine-tuning); the model is then that run's.
     resume: go on from the last checkpoint; on one CPU the result is the same to the bit as without the
     interruption. A finished run is returned as it is.
@@ -59,7 +58,7 @@ def train(
     start = load_run(init_from) if init_from is not None else None
     config, given = _with_model(config, start, pretrained)
     accelerator(config.device)  # before anything is read or written
-    dataset = open_data(data, "train") if isinstance(data, (str, Path)) else data
+    dataset = opened(data, "train")
     frames = _frames(dataset, config)
     network = _network(config, start, given)
     frozen = _freeze(network, config)
@@ -144,7 +143,7 @@ def _frames(dataset: Any, config: TrainConfig) -> dict[str, list[Any]]:
         for name in config.variations:
             if name not in known:
                 raise UserError(unknown("variation of the dataset", name, sorted(known)), "UNKNOWN_NAME")
-    refuse_shared_patients({name: people(dataset.select(split=name)) for name in ("train", "val", "test")})
+    refuse_shared_patients({name: people(dataset.select(split=name), own=True) for name in ("train", "val", "test")})
     chosen = {name: dataset.select(split=name, variations=config.variations) for name in ("train", "val")}
     if not chosen["train"]:
         raise UserError("the dataset has no training patient: name one in its splits, and render again", "NO_FRAMES")
@@ -176,7 +175,7 @@ def _describe(
         "data": {
             name: {
                 "frames": len(chosen),
-                "patients": sorted(people(chosen).values()),
+                "patients": aliases(chosen),
                 "variations": sorted({frame.variation for frame in chosen}),
                 "sha256": data_identity(chosen),
             }

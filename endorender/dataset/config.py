@@ -368,7 +368,7 @@ def configure(file: str | Path | None = None, begun: str | Path | None = None, *
     if not (flags.get("series") or values.get("series")):
         for source in (values, flags):
             if source.get("ct"):
-                source["ct"] = _each(source["ct"])
+                source["ct"] = each_ct(source["ct"])
     if begun and not file and (Path(begun) / "dataset.json").is_file():
         values = stored(Path(begun), flags.pop("ct", None), **{k: flags.get(k) for k in ("labels", "label", "poses")})
     values.update({k: v for k, v in flags.items() if v is not None and v != ()})
@@ -379,7 +379,7 @@ def configure(file: str | Path | None = None, begun: str | Path | None = None, *
     return validated(RenderConfig, given.placed(values), "configuration", PATHS)
 
 
-def _each(cts: Any) -> Any:
+def each_ct(cts: Any) -> Any:
     """CTs with folders of patients taken apart; what is no list of CTs is left to validation."""
     if isinstance(cts, str):
         cts = [cts]

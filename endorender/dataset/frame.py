@@ -18,6 +18,7 @@ from endorender.registry import Model, one_line
 SCHEMA = 1
 KEYS = ("configuration", "frames", "patients", "splits", "variations", "views")  # what is read of dataset.json
 SPLITS = ("train", "val", "test")
+MARKS = ("ct_sha256", "voxels_sha256")  # of a frame's `volume`, by which a person is known; the second since 0.2.0
 Row = tuple[float, ...]
 
 
@@ -65,12 +66,19 @@ class Frame(Model):
     status: Literal["done"] = "done"
 
     _root: Path = PrivateAttr(default=Path())
+    _fingerprint: str = PrivateAttr(default="")
 
-    def at(self, root: Path) -> Frame:
-        """The same frame, which now finds its files under `root`."""
+    def at(self, root: Path, fingerprint: str = "") -> Frame:
+        """The same frame, which now finds its files under `root`. fingerprint: of the dataset's configuration."""
         frame = self.model_copy()
-        frame._root = root
+        frame._root, frame._fingerprint = root, fingerprint
         return frame
+
+    @property
+    def home(self) -> tuple[str, ...]:
+        """What tells this patient in this dataset from all others: the hashes of its CT and of the configuration, and
+        the alias, which alone tells nothing: every dataset has a first patient."""
+        return str(self.volume.get("ct_sha256", "")), self._fingerprint, self.patient
 
     def path(self, kind: str) -> Path:
         """Where the file of this kind ("image", "radiance", "geometry") lies."""
@@ -204,7 +212,7 @@ def open_dataset(path: str | Path) -> Dataset:
     info = read_info(root)
     if missing := [k for k in KEYS if k not in info]:
         raise _damaged("dataset.json", f"{', '.join(missing)} missing")
-    return Dataset(root, info, [frame.at(root) for frame in read_manifest(root)])
+    return Dataset(root, info, [frame.at(root, str(info.get("fingerprint", ""))) for frame in read_manifest(root)])
 
 
 def read_info(root: Path) -> dict[str, Any]:

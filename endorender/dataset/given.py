@@ -27,9 +27,8 @@ class Given(Model):
 
         if isinstance(spec, cls):
             return spec
-        head, at, file = str(spec).partition("@")
-        named = bool(at) and head.partition(":")[0].strip() in set(pose_files)
-        found = read_poses(file, pose_files.build(parse_spec(head))) if named else read_poses(str(spec))
+        form, file = parted(str(spec))
+        found = read_poses(file, pose_files.build(parse_spec(form)) if form else None)
         return cls(matrices=tuple(tuple(map(tuple, pose)) for pose in found.tolist()))
 
     def __len__(self) -> int:
@@ -43,6 +42,14 @@ class Given(Model):
     def public(self) -> dict[str, Any]:
         """What a dataset says of them: how many, and sha256 of their float64."""
         return {"views": len(self), "sha256": hashlib.sha256(self.array.astype("<f8").tobytes()).hexdigest()}
+
+
+def parted(spec: str) -> tuple[str | None, str]:
+    """`"tum:unit=mm@FILE"` -> ("tum:unit=mm", "FILE"); without a format (None, "FILE")."""
+    from endorender.scene.posefile import pose_files
+
+    head, at, file = spec.partition("@")
+    return (head, file) if at and head.partition(":")[0].strip() in set(pose_files) else (None, spec)
 
 
 def placed(values: dict[str, Any]) -> dict[str, Any]:

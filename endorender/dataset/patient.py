@@ -21,8 +21,7 @@ from endorender.dataset.view import View
 from endorender.errors import Notice, UserError
 
 if TYPE_CHECKING:
-    from endorender.ct import Volume
-    from endorender.ct.prepare import Prepared
+    from endorender.ct import Prepared, Volume
     from endorender.scene import Scene, Scope
 
 # Called with: the share of a view's frames that is done since the last row, what is going on.
@@ -83,26 +82,12 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
 
     known: what the patient's finished frames were rendered from; another CT or mask is refused.
     """
-    from endorender.ct import cleanse, onto, open_ct
-    from endorender.ct import prepare as find_lumen
+    from endorender.ct import onto
     from endorender.scene import scopes
     from endorender.scene.trajectory import poses, refuse_outside
 
     patient = next(p for p in config.ct if p.alias == alias)
-    report(0, f"{alias}: reading the CT")
-    reading = partial(_reading, report, alias)
-    with said_of(config, alias):
-        series, phase = patient.series or config.series, patient.phase or config.phase
-        raw = open_ct(patient.ct, series, config.resample, config.assume_hu, reading, phase)
-        digest = volume_hash(raw)
-        if known and known.ct != digest:
-            raise other_ct(alias)
-        organ = _organ(config, patient, raw, known)
-        labels = _labels(config, patient, raw, known)
-        if config.cleanse:
-            raw, _ = cleanse.cleanse(raw)
-        report(0, f"{alias}: finding the lumen")
-        ready = find_lumen(raw, patient.region or config.region, organ and organ[0])
+    raw, ready, facts, labels = scanned(config, patient, known, report)
     volume = ready.volume
     drawn = [config.draw_view(alias, n) for n in range(config.views_of(alias) if config.flies_freely else 1)]
     if patient.poses:
@@ -116,18 +101,46 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
         scope = _scope(config, alias, ready)
         seed = seed_of(config.seed, alias, "poses")
         flight = poses(volume, ready.lumen, ready.path, config.views, seed, scope=scope, **flown)
+    mask = onto(labels, raw, volume) if labels is not None else None
+    scene = outline(config, patient, volume, flight[0], ready.lumen.threshold, mask)
+    body = None if scope is None else scopes.dump(scope)
+    return Ready(config, alias, facts, scene, flight, hollow(ready.lumen), drawn, body)
+
+
+def scanned(
+    config: RenderConfig, patient: Patient, known: Hashes | None, report: Report
+) -> tuple[Volume, Prepared, dict[str, Any], np.ndarray | None]:
+    """The CT as read, its lumen on the grid that is rendered, what the manifest says of them, and the labels on the
+    first grid. known: as for `prepare`."""
+    from endorender.ct import cleanse, open_ct
+    from endorender.ct import prepare as find_lumen
+
+    alias = patient.alias
+    report(0, f"{alias}: reading the CT")
+    reading = partial(_reading, report, alias)
+    with said_of(config, alias):
+        series, phase = patient.series or config.series, patient.phase or config.phase
+        raw = open_ct(patient.ct, series, config.resample, config.assume_hu, reading, phase)
+        digest, voxels = volume_hash(raw), voxels_hash(raw)
+        if known and known.ct != digest:
+            raise other_ct(alias)
+        organ = _organ(config, patient, raw, known)
+        labels = _labels(config, patient, raw, known)
+        if config.cleanse:
+            raw, _ = cleanse.cleanse(raw)
+        report(0, f"{alias}: finding the lumen")
+        ready = find_lumen(raw, patient.region or config.region, organ and organ[0])
+    volume = ready.volume
     facts = {
         "shape": list(volume.shape),
         "spacing_mm": [round(float(s), 6) for s in volume.spacing],
         "meta": json.loads(json.dumps(dict(volume.meta))),
         "ct_sha256": digest,
+        "voxels_sha256": voxels,
         **({"labels_sha256": labels[1]} if labels else {}),
         **({"label_sha256": organ[1]} if organ else {}),
     }
-    mask = onto(labels[0], raw, volume) if labels else None
-    scene = outline(config, patient, volume, flight[0], ready.lumen.threshold, mask)
-    body = None if scope is None else scopes.dump(scope)
-    return Ready(config, alias, facts, scene, flight, hollow(ready.lumen), drawn, body)
+    return raw, ready, facts, labels and labels[0]
 
 
 def _tried(config: RenderConfig, alias: str, ready: Prepared, given: np.ndarray) -> Scope | None:
@@ -277,6 +290,19 @@ def mucosa_of(config: RenderConfig, patient: Patient) -> dict[str, Any] | None:
         return None
     seed = seed_of(config.seed, patient.alias, "mucosa", config.mucosa["seed"])
     return {**config.mucosa, "seed": seed}
+
+
+def voxels_hash(volume: Any) -> str:
+    """sha256 of whole HU in the order of R, A, S: the same for a copy of a scan in another format or orientation, whose
+    affine was rounded on the way. A person is known by it where datasets meet."""
+    from nibabel import orientations
+
+    hu = orientations.apply_orientation(volume.hu, orientations.io_orientation(volume.affine))
+    digest = hashlib.sha256(str(hu.shape).encode())
+    whole = np.issubdtype(hu.dtype, np.integer)
+    for plane in hu:
+        digest.update(np.ascontiguousarray(plane if whole else np.rint(plane).clip(-32768, 32767), "<i2").data)
+    return digest.hexdigest()
 
 
 def volume_hash(volume: Any) -> str:

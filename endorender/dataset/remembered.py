@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from endorender.dataset.given import parted
+
 if TYPE_CHECKING:
     from endorender.dataset.config import RenderConfig
 
@@ -27,7 +29,7 @@ def keep(root: Path, config: RenderConfig, given: Mapping[str, Any]) -> None:
         "ct": [_absolute(p.ct) if p.source == "file" else p.ct for p in config.ct],
         "labels": [_absolute(path) for path in config.labels],
         "label": [_absolute(path) for path in config.label],
-        "poses": [_absolute(path) for path in given.get("poses") or ()],
+        "poses": [_of_poses(spec) for spec in given.get("poses") or ()],
         "series": given.get("series"),
     }
     with contextlib.suppress(OSError, RuntimeError):
@@ -54,6 +56,11 @@ def _place(root: Path) -> Path:
 
     name = hashlib.sha256(str(root.absolute()).encode(errors="surrogateescape")).hexdigest()[:32]
     return user_state_path("endorender") / "scans" / f"{name}.json"
+
+
+def _of_poses(spec: str) -> str:
+    form, file = parted(spec)
+    return f"{form}@{_absolute(file)}" if form else _absolute(file)
 
 
 def _absolute(path: str) -> str:

@@ -51,8 +51,9 @@ def configuration(camera="pinhole:fov=80", size="32x24", views=3, patients=3, na
     return configure(ct=cts, views=views, size=size, camera=camera, variations=[{"name": n} for n in names])
 
 
-def make(root, extra=lambda here, after, camera: {}, **changes):
-    """Write such a dataset. extra(pose, next pose or None, camera) -> further channels of geometry.exr."""
+def make(root, extra=lambda here, after, camera: {}, volume=lambda patient: {"ct_sha256": patient}, **changes):
+    """Write such a dataset. extra(pose, next pose or None, camera) -> further channels of geometry.exr. volume(patient)
+    -> what the manifest says of the CT."""
     config = configuration(**changes)
     ids = [frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views) for v in config.columns]
     writer = Writer(Path(root), describe(config, len(ids)), ids)
@@ -98,7 +99,7 @@ def make(root, extra=lambda here, after, camera: {}, **changes):
                             K=camera.K.tolist(),
                             camera=cameras.dump(camera),
                             world_from_camera=pose.tolist(),
-                            volume={"ct_sha256": patient},
+                            volume=volume(patient),
                             files=files,
                             spp=4,
                             denoised=False,

@@ -1,6 +1,7 @@
 """Views from given poses: read back from every layout that holds them, refused by number where they cannot be."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -141,8 +142,11 @@ def test_several_patients_have_as_many_views_as_poses(flown, ct, tmp_path):
     assert [held.views_of(p.alias) for p in held.ct] == [3, 2]
 
 
-def test_resuming_needs_the_same_poses_and_keeps_no_path(flown, ct, tmp_path):
-    file = in_json(poses_of(flown), tmp_path / f"{SECRET}.json")
+def test_resuming_needs_the_same_poses_and_keeps_no_path(flown, ct, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    in_json(poses_of(flown), tmp_path / f"{SECRET}.json")
+    file = f"json:unit=mm@{SECRET}.json"
     out = tmp_path / "out"
     args = ("render", "--ct", ct, "--out", out)
     words = ("--size", "24x18", "--spp", 1, "--preset", "synthetic")
@@ -154,6 +158,11 @@ def test_resuming_needs_the_same_poses_and_keeps_no_path(flown, ct, tmp_path):
     assert not [p for p in out.rglob("*") if p.is_file() and SECRET.encode() in p.read_bytes()]
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     (out / "p001" / "0001" / "geometry.exr").unlink()
+    monkeypatch.chdir(out)
+    assert run(*args, "--resume").exit_code == 0  # its owner's machine knows where the files lie
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    (out / "p001" / "0001" / "geometry.exr").unlink()
+    shutil.rmtree(tmp_path / "state")
     assert "poses again with --poses" in mistake(*args, "--resume")
     other = poses_of(flown)
     other[0, :3, 3] += 0.5

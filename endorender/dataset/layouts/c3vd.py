@@ -20,9 +20,11 @@ from endorender.dataset.layouts.layout import (
     camera_refused,
     damaged,
     layouts,
+    marks,
     numbered,
     one_camera,
     quantised,
+    read_names,
     read_png,
     read_table,
     read_tiff,
@@ -30,6 +32,7 @@ from endorender.dataset.layouts.layout import (
     rigid,
     sequences,
     size_of,
+    write_names,
     write_table,
     write_tiff,
 )
@@ -80,8 +83,10 @@ class Scaramuzzas(Layout):
 
     def write(self, splits: Sequence[Split], out: Path) -> None:
         """See Layout."""
+        names: dict[str, Frame] = {}
         for patient, variation, frames in sequences(splits):
             folder = out / f"{patient}.{variation}"
+            names[folder.name] = frames[0]
             intrinsics = one_camera(layouts.name_of(type(self)), frames, _intrinsics)
             for number, frame in enumerate(frames):
                 geometry = frame.geometry()
@@ -99,6 +104,7 @@ class Scaramuzzas(Layout):
             write_table(folder / "pose.txt", poses.transpose(0, 2, 1).reshape(-1, 16), ",")
             lines = [f"{name} {value:.17g}\n" for name, value in intrinsics.items()]
             (folder / CAMERA_FILE).write_text("".join(lines), encoding="utf-8")
+        write_names(out, names)
 
     def read(self, root: Path) -> list[ForeignFrame]:
         """See Layout. `root` is a sequence or holds sequences at any depth."""
@@ -108,6 +114,7 @@ class Scaramuzzas(Layout):
             name, _, variation = folder.name.partition(".")
             patient = name if variation else self.patient(name)
             places, file = self.places(folder), folder / "pose.txt"
+            volume = marks(read_names(folder.parent).get(folder.name, {}))
             poses = read_poses(file) if file.is_file() else None
             for number in sorted(set(places["image"]) & set(places["depth"])):
                 if poses is not None and number >= len(poses):
@@ -131,6 +138,7 @@ class Scaramuzzas(Layout):
                         load_image=partial(read_png, image),
                         load_depth=partial(_depth, depth),
                         load_normal=None if normal is None else partial(_normal, normal),
+                        volume=volume,
                     )
                 )
         return found

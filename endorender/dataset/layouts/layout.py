@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from endorender import pictures
-from endorender.dataset.frame import Dataset, File, Frame
+from endorender.dataset.frame import MARKS, Dataset, File, Frame
 from endorender.errors import UserError
 from endorender.registry import Model, Registry
 
 layouts = Registry("layout")
+NAMES = "sequences.json"  # ours
 Split = tuple[str, list[Frame]]  # name, its frames in the manifest's order
 
 
@@ -46,6 +48,8 @@ class ForeignFrame:
     paths: the files behind image and depth, by kind.
     load_image: -> (H, W, 3) uint8. load_depth: -> (H, W) float z-depth in mm, NaN where invalid.
     load_normal: -> (H, W, 3) unit, camera frame, or None where the layout holds none.
+    volume: of frames that endorender exported, hashes of the CT as in a manifest; else empty, for no CT is known.
+    home: as `Frame.home`; set by `foreign_dataset`.
     """
 
     id: str
@@ -58,6 +62,8 @@ class ForeignFrame:
     load_image: Callable[[], np.ndarray]
     load_depth: Callable[[], np.ndarray]
     load_normal: Callable[[], np.ndarray] | None = None
+    volume: dict[str, Any] = field(default_factory=dict)
+    home: tuple[str, ...] = ()
 
     @property
     def K(self) -> tuple[tuple[float, ...], ...] | None:
@@ -65,11 +71,6 @@ class ForeignFrame:
         if self.camera is None:
             return None
         return tuple(map(tuple, _camera(json.dumps(self.camera)).K.tolist()))
-
-    @property
-    def volume(self) -> dict[str, Any]:
-        """Empty: no CT is known."""
-        return {}
 
     @property
     def files(self) -> dict[str, File]:
@@ -138,6 +139,8 @@ def foreign_dataset(root: Path, frames: list[ForeignFrame], split: str) -> Datas
         "frames": len(frames),
         "splits": {name: patients if name == split else [] for name in ("train", "val", "test")},
     }
+    here = str(root.resolve())
+    frames = [dataclasses.replace(frame, home=(here, frame.patient)) for frame in frames]
     return Dataset(root, info, frames)  # type: ignore[arg-type]  # the same interface
 
 
@@ -148,6 +151,39 @@ def sequences(splits: Sequence[Split]) -> list[tuple[str, str, list[Frame]]]:
         for frame in frames:
             found.setdefault((frame.patient, frame.variation), []).append(frame)
     return [(p, v, sorted(frames, key=lambda f: f.view)) for (p, v), frames in found.items()]
+
+
+def write_names(out: Path, folders: Mapping[str, Frame]) -> None:
+    """sequences.json: whom each folder below `out` shows, in which variation and size, and the hashes of the CT."""
+    told = {
+        folder: {
+            "patient": frame.patient,
+            "variation": frame.variation,
+            "size": [int(frame.camera[side]) for side in ("width", "height")],
+            "volume": {key: frame.volume[key] for key in MARKS if key in frame.volume},
+        }
+        for folder, frame in folders.items()
+    }
+    (out / NAMES).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def read_names(root: Path) -> dict[str, dict[str, Any]]:
+    """What `write_names` wrote; empty where there is no such file, as in data that others made."""
+    try:
+        told = json.loads((root / NAMES).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError):
+        raise damaged(root / NAMES) from None
+    if not isinstance(told, dict) or not all(isinstance(own, dict) for own in told.values()):
+        raise damaged(root / NAMES)
+    return told
+
+
+def marks(own: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of the CT in an entry of `read_names`."""
+    told = own.get("volume")
+    return {key: str(told[key]) for key in MARKS if key in told} if isinstance(told, dict) else {}
 
 
 def one_camera(layout: str, frames: Sequence[Frame], told: Callable[[Frame], Any]) -> Any:

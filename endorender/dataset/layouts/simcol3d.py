@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -17,17 +16,19 @@ from endorender.dataset.layouts.layout import (
     Layout,
     Split,
     camera_refused,
-    damaged,
     layouts,
+    marks,
     numbered,
     one_camera,
     quantised,
+    read_names,
     read_png,
     read_table,
     refuse_stretched,
     rigid,
     sequences,
     size_of,
+    write_names,
     write_png16,
     write_table,
 )
@@ -40,7 +41,6 @@ LETTERS = "SBO"  # of the trajectories in SyntheticColon_I, II, III
 ROMAN = ((10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"))
 PUBLISHED = (227.604, 0, 237.5, 0, 227.604, 237.5, 0, 0, 1)  # K of pictures of 475 x 475
 OFF_CENTRE, SAME = 0.1, 0.01  # shares by which a principal point may lie off the middle; by which two are the same
-NAMES = "sequences.json"  # ours: which patient and variation a folder holds
 
 
 @layouts.register("simcol3d", cases=[{}])
@@ -60,7 +60,7 @@ class SimCol3D(Layout):
 
     def write(self, splits: Sequence[Split], out: Path) -> None:
         """See Layout."""
-        names: dict[str, dict[str, Any]] = {}
+        names: dict[str, Frame] = {}
         patients: dict[str, int] = {}
         found = sequences(splits)
         # One cam.txt for a colon: for all variations of a patient.
@@ -68,15 +68,14 @@ class SimCol3D(Layout):
         for patient, _, frames in found:
             held.setdefault(patient, []).extend(frames)
         matrix = {patient: one_camera("simcol3d", frames, _matrix) for patient, frames in held.items()}
-        for patient, variation, frames in found:
+        for patient, _, frames in found:
             n = patients.setdefault(patient, len(patients) + 1)
             colon = out / f"SyntheticColon_{roman(n)}"
             k = 1 + sum(name.startswith(f"{colon.name}/") for name in names)
             label = f"{LETTERS[(n - 1) % 3]}{k}"
             folder = colon / f"Frames_{label}"
             folder.mkdir(parents=True)
-            size = [int(frames[0].camera[side]) for side in ("width", "height")]
-            names[f"{colon.name}/{folder.name}"] = {"patient": patient, "variation": variation, "size": size}
+            names[f"{colon.name}/{folder.name}"] = frames[0]
             for number, frame in enumerate(frames):
                 geometry = frame.geometry()
                 levels = quantised(geometry["z_depth"] / 10, LEVELS_PER_CM, 65280, geometry["mask"])
@@ -86,13 +85,13 @@ class SimCol3D(Layout):
             poses = FLIP @ np.array([f.world_from_camera for f in frames]) @ FLIP
             write_table(colon / f"SavedPosition_{label}.txt", poses[:, :3, 3] / 10, " ")
             write_table(colon / f"SavedRotationQuaternion_{label}.txt", _quaternions(poses[:, :3, :3]), " ")
-        (out / NAMES).write_text(json.dumps(names, indent=1) + "\n", encoding="utf-8")
+        write_names(out, names)
 
     def read(self, root: Path) -> list[ForeignFrame]:
         """See Layout. Without sequences.json a colon is a patient and a trajectory a part of it."""
         from scipy.spatial.transform import Rotation
 
-        names = _names(root / NAMES)
+        names = read_names(root)
         found: list[ForeignFrame] = []
         count: dict[str, int] = {}  # views of a patient so far
         for folder in sorted([*root.glob("SyntheticColon_*/Frames_*"), *root.glob("Frames_*")]):
@@ -128,6 +127,7 @@ class SimCol3D(Layout):
                         paths={"image": images[number], "geometry": depths[number]},
                         load_image=partial(read_png, images[number]),
                         load_depth=partial(_depth, depths[number]),
+                        volume=marks(own),
                     )
                 )
         return found
@@ -169,19 +169,6 @@ def _size_of_k(cx: float, cy: float, size: tuple[int, int]) -> tuple[int, int]:
     if max(map(abs, off)) <= 1 or (max(abs(across), abs(down)) <= OFF_CENTRE and abs(across - down) > SAME):
         return size
     return max(1, round(2 * cx)), max(1, round(2 * cy))
-
-
-def _names(path: Path) -> dict[str, Any]:
-    """sequences.json, if it is there."""
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError):
-        raise damaged(path) from None
-    if not isinstance(names, dict) or not all(isinstance(own, dict) for own in names.values()):
-        raise damaged(path)
-    return names
 
 
 def _depth(path: Path) -> np.ndarray:
