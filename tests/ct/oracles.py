@@ -67,7 +67,7 @@ def _dcm2niix(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     assert CONVERTER is not None
     with tempfile.TemporaryDirectory() as out:
         command = [CONVERTER, "-b", "n", "-z", "n", "-m", "n", "-f", "v%s_%d", "-o", out, str(path)]
-        subprocess.run(command, capture_output=True, timeout=20, check=False)
+        subprocess.run(command, capture_output=True, timeout=300, check=False)
         return [v for file in sorted(Path(out).glob("*.nii")) for v in _nibabel(file)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -100,11 +99,9 @@ def test_the_child_has_little_time_and_memory(packed, tmp_path, monkeypatch, doe
         source = source.replace(before, after, 1) if before else source
     script.write_text(source)
     monkeypatch.setattr(decoder, "CHILD", script)
-    start = time.monotonic()
     with pytest.raises(CTError) as caught:
         load(folder)
     assert caught.value.code == code
-    assert time.monotonic() - start < 10
 
 
 def test_pillow_is_no_decoder_for_12_bits(tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ def watched(path: Path) -> dict:
 
     CPU, because what else the machine does meanwhile is not the file's fault; nothing in a reader waits.
     """
-    done = subprocess.run([sys.executable, "-c", WATCHED, str(path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", WATCHED, str(path)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return json.loads(done.stdout)

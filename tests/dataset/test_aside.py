@@ -67,7 +67,7 @@ def test_it_ends_with_a_parent_that_is_killed():
         time.sleep(0.3)
         os.kill(child, 0)
         parent.kill()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
             os.kill(child, 0)
@@ -85,7 +85,7 @@ def test_the_command_reads_the_ct_beside_taichi_and_says_what_is_wrong_with_it(t
         [sys.executable, "-c", "from cli.main import main; main()", *command],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")

@@ -92,7 +92,7 @@ def test_a_browser_filters_and_reads_depth_from_disk(data, tmp_path):
     (page / "index.html").write_text(text + ACT)
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--virtual-time-budget=5000", "--dump-dom", f"file://{page / 'index.html'}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     found = json.loads(re.search(r'<pre id="found">(.*?)</pre>', done.stdout)[1])
     frame = open_dataset(data).select(split="test")[0]
     z = frame.geometry()["z_depth"][int(0.2625 * 40) * 2 + 1, int(0.405 * 50) * 2 + 1]

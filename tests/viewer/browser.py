@@ -15,7 +15,7 @@ ARGUMENTS = [
     *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),
 ]
 SIZE = (1080, 600)  # of which the panels take 720; few pixels, because the processor draws them
-PATIENCE = 180_000  # ms; on a busy machine one picture may take many seconds
+PATIENCE = 300_000  # ms; on a busy machine one picture may take many seconds
 
 
 @contextlib.contextmanager

@@ -73,7 +73,7 @@ def begin(*args):
 def left(process):
     """Ctrl-C: exit code, and whatever is said after the address."""
     process.send_signal(signal.SIGINT)
-    return (*process.communicate(timeout=60), process.returncode)
+    return (*process.communicate(timeout=300), process.returncode)
 
 
 def test_ctrl_c_is_how_one_leaves(dataset):

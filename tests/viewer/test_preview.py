@@ -13,7 +13,7 @@ from endorender.viewer.controls import Development, Optics
 from endorender.viewer.preview import MOST, Superseded, Worker, enlarged, refined
 
 
-def until(met, seconds=10.0):
+def until(met, seconds=300.0):
     end = time.monotonic() + seconds
     while not met():
         assert time.monotonic() < end, "not in time"
@@ -26,7 +26,7 @@ def test_a_newer_wish_cuts_the_older_one_off_and_all_work_is_done_in_one_thread(
     def work(wish, go_on):
         begun.append(wish)
         threads.add(threading.get_ident())
-        for _ in range(2000 if wish < 9 else 1):
+        while wish < 9:  # never ends by itself
             go_on()
             time.sleep(0.005)
         done.append(wish)
@@ -34,17 +34,15 @@ def test_a_newer_wish_cuts_the_older_one_off_and_all_work_is_done_in_one_thread(
     worker = Worker(work, pytest.fail)
     worker.ask(1)
     until(lambda: begun == [1])
-    asked = time.monotonic()
     for wish in range(2, 10):
         worker.ask(wish)
     until(lambda: done == [9])
-    assert time.monotonic() - asked < 2
     assert len(begun) < 9
     assert threads != {threading.get_ident()}
     assert len(threads) == 1
     worker.ask(2)
     until(lambda: begun[-1] == 2)
-    assert worker.stop(2.0)
+    assert worker.stop(300.0)
     assert done == [9]
 
 
@@ -60,7 +58,7 @@ def test_mistakes_and_bugs_are_told_and_the_thread_goes_on(capfd):
     worker.ask(ZeroDivisionError("/data/somebody"))
     until(lambda: len(told) == 2)
     assert told[1] == "a bug: ZeroDivisionError; the terminal shows where"
-    assert worker.stop(2.0)
+    assert worker.stop(300.0)
     assert "Traceback" in capfd.readouterr().err
 
 
@@ -68,11 +66,10 @@ def test_work_that_cannot_be_cut_off_is_waited_for_no_longer_than_asked():
     begun, held = threading.Event(), threading.Event()
     worker = Worker(lambda wish, go_on: begun.set() or held.wait(), pytest.fail)
     worker.ask(None)
-    assert begun.wait(10)
-    began = time.monotonic()
-    assert not worker.stop(0.2)
-    assert time.monotonic() - began < 2
+    assert begun.wait(300)
+    assert not worker.stop(0.2)  # it comes back although the work goes on until it is let go
     held.set()
+    assert worker.stop(300.0)
 
 
 @pytest.fixture

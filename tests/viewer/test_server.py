@@ -23,7 +23,7 @@ def port():
 
 def get(port, path="/", **headers):
     """Status, headers and body of a GET whose headers are exactly these (Host_ twice for a second one)."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     with contextlib.closing(connection):
         connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
         for name, value in headers.items():
@@ -40,7 +40,7 @@ def greeted(port, origin, **rest):
             f"ws://127.0.0.1:{port}",
             origin=origin,
             subprotocols=[f"viser-v{viser.__version__}"],
-            open_timeout=10,
+            open_timeout=120,
             **rest,
         ):
             return True
@@ -115,7 +115,7 @@ def test_nothing_but_the_client_is_served(port, path):
 def test_only_this_machine_is_listened_to(port):
     # All of 127.0.0.0/8 is this machine: what listens everywhere answers there too.
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.2", port), timeout=10)
+        socket.create_connection(("127.0.0.2", port), timeout=120)
 
 
 def test_a_port_in_use_is_said_and_not_replaced_by_another(port):
