@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from endorender.ct.volume import Volume
+from endorender.ct.volume import Volume, refuse_affine
 from endorender.errors import UserError
 from endorender.scene.camera import cameras
 from endorender.scene.light import lights
@@ -46,7 +46,7 @@ class GridMedium:
     """Optics given directly on a grid, for reference scenes and for fitting. It fills its voxels' full extent.
 
     sigma_t: (I, J, K) float32 mm⁻¹. albedo: (I, J, K, 3) float32. affine: (4, 4) world_from_voxel, mm.
-    phase: one phase function for the whole grid.
+    phase: one phase function for the whole grid. Raises UserError for numbers that are no optics.
     """
 
     sigma_t: np.ndarray
@@ -55,10 +55,34 @@ class GridMedium:
     phase: Any = dataclasses.field(default_factory=HenyeyGreenstein)
 
     def __post_init__(self) -> None:
-        if self.albedo.shape != (*self.sigma_t.shape, 3):
-            raise ValueError(f"albedo must be {(*self.sigma_t.shape, 3)}, got {self.albedo.shape}")
-        if self.sigma_t.min() < 0 or self.albedo.min() < 0 or self.albedo.max() > 1:
-            raise ValueError("sigma_t must be >= 0 and albedo in [0, 1]")
+        if self.sigma_t.ndim != 3 or not self.sigma_t.size or self.albedo.shape != (*self.sigma_t.shape, 3):
+            raise UserError(
+                f"sigma_t must be (I, J, K) and albedo (I, J, K, 3), got {self.sigma_t.shape} and {self.albedo.shape}",
+                "INVALID_VALUE",
+            )
+        # The smallest and the greatest are NaN where any voxel is, and a comparison with NaN is false.
+        if not (self.sigma_t.min() >= 0 and self.sigma_t.max() <= np.finfo(np.float32).max):
+            raise UserError("sigma_t must be finite and >= 0 everywhere", "INVALID_VALUE")
+        if not (self.albedo.min() >= 0 and self.albedo.max() <= 1):
+            raise UserError("albedo must be in [0, 1] everywhere", "INVALID_VALUE")
+        refuse_affine(self.affine)
+
+
+def refuse_pose(pose: np.ndarray) -> None:
+    """Raise UserError for what is no world_from_camera: (4, 4), a rotation without mirror, the last row 0 0 0 1."""
+    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+        raise UserError("world_from_camera must be a (4, 4) rigid transform of finite numbers", "INVALID_VALUE")
+    turn = pose[:3, :3]
+    if not np.allclose(turn @ turn.T, np.eye(3), atol=1e-5) or not np.allclose(pose[3], (0, 0, 0, 1), atol=1e-6):
+        raise UserError(
+            "world_from_camera must be a (4, 4) rigid transform: columns of length 1 at right angles, the last row "
+            "0 0 0 1",
+            "INVALID_VALUE",
+        )
+    if np.linalg.det(turn) < 0:
+        raise UserError(
+            "world_from_camera mirrors: camera axes are x right, y down, z forward (OpenCV)", "INVALID_VALUE"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +114,16 @@ class Scene:
     label_tissues: Mapping[int, Tissue] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        m = np.asarray(self.world_from_camera, float)
-        if m.shape != (4, 4) or not np.allclose(m[:3, :3] @ m[:3, :3].T, np.eye(3), atol=1e-5):
-            raise UserError("world_from_camera must be a (4, 4) rigid transform", "INVALID_VALUE")
+        if not isinstance(self.medium, (Volume, GridMedium)):
+            raise UserError("the medium of a scene is a Volume or a GridMedium", "INVALID_VALUE")
+        refuse_pose(np.asarray(self.world_from_camera, float))
+        if not np.isfinite(self.threshold):
+            raise UserError(f"the threshold must be a finite HU, got {self.threshold}", "INVALID_VALUE")
+        if not 0 <= self.max_scatterings < 1 << 24 or self.max_scatterings != int(self.max_scatterings):
+            raise UserError(
+                f"max_scatterings must be a whole number from 0 to 16777215, got {self.max_scatterings}",
+                "INVALID_VALUE",
+            )
         if self.surface not in ("interface", "hybrid", "volume"):
             raise UserError(f"surface is interface, hybrid or volume, got {self.surface!r}", "INVALID_VALUE")
         if isinstance(self.medium, GridMedium) and self.surface != "volume":
@@ -115,7 +146,9 @@ class Scene:
             raise UserError("labels choose tissues: a GridMedium has none", "INVALID_VALUE")
         if labels.shape != self.medium.hu.shape:
             raise UserError(f"labels are {labels.shape}, the volume is {self.medium.hu.shape}", "INVALID_VALUE")
-        if labels.dtype.kind not in "bui" or (labels.size and not (labels.min() >= 0 and labels.max() <= 255)):
+        if labels.dtype.kind not in "bui" or (
+            labels.dtype != np.uint8 and not (labels.min() >= 0 and labels.max() <= 255)
+        ):
             raise UserError("labels must be whole numbers from 0 to 255", "INVALID_VALUE")
         return labels.astype(np.uint8, copy=False)
 
