@@ -48,7 +48,7 @@ class Encoding:
     padding: tuple[int, int] | None  # PixelPaddingValue and its range limit
     frames: int
     odd: bool
-    assumed: tuple[tuple[str, int], ...]
+    assumed: tuple[tuple[str, int | str], ...]
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,16 @@ def _is_scout(header: Any, name: str = "ImageType") -> bool:
 def _encoding(header: Any, parsed: Parsed, frames: int) -> Encoding:
     allocated = int(header.get("BitsAllocated") or 16)
     stored = int(header.get("BitsStored") or allocated)
-    taken = {"BitsAllocated": allocated, "BitsStored": stored, "HighBit": stored - 1, "PixelRepresentation": 0}
+    taken: dict[str, int | str] = {
+        "Modality": "CT",
+        "SeriesInstanceUID": "one for all",
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": allocated,
+        "BitsStored": stored,
+        "HighBit": stored - 1,
+        "PixelRepresentation": 0,
+    }
     value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
     padding = (value, limit if isinstance(limit, int) else value) if isinstance(value, int) else None
     return Encoding(

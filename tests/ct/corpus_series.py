@@ -74,7 +74,14 @@ def _(folder):
         file.write_bytes(file.read_bytes().replace(struct.pack("<HH2sHH", 0x28, 0x100, b"US", 2, 16), b""))
 
 
-for tags in (("BitsStored", "HighBit"), ("HighBit",), ("PixelRepresentation",)):
+for tags in (
+    ("BitsStored", "HighBit"),
+    ("HighBit",),
+    ("PixelRepresentation",),
+    ("SamplesPerPixel",),
+    ("PhotometricInterpretation",),
+    ("Modality",),
+):
     case(f"without {' and '.join(tags)}")(lambda f, tags=tags: made.series(f, change=without(*tags)))
 
 
@@ -265,6 +272,10 @@ SAID = {
     "rubbish above 12 bits": "3840 pixels do not fit into BitsStored",
     "without BitsStored and HighBit": "assumed: BitsStored 16, HighBit 15",
     "without BitsAllocated": "assumed: BitsAllocated 16",
+    "without SamplesPerPixel": "assumed: SamplesPerPixel 1",
+    "without PhotometricInterpretation": "assumed: PhotometricInterpretation MONOCHROME2",
+    "without Modality": "assumed: Modality CT",
+    "no series UID": "assumed: SeriesInstanceUID one for all",
     "without PixelRepresentation": "assumed: PixelRepresentation 0",
     "two kernels at a distance of 1.5 mm": "1) 8 slices 24 x 20, 2 mm, B30f, 99 mm thick; 2)",
     "two kernels of no known name at a distance of 0 mm": "unnamed kernel 2",
