@@ -42,14 +42,14 @@ def inspected(
     lumen = way = None
     shown = volume
     try:
-        ready = ct.prepare(volume, region, mask)
+        grid, under = inspection.on_grid(volume, mask)
+        ready = ct.prepare(grid, region, under)
     except ct.CTError as error:
         if error.code not in ("LUMEN", "NO_PATH") or region is not None or mask is not None:
             raise  # what was asked for is not there
         facts["lumen_problem"] = {"code": error.code, "problem": str(error)}
     else:
         shown, lumen, way = ready
-        grid, under = inspection.on_grid(volume, mask)
         facts["lumens"], facts["gaps"] = ct.lumens(grid, under, scope, ready)
         if scope is not None:
             facts["scope"] = {"diameter_mm": scope, **inspection.passage(way, scope)}

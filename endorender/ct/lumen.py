@@ -6,20 +6,20 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from endorender.ct import outline, voxels
+from endorender.ct import hollows, voxels
 from endorender.ct.errors import CTError
+from endorender.ct.hollows import AIR_HU, LEAST_ML, SCOPE_MM
 from endorender.ct.resample import settled
 from endorender.ct.volume import Volume
 
 WALL_HU = -550.0  # half-way between air and tissue: where a blurred edge has its true place
-AIR_HU = -925.0  # below it is air, whatever the noise; lung tissue lies above it
-LEAST_ML = 1.0
-SCOPE_MM = 2.5  # radius of the thinnest endoscope that is flown (our choice: a 5 mm bronchoscope)
 LEAK_MM = 3.0  # a wall moves by less than this when the threshold rises; what appears farther off leaked
 LEAK_SHARE = 0.05
+MOST_PLACES = 500_000  # of a graph that a way is sought on
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,43 +96,26 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
     nearly air itself, and at -550 both are one (explosion-controlled region growing, as in airway segmentation).
     Raises CTError LUMEN when there is none, or no such region.
     """
-    from scipy import ndimage
-
-    hu = volume.hu
-    if label is not None and label.shape != hu.shape:
-        raise CTError(f"the label mask is {label.shape}, the scan {hu.shape}: draw it on this scan", "LUMEN")
-    voxel_ml = float(np.abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    labels, sizes = _pieces(hu < AIR_HU)
-    boxes = ndimage.find_objects(labels)
-    large = [int(n) for n in np.argsort(-sizes, kind="stable") if sizes[n] * voxel_ml >= LEAST_ML]
-    within = outline.inside(volume, labels, len(boxes))
-    reasons = {n: _reason(volume, labels, n, boxes[n - 1]) if within[n] else "outside the body" for n in large}
-    found = [n for n in large if not reasons[n]]
-    left_out = tuple((round(float(sizes[n] * voxel_ml), 1), why) for n, why in reasons.items() if why)
-    if label is not None:
-        left_out = ()
-        whole = labels
-        labels, sizes = _pieces((labels > 0) & (label > 0))
-        boxes = ndimage.find_objects(labels)
-        pieces = [int(n) for n in np.argsort(-sizes, kind="stable") if sizes[n] * voxel_ml >= LEAST_ML]
-        owners = [int(whole[boxes[n - 1]][labels[boxes[n - 1]] == n][0]) for n in pieces]
-        found = _renumbered(pieces, owners, found)
-    volumes = tuple(round(float(sizes[n] * voxel_ml), 1) for n in found)
+    if label is not None and label.shape != volume.shape:
+        raise CTError(f"the label mask is {label.shape}, the scan {volume.shape}: draw it on this scan", "LUMEN")
+    among = hollows.of(volume) if label is None else hollows.under(volume, label)
+    volumes = tuple(0.0 if piece is None else piece.ml for piece in among.pieces)
     if not any(volumes):
         where = "under the label mask" if label is not None else "inside the body"
-        other = f"; left out: {named(left_out)}" if left_out else ""
+        other = f"; left out: {named(among.left_out)}" if among.left_out else ""
         raise CTError(
             f"no air-filled lumen of {LEAST_ML:g} ml or more {where}: is this an insufflated scan?{other}", "LUMEN"
         )
     number = 1 + int(np.argmax(volumes)) if region is None else region
-    if not 1 <= number <= len(found) or not volumes[number - 1]:
+    piece = among.pieces[number - 1] if 1 <= number <= len(volumes) else None
+    if piece is None:
         listing = ", ".join(f"{i}: {v:g} ml" for i, v in enumerate(volumes, 1) if v)
         raise CTError(f"no region {number}; the lumens are {listing}", "LUMEN")
-    piece = found[number - 1]
-    box = voxels.wider(boxes[piece - 1], 15.0 / volume.spacing, volume.shape)
-    under = None if label is None else label[box] > 0
-    lumen = _grown(volume, box, hu[box], labels[box] == piece, number, volumes, under)
-    return dataclasses.replace(lumen, left_out=left_out)
+    box = voxels.wider(piece.box, 15.0 / volume.spacing, volume.shape)
+    core = np.zeros([s.stop - s.start for s in box], bool)
+    core[tuple(slice(p.start - s.start, p.stop - s.start) for p, s in zip(piece.box, box))] = piece.core
+    lumen = _grown(volume, box, volume.hu[box], core, number, volumes, None if label is None else label[box] > 0)
+    return dataclasses.replace(lumen, left_out=among.left_out)
 
 
 def named(left_out: Sequence[tuple[float, str]]) -> str:
@@ -141,36 +124,6 @@ def named(left_out: Sequence[tuple[float, str]]) -> str:
     for ml, why in left_out:
         reasons.setdefault(why, []).append(f"{ml:g}")
     return ", ".join(f"{' and '.join(ml)} ml {why}" for why, ml in reasons.items())
-
-
-def _pieces(air: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Connected pieces, (I, J, K) numbers from 1, and how many voxels each has; of 0, what is no air, none."""
-    from scipy import ndimage
-
-    labels, count = ndimage.label(air)
-    sizes = voxels.counted(labels, count)
-    sizes[0] = 0
-    return labels, sizes
-
-
-def _renumbered(pieces: list[int], owners: list[int], hollows: list[int]) -> list[int]:
-    """Pieces under a mask, largest first, in the order of the hollows they are of; 0, of no size, where a hollow has
-    none. A hollow's largest piece stands for it. The others follow, and what a mask calls a lumen and the scan alone
-    does not: the mask is believed."""
-    first = {owner: piece for piece, owner in reversed(list(zip(pieces, owners)))}
-    named = [first.get(n, 0) for n in hollows]
-    return named + [piece for piece in pieces if piece not in named]
-
-
-def _reason(volume: Volume, labels: np.ndarray, n: int, box: tuple[slice, ...]) -> str:
-    """Why a piece of air in the body's outline is no hollow that admits a scope, as a gap in the table; "" if it is."""
-    wide = voxels.wider(box, 5.0 / volume.spacing, volume.shape)
-    piece = labels[wide] == n
-    outer = max(4.0, 2 * float(volume.spacing.max()))  # two voxels of coarse ones, of which the first is blur
-    shell = volume.hu[wide][voxels.widened(piece, outer, volume.spacing) & ~voxels.widened(piece, 1.5, volume.spacing)]
-    if shell.size == 0 or (shell > outline.BODY_HU).mean() < 0.2:
-        return "without a wall of tissue"
-    return "narrower than an endoscope" if voxels.widened(~piece, SCOPE_MM, volume.spacing).all() else ""
 
 
 def _grown(
@@ -246,8 +199,7 @@ def centreline(volume: Volume, lumen: Lumen, step_mm: float = 1.0) -> Path:
         widest = float(lumen.clearance.max())
         raise CTError(f"the lumen is at most {2 * widest:.1f} mm wide, too narrow for an endoscope", "NO_PATH")
     box = voxels.around(room, np.zeros(3))
-    clearance = lumen.clearance[box][room[box]]
-    steps, one, two = voxels.graph(room[box], volume.spacing)
+    places, clearance, steps, one, two = _graph(np.where(room[box], lumen.clearance[box], 0), volume.spacing)
     _, part = connected_components(steps, directed=False)
     largest = np.flatnonzero(part == np.argmax(np.bincount(part)))
 
@@ -264,13 +216,36 @@ def centreline(volume: Volume, lumen: Lumen, step_mm: float = 1.0) -> Path:
     way = [other_end]
     while way[-1] != one_end:
         way.append(int(came_from[way[-1]]))
-    raw = np.argwhere(room[box])[way[::-1]].astype(float) + [s.start for s in box]
+    raw = places[way[::-1]].astype(float) + [s.start for s in box]
     points = _evenly(_trimmed(volume, lumen, volume.to_world(raw)), step_mm)
     path = _smoothed(volume, lumen, points, step_mm)
     third = max(1, len(path.points) // 3)
     if path.clearance[:third].mean() < path.clearance[-third:].mean():
         path = Path(path.points[::-1].copy(), path.clearance[::-1].copy())
     return path
+
+
+def _graph(clearance: np.ndarray, spacing: np.ndarray) -> tuple[Any, ...]:
+    """What a way is sought on: (N, 3) voxels, their clearance, and the graph of steps between them (`voxels.graph`).
+
+    clearance: mm, 0 where there is no room. In a large lumen each block of voxels is one, and has the place of its most
+    central voxel: a whole colon has millions of voxels, and its way is smoothed over several of them anyway.
+    """
+    from scipy import ndimage
+
+    room = clearance > 0
+    by = int(np.ceil((np.count_nonzero(room) / MOST_PLACES) ** (1 / 3)))
+    if by == 1:
+        return np.argwhere(room), clearance[room], *voxels.graph(room, spacing)
+    # Blocks touch where voxels do not: only what hangs together may become one.
+    labels, count = ndimage.label(room, np.ones((3, 3, 3)))
+    sizes = voxels.counted(labels, count)
+    sizes[0] = 0
+    clearance[labels != np.argmax(sizes)] = 0
+    best, which = voxels.coarser(clearance, by)
+    room = best > 0
+    offsets = np.array(list(np.ndindex(by, by, by)))
+    return np.argwhere(room) * by + offsets[which[room]], best[room], *voxels.graph(room, by * spacing)
 
 
 def _trimmed(volume: Volume, lumen: Lumen, points: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from endorender.ct.volume import Volume
 
 MARGIN_MM = 25.0  # of tissue kept around the lumen; light that entered deeper does not come back
 FILL_HU = 0  # what stands in for air behind the wall: soft tissue (our choice)
+BEYOND_MM = 16.0  # that a slab sees of its neighbours
 APART_MM = 4.0  # air farther than this from the lumen belongs to something else
 
 
@@ -86,30 +87,23 @@ def seal(volume: Volume, lumen: Lumen, places: np.ndarray | None = None) -> tupl
     meta["sealed_ml"] says how much was filled. places: (N, 3) voxel indices, one in each piece of a lumen of several.
     """
     from scipy import ndimage
-    from skimage.segmentation import watershed
 
     if lumen.threshold >= hollow.WALL_HU:
         return volume, lumen
     box = voxels.around(lumen.mask, (APART_MM + 2) / volume.spacing)
     part, mask = volume.hu[box], lumen.mask[box]
-    air = part < hollow.WALL_HU
-    close = voxels.widened(mask, APART_MM, volume.spacing)
-    rim = voxels.widened(close, 1.0, volume.spacing) & ~close
-    markers = mask.astype(np.int32)
-    markers[rim & air & ~mask] = 2
-    # Noise in the lung makes many small ridges; a little blur leaves those of the walls.
-    ridges = ndimage.gaussian_filter(part.astype(np.float32), 0.5 / float(volume.spacing.min()))
-    mine = watershed(ridges, markers, mask=air & (close | rim)) == 1
     other = volume.hu < hollow.WALL_HU
-    other[box] &= ~mine
+    other[box] &= ~_mine(part, mask, volume.spacing)
     hu = volume.hu.copy()
     hu[other] = FILL_HU
     # Half a voxel of blur on the filling, outside the lumen's own air, rounds the steps of its border.
-    soft = ndimage.gaussian_filter(other[box].astype(np.float32), 0.6)
-    soft[other[box] | (part < lumen.threshold)] = 0
-    blended = part + soft * np.maximum(FILL_HU - part.astype(np.float32), 0)
-    blended = np.rint(blended).astype(np.int16) if hu.dtype == np.int16 else blended
-    hu[box] = np.where(soft > 0, blended, hu[box])
+    filled = other[box]
+    for core, wide, inner in voxels.slabs(part.shape, 3):
+        soft = ndimage.gaussian_filter(filled[wide].astype(np.float32), 0.6)[inner]
+        soft[filled[core] | (part[core] < lumen.threshold)] = 0
+        blended = part[core] + soft * np.maximum(FILL_HU - part[core].astype(np.float32), 0)
+        blended = np.rint(blended).astype(np.int16) if hu.dtype == np.int16 else blended
+        hu[box][core] = np.where(soft > 0, blended, hu[box][core])
     voxel_ml = float(np.abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
     meta = {**volume.meta, "sealed_ml": round(float(other.sum()) * voxel_ml, 1)}
     sealed = dataclasses.replace(volume, hu=hu, meta=meta)
@@ -120,3 +114,43 @@ def seal(volume: Volume, lumen: Lumen, places: np.ndarray | None = None) -> tupl
         own = np.isin(labels, labels[tuple((places - [s.start for s in box]).T)])
     closed = hollow.measured(sealed, box, own, hollow.WALL_HU, lumen.region, lumen.candidates)
     return sealed, dataclasses.replace(closed, left_out=lumen.left_out)
+
+
+def _mine(part: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """The lumen's share of the air about it. part, mask: HU and the lumen, in its box.
+
+    A large box is divided slab by slab, which takes a fraction of the memory. Each sees far beyond its ends, so two
+    neighbours agree where they meet; if they do not, the box is divided as a whole.
+    """
+    mine = np.zeros(mask.shape, bool)
+    beyond = int(np.ceil(BEYOND_MM / float(spacing.min())))
+    before = None
+    for core, wide, inner in voxels.slabs(mask.shape, beyond):
+        here = _divided(part[wide], mask[wide], spacing)
+        mine[core] = here[inner]
+        axis = next((a for a, s in enumerate(core) if s != slice(None)), 0)
+        first = core[axis].start or 0
+        # The two planes beside the seam, as this slab and as the one before see them.
+        seam = np.moveaxis(here, axis, 0)[: first - (wide[axis].start or 0) + 1][-2:]
+        if before is not None and not np.array_equal(before, seam):
+            return _divided(part, mask, spacing)
+        end = (core[axis].stop or mask.shape[axis]) - (wide[axis].start or 0)
+        before = np.moveaxis(here, axis, 0)[end - 1 : end + 1].copy()
+    return mine
+
+
+def _divided(part: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """`_mine`, at once."""
+    from scipy import ndimage
+    from skimage.segmentation import watershed
+
+    air = part < hollow.WALL_HU
+    close = voxels.widened(mask, APART_MM, spacing)
+    rim = voxels.widened(close, 1.0, spacing) & ~close
+    markers = mask.astype(np.int32)
+    markers[rim & air & ~mask] = 2
+    # Noise in the lung makes many small ridges; a little blur leaves those of the walls.
+    ridges = ndimage.gaussian_filter(part.astype(np.float32), 0.5 / float(spacing.min()))
+    # Deep in the lumen nothing is left to divide.
+    open_to = air & (close | rim) & ~ndimage.binary_erosion(mask)
+    return np.asarray((watershed(ridges, markers, mask=open_to) == 1) | (mask & air))

@@ -7,10 +7,12 @@ fills little of its box, and cannot stop at a leak.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+SLAB = 2**22  # voxels
 FORWARD = [s for s in np.ndindex(3, 3, 3) if s > (1, 1, 1)]  # half of the 26 neighbours: each pair once
 
 
@@ -28,6 +30,35 @@ def wider(box: tuple[slice, ...], margin: np.ndarray, shape: tuple[int, ...]) ->
     """A box wider by a margin of (3,) voxels, within the volume."""
     steps = np.ceil(margin).astype(int)
     return tuple(slice(max(0, s.start - int(m)), min(n, s.stop + int(m))) for s, m, n in zip(box, steps, shape))
+
+
+def slabs(shape: tuple[int, ...], beyond: int) -> Iterator[tuple[tuple[slice, ...], ...]]:
+    """An array in slabs along its longest axis, so that work on it needs little memory: of each, where it lies, where
+    it lies with so many planes `beyond` on both sides, and where in the latter the former is. A small one is one."""
+    axis = int(np.argmax(shape))
+    plane = int(np.prod(shape)) // max(1, shape[axis])
+    width = max(2 * beyond, SLAB // max(1, plane))
+    width = shape[axis] if int(np.prod(shape)) <= 2 * SLAB else width
+
+    def along(start: int, stop: int) -> tuple[slice, ...]:
+        return tuple(slice(start, stop) if a == axis else slice(None) for a in range(3))
+
+    for start in range(0, shape[axis], width):
+        stop = min(shape[axis], start + width)
+        low, high = max(0, start - beyond), min(shape[axis], stop + beyond)
+        yield along(start, stop), along(low, high), along(start - low, stop - low)
+
+
+def coarser(field: np.ndarray, by: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest value of each block of by³ voxels, and which of them has it, counted as np.ndindex does."""
+    shape = tuple(-(-n // by) for n in field.shape)
+    best, which = np.full(shape, -np.inf, field.dtype), np.zeros(shape, np.int16)
+    for n, offset in enumerate(np.ndindex(by, by, by)):
+        part = field[tuple(slice(o, None, by) for o in offset)]
+        here = tuple(slice(0, size) for size in part.shape)
+        better = part > best[here]
+        best[here][better], which[here][better] = part[better], n
+    return best, which
 
 
 def counted(labels: np.ndarray, count: int) -> np.ndarray:
@@ -51,13 +82,27 @@ def flooded(air: np.ndarray, seed: np.ndarray, near: np.ndarray, most: float) ->
     free, away, reached = air.ravel(), ~near.ravel(), np.zeros(air.size, bool)
     steps = np.array([air.shape[1] * air.shape[2], air.shape[2], 1])
     steps = np.concatenate([steps, -steps])
-    fresh, outside = np.flatnonzero(seed), 0
+    # Of the seed only what lies at its surface can go on.
+    reached |= seed.ravel()
+    outside = int((reached & away).sum())
+    open_to = air & ~seed
+    fresh = np.flatnonzero(open_to & beside(seed))
     while len(fresh) and outside <= most:
         reached[fresh] = True
         outside += int(away[fresh].sum())
         there = (fresh[:, None] + steps).ravel()
         fresh = np.unique(there[free[there] & ~reached[there]])
     return None if outside > most else reached.reshape(air.shape)
+
+
+def beside(mask: np.ndarray) -> np.ndarray:
+    """The mask and its six neighbours' places: bool."""
+    out = mask.copy()
+    for axis in range(3):
+        to, of = np.moveaxis(out, axis, 0), np.moveaxis(mask, axis, 0)
+        to[1:] |= of[:-1]
+        to[:-1] |= of[1:]
+    return out
 
 
 def graph(mask: np.ndarray, spacing: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """What a whole abdomen costs before anything is rendered: CPU and memory of `inspect` and of a patient made ready.
 
 python tests/benchmarks/abdomen.py [--rounds N] [--size I J K] [TREE ...]: writes a made abdomen (512 x 330 x 422, a
-colon with pools of tagged fluid, a stomach, bowel, lungs, a table, room air) as NIfTI into a temporary folder. Reads it
+colon of two litres with pools of tagged fluid, a stomach, bowel, lungs, a table, room air) as NIfTI into a temporary folder. Reads it
 in processes of their own, in turn from this tree and from the others named (checkouts of earlier commits, say); prints
 medians of CPU seconds and peak memory beside the int16 volume, and whether the trees found the same. Exits with 1
 if this tree's peak is above 8 times the volume, or its time above a third of another's.
@@ -73,7 +73,7 @@ def main() -> int:
         import nibabel as nib
 
         file = Path(name) / "abdomen.nii"
-        made = body(tuple(given.size), tuple(0.75 * n for n in given.size), level=-20.0).volume
+        made = body(tuple(given.size), tuple(0.75 * n for n in given.size), level=-20.0, width=27.0).volume
         nib.save(nib.Nifti1Image(made.hu, made.affine), file)
         volume = made.hu.nbytes
         del made

@@ -46,14 +46,15 @@ def body(
     lungs: bool = True,
     noise: float = 12.0,
     level: float | None = None,
+    width: float = 20.0,
 ) -> Body:
     """shape: voxels along i, j, k, which are R, A, S. extent: mm. level: mm above the body's middle up to which the
-    colon holds fluid. The same arguments give the same bytes."""
+    colon holds fluid. width: radius of the colon in mm. The same arguments give the same bytes."""
     rng = np.random.default_rng([seed, 0xB0D4])
     pitch = np.array(extent) / shape
     middle = np.array([0.5 * extent[0], 0.54 * extent[1], 0.0])
     half = np.array([0.44 * extent[0], 0.38 * extent[1]])
-    organ = _organs(shape, pitch, middle, half, extent, rng)
+    organ = _organs(shape, pitch, middle, half, extent, width, rng)
     hu, inside = np.empty(shape, np.int16), np.empty(shape, bool)
     pools = organ == 1
     pools &= (np.arange(shape[1]) * pitch[1] < (-np.inf if level is None else middle[1] + level))[:, None]
@@ -107,7 +108,7 @@ def _plane(x, y, z, middle, half, extent, table, lungs):
     return plane, within
 
 
-def _organs(shape, pitch, middle, half, extent, rng) -> np.ndarray:
+def _organs(shape, pitch, middle, half, extent, width, rng) -> np.ndarray:
     """(I, J, K) uint8 of hollows full of air."""
     organ = np.zeros(shape, np.uint8)
 
@@ -129,7 +130,7 @@ def _organs(shape, pitch, middle, half, extent, rng) -> np.ndarray:
     chord = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(corners, axis=0), axis=1))])
     s = np.arange(0, chord[-1], 1.5)
     way = make_interp_spline(chord, corners)(s)
-    radius = 20 + 3 * np.sin(s / 47 + rng.uniform(0, 6)) + 2 * np.sin(s / 11)
+    radius = width + 3 * np.sin(s / 47 + rng.uniform(0, 6)) + 2 * np.sin(s / 11)
     for point, r in zip(way, radius):
         _, part, ball, _ = paint(1, point, r)
         part[ball] = 1
