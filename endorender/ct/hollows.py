@@ -101,4 +101,11 @@ def _reason(volume: Volume, labels: np.ndarray, n: int, box: tuple[slice, ...]) 
     wall = volume.hu[wide][shell]
     if wall.size == 0 or (wall > outline.BODY_HU).mean() < 0.2:
         return "without a wall of tissue"
-    return "narrower than an endoscope" if voxels.widened(~piece, SCOPE_MM, volume.spacing).all() else ""
+    return "" if _admits(piece, volume.spacing) else "narrower than an endoscope"
+
+
+def _admits(piece: np.ndarray, spacing: np.ndarray) -> bool:
+    """Whether a scope fits in somewhere; in a large piece the first slabs tell."""
+    beyond = 1 + int(SCOPE_MM / float(spacing.min()))
+    slabs = voxels.slabs(piece.shape, beyond)
+    return any(not voxels.widened(~piece[wide], SCOPE_MM, spacing)[inner].all() for _, wide, inner in slabs)

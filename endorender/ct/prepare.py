@@ -99,6 +99,8 @@ def seal(volume: Volume, lumen: Lumen, places: np.ndarray | None = None) -> tupl
     # Half a voxel of blur on the filling, outside the lumen's own air, rounds the steps of its border.
     filled = other[box]
     for core, wide, inner in voxels.slabs(part.shape, 3):
+        if not filled[wide].any():
+            continue
         soft = ndimage.gaussian_filter(filled[wide].astype(np.float32), 0.6)[inner]
         soft[filled[core] | (part[core] < lumen.threshold)] = 0
         blended = part[core] + soft * np.maximum(FILL_HU - part[core].astype(np.float32), 0)

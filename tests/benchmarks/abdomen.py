@@ -1,10 +1,10 @@
 """What a whole abdomen costs before anything is rendered: CPU and memory of `inspect` and of a patient made ready.
 
 python tests/benchmarks/abdomen.py [--rounds N] [--size I J K] [TREE ...]: writes a made abdomen (512 x 330 x 422, a
-colon of two litres with pools of tagged fluid, a stomach, bowel, lungs, a table, room air) as NIfTI into a temporary folder. Reads it
-in processes of their own, in turn from this tree and from the others named (checkouts of earlier commits, say); prints
-medians of CPU seconds and peak memory beside the int16 volume, and whether the trees found the same. Exits with 1
-if this tree's peak is above 8 times the volume, or its time above a third of another's.
+colon of two litres with pools of tagged fluid, a stomach, bowel, lungs, a table, room air) as NIfTI into a temporary
+folder. Reads it in processes of their own, in turn from this tree and from the others named (checkouts of earlier
+commits, say); prints medians of CPU seconds and peak memory beside the int16 volume, and what they found otherwise.
+Exits with 1 if this tree's peak is above 8 times the volume, or its time above a third of another's.
 """
 
 from __future__ import annotations

@@ -55,3 +55,33 @@ def test_ways_through_the_graph_are_as_long_as_through_the_grid(mask, spacing):
         steps, one, two = voxels.graph(mask, spacing)
         steps.data *= 0.5 * (cost[mask][one] + cost[mask][two])
         assert dijkstra(steps, directed=False, indices=0) == pytest.approx(expected[mask], rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5, 40, 7), (30, 4, 9), (6, 7, 8)])
+@pytest.mark.parametrize("beyond", [0, 3])
+def test_slabs_cover_an_array_once(monkeypatch, shape, beyond):
+    monkeypatch.setattr(voxels, "SLAB", 100)
+    array = np.arange(np.prod(shape)).reshape(shape)
+    out, count = np.full(shape, -1), 0
+    for core, wide, inner in voxels.slabs(shape, beyond):
+        assert (out[core] == -1).all()
+        out[core] = array[wide][inner]
+        count += 1
+    assert (out == array).all()
+    assert count == 1 if np.prod(shape) <= 200 else count > 1 or beyond
+
+
+@pytest.mark.parametrize("by", [1, 2, 3])
+def test_blocks_have_their_largest_value_and_its_place(by):
+    field = np.random.default_rng(0).random((7, 6, 5), dtype=np.float32)
+    best, which = voxels.coarser(field, by)
+    offsets = np.array(list(np.ndindex(by, by, by)))
+    for block in np.ndindex(best.shape):
+        part = field[tuple(slice(b * by, b * by + by) for b in block)]
+        assert best[block] == part.max()
+        assert field[tuple(np.array(block) * by + offsets[which[block]])] == part.max()
+
+
+@pytest.mark.parametrize(("mask", "spacing"), list(masks())[:6])
+def test_beside_is_a_dilation_by_six_neighbours(mask, spacing):
+    assert (voxels.beside(mask) == ndimage.binary_dilation(mask)).all()
