@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from endorender.dataset.folders import sweep, temporary
+from endorender.dataset.layouts import ForeignFrame
 from endorender.errors import UserError, unknown
 from training import scale as scales
 from training import statistics
@@ -244,8 +245,10 @@ def _write(
     for name, found in results.items():
         for frame, result in zip(frames, found):
             where = (frame.id, frame.patient, frame.view, frame.variation, name)
-            rows.append([*where, result.pixels, result.scale, result.shift, *result.values().values()])
-    header = ["frame", "patient", "view", "variation", "protocol", "pixels", "scale", "shift", *METRICS]
+            rows.append(
+                [*where, result.pixels, result.scale, result.shift, *result.values().values(), geometry_of(frame)]
+            )
+    header = ["frame", "patient", "view", "variation", "protocol", "pixels", "scale", "shift", *METRICS, "geometry"]
     write_csv(folder / "frames.csv", header, rows)
     header = ["protocol", "low_mm", "high_mm", "pixels", "abs_rel", "error_mm", "bias_mm"]
     write_csv(folder / "by_depth.csv", header, by_bins(results, [d[0] for d in depths], DEPTH_EDGES_MM))
@@ -266,6 +269,11 @@ def _write(
     save_arrays(folder / "shown.npz", pictures)
     for name in (RUN, LOG):
         shutil.copyfile(run.path / name, folder / name)
+
+
+def geometry_of(frame: Any) -> str:
+    """SHA-256 of the file of a frame's geometry, by which others find its prediction; empty for other people's data."""
+    return "" if isinstance(frame, ForeignFrame) else str(frame.files["geometry"].sha256)
 
 
 def shown(frames: Sequence[Any], results: dict[str, list[ImageResult]]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,20 +55,38 @@ class Predictions:
         self._path = Path(folder) / "predictions.npz"
         with opened(self._path) as arrays:
             self._names = set(arrays.files)
+        self._by_content = self._read_names(Path(folder) / "frames.csv")
+
+    @staticmethod
+    def _read_names(table: Path) -> dict[tuple[str, str], str]:
+        """(hash of its geometry, variation) of a frame -> its name in the evaluation; empty where no hash was kept."""
+        try:
+            with open(table, newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if row.get("geometry")]
+            return {(row["geometry"], row["variation"]): row["frame"] for row in rows}
+        except (OSError, ValueError, KeyError, csv.Error):
+            return {}
+
+    def _name(self, frame: Frame) -> str | None:
+        """By what the frame shows where the evaluation says so: another dataset has a first patient as well."""
+        own = (frame.files["geometry"].sha256, frame.variation)
+        name = self._by_content.get(own) if self._by_content else frame.id
+        return name if name in self._names else None
 
     def depth(self, frame: Frame) -> np.ndarray | None:
         """(H, W) z-depth in mm as the network said it, before any alignment; None where it was not asked."""
-        if frame.id not in self._names:
+        name = self._name(frame)
+        if name is None:
             return None
         with opened(self._path) as arrays:
-            found = np.asarray(arrays[frame.id])
+            found = np.asarray(arrays[name])
         if found.ndim != 2 or found.dtype.kind != "f":
             raise UserError("predictions.npz holds no depth: evaluate again", "TRUNCATED")
         return found
 
     def refuse_strange(self, frames: list[Frame]) -> None:
         """Raise UserError where none of the frames was predicted."""
-        if not any(frame.id in self._names for frame in frames):
+        if not any(self._name(frame) for frame in frames):
             raise UserError("the evaluation is of other data: it holds no frame of this dataset", "NO_PREDICTIONS")
 
 

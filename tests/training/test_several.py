@@ -10,6 +10,7 @@ from endorender.ct import Volume
 from endorender.dataset import open_dataset
 from endorender.dataset.layouts import export, open_layout
 from endorender.dataset.patient import volume_hash, voxels_hash
+from endorender.viewer.colours import Predictions
 from tests.cli.test_main import mistake, run
 from tests.dataset.refusals import refusal
 from tests.dataset.sphere import make
@@ -156,6 +157,18 @@ def test_who_was_trained_on_is_known_in_another_dataset_and_in_an_export(data, t
 def test_frames_that_cannot_be_told_apart_by_name_are_not_judged_together(data, trained, tmp_path):
     both = FrameSet(test=[f for name in "ab" for f in data[name].select(split="test")])
     assert "as a list" in refusal("AMBIGUOUS", evaluate, trained, both, tmp_path / "out")
+
+
+def test_a_prediction_is_shown_beside_its_own_frame(data, trained, tmp_path):
+    """Dataset, number and alias of a frame are others' too; before, any dataset of these aliases was coloured."""
+    out = evaluate(trained, [data["a"], data["b"]], tmp_path / "both")
+    kept, alone = Predictions(out), Predictions(evaluate(trained, data["b"], tmp_path / "alone"))
+    with np.load(out / "predictions.npz") as arrays:
+        for frame in data["b"].select(split="test"):
+            assert np.array_equal(kept.depth(frame), arrays[f"2:{frame.id}"])
+            np.testing.assert_allclose(kept.depth(frame), alone.depth(frame), rtol=1e-5)
+    refusal("NO_PREDICTIONS", alone.refuse_strange, data["a"].frames)
+    assert alone.depth(data["a"].select(split="test")[0]) is None
 
 
 def test_a_copy_in_another_format_is_the_same_person():
