@@ -1,13 +1,20 @@
 """What is changed in Taichi."""
 
 import ast
+import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import endorender
+from endorender import engine
 from endorender.engine import CompilationError, ti
 from endorender.render import backend
+from endorender.trial import LEAST_EQUAL, equal
 
 
 def test_a_mistake_in_a_kernel_still_names_its_place():
@@ -73,3 +80,39 @@ def test_no_call_hides_in_a_static_conditional_expression():
                 branches = [*ast.walk(node.body), *ast.walk(node.orelse)]
                 found += [f"{path.name}:{node.lineno}" for n in branches if isinstance(n, ast.Call)]
     assert not found
+
+
+@pytest.mark.slow
+def test_both_engines_do_the_same(tmp_path):
+    """A whole dataset, the viewer's preview, gradients and a fit: equal but for rounding."""
+    if importlib.util.find_spec("quadrants") is None:
+        pytest.skip("quadrants is not installed (pip install 'endorender[quadrants]')")
+    code = "import sys, numpy as np\nfrom endorender.trial import whole\nnp.savez(sys.argv[1], **whole('cpu'))"
+    made = []
+    for name in engine.ENGINES:
+        path = tmp_path / f"{name}.npz"
+        environment = {**os.environ, "ENDORENDER_ENGINE": name}
+        subprocess.run([sys.executable, "-c", code, str(path)], env=environment, check=True, timeout=600)
+        made.append(np.load(path))
+    assert {"radiance", "hides", "median", "preview", "gradient", "tissue.albedo"} <= set(made[0])
+    for part in made[0]:
+        assert equal(made[0][part], made[1][part]) >= LEAST_EQUAL, part
+
+
+def test_an_unknown_engine_is_refused():
+    done = subprocess.run(
+        [sys.executable, "-c", "import endorender.engine"],
+        env={**os.environ, "ENDORENDER_ENGINE": "abacus"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "UserError: ENDORENDER_ENGINE is one of taichi, quadrants, not 'abacus'" in done.stderr
+
+
+def test_a_kernel_may_stand_at_the_top_of_a_script(tmp_path):
+    """Where no frame lies further out, the test for a class must not fail."""
+    script = tmp_path / "script.py"
+    script.write_text("from endorender.engine import ti\n\n@ti.kernel\ndef f() -> ti.i32:\n    return 3\n", "utf-8")
+    subprocess.run([sys.executable, str(script)], check=True, timeout=120)
