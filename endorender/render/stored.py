@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import itertools
 import json
 import os
@@ -30,7 +29,7 @@ def folder() -> Path | None:
     Below TI_OFFLINE_CACHE_FILE_PATH, or else the user's cache folder, or else one that ends with the process.
     """
     for base in _bases():
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ImportError):
             return _first_free(base)
     with contextlib.suppress(OSError):
         private = Path(tempfile.mkdtemp(prefix="endorender-"))
@@ -59,6 +58,8 @@ def _bases() -> Iterator[Path]:
 
 
 def _first_free(base: Path) -> Path:
+    import fcntl  # not on Windows
+
     for number in itertools.count():
         found = base / str(number)
         found.mkdir(parents=True, exist_ok=True)
