@@ -114,7 +114,7 @@ def _gradients() -> dict[str, np.ndarray]:
 
     scene = views(8)["wall"]
     weights = np.ones((scene.camera.height, scene.camera.width, 3))
-    found = gradient(scene, weights, ("sigma_t", "air", "albedo", "lights"), spp=4, seed=1)
+    found = gradient(scene, weights, ("sigma_t", "air", "albedo", "lights"), spp=64, seed=1)
     assert found.table is not None
     # What a single path decides otherwise would show in a single entry: sums over stretches of HU.
     return {"gradient": np.concatenate([found.table[:1024].reshape(8, -1).sum(1), found.emitters.sum(0)])}

@@ -163,13 +163,16 @@ def in_short_launches(
     launch: Callable[[int, int, int, int], None], pixels: int, spp: int, progress: Callable[[float], None] | None
 ) -> None:
     """Cover pixels × samples by launches that are timed and sized on the go. The result does not depend on them."""
+    # Elsewhere than on a CPU a launch takes one sample of many pixels: a card wants many threads with little work each,
+    # and Mesa's llvmpipe ends a thread after 65535 rounds of its loops, without a word.
+    most = spp if backend.running() == "cpu" else 1
     budget = 4096.0  # paths in a launch
     done = 0
     while done < pixels:
-        block = int(min(max(budget / spp, 256), pixels - done))
+        block = int(min(max(budget / most, 256), pixels - done))
         sample = 0
         while sample < spp:
-            step = int(min(max(budget / block, 1), spp - sample))
+            step = int(min(max(budget / block, 1), spp - sample, most))
             began = time.perf_counter()
             launch(done, done + block, sample, sample + step)
             backend.wait()
