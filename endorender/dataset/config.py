@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, field_serializer, field_validator, 
 
 from endorender.dataset import cohort, given, viewpoint
 from endorender.dataset.distributions import probes
-from endorender.dataset.frame import SPLITS, read_info
+from endorender.dataset.frame import ALIAS, SPLITS, read_info
 from endorender.dataset.spec import as_mapping, pairs, parse_spec, pixels, regions
 from endorender.dataset.variation import PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
 from endorender.errors import UserError, unknown
@@ -23,7 +23,6 @@ from endorender.safe_yaml import read_yaml
 PATHS = ("ct", "label", "labels")  # keys that hold patient data
 Regions = Annotated[int | tuple[int, ...] | None, BeforeValidator(regions)]
 Phase = Annotated[int | Literal["all"] | None, Field(union_mode="left_to_right")]
-ALIAS = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
 class Patient(Model):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -16,6 +17,10 @@ from endorender.errors import UserError, unknown
 from endorender.registry import Model, one_line
 
 SCHEMA = 1
+# Names become folders, and stand in pages: a dataset that comes from elsewhere is held to them as well.
+ALIAS = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"  # of a patient
+VARIATION = "^[a-z0-9][a-z0-9_]{0,40}$"
+ID = rf"{ALIAS[:-1]}/[0-9]{{4,6}}/{VARIATION[1:]}"
 KEYS = ("configuration", "frames", "patients", "splits", "variations", "views")  # what is read of dataset.json
 SPLITS = ("train", "val", "test")
 MARKS = ("ct_sha256", "voxels_sha256")  # of a frame's `volume`, by which a person is known; the second since 0.2.0
@@ -48,11 +53,11 @@ class Frame(Model):
     volume: the grid that was rendered (shape, spacing in mm, resampling) and a hash of the CT as read.
     """
 
-    id: str
-    patient: str
+    id: str = Field(pattern=ID)
+    patient: str = Field(pattern=ALIAS)
     scene: dict[str, Any]
     view: int
-    variation: str
+    variation: str = Field(pattern=VARIATION)
     parameters: dict[str, Any]
     seed: int
     traced_with: tuple[str, ...] = ()
@@ -212,6 +217,8 @@ def open_dataset(path: str | Path) -> Dataset:
     info = read_info(root)
     if missing := [k for k in KEYS if k not in info]:
         raise _damaged("dataset.json", f"{', '.join(missing)} missing")
+    if strange := strange_names(info):
+        raise _damaged("dataset.json", strange)
     return Dataset(root, info, [frame.at(root, str(info.get("fingerprint", ""))) for frame in read_manifest(root)])
 
 
@@ -226,6 +233,20 @@ def read_info(root: Path) -> dict[str, Any]:
     if not isinstance(info, dict) or info.get("schema") != SCHEMA:
         raise UserError(f"dataset.json is not of schema {SCHEMA}: read it with the endorender that wrote it", "SCHEMA")
     return info
+
+
+def strange_names(info: Mapping[str, Any]) -> str | None:
+    """What is wrong with the names of dataset.json's patients, variations and splits, or None."""
+    for key, pattern in (("patients", ALIAS), ("variations", VARIATION)):
+        names = info[key]
+        if not isinstance(names, list) or not all(isinstance(n, str) and re.fullmatch(pattern, n) for n in names):
+            return f"{key} are not a list of names of letters and digits"
+    splits = info["splits"]
+    if not isinstance(splits, dict) or not all(isinstance(splits.get(name), list) for name in SPLITS):
+        return f"splits are not lists of patients for {', '.join(SPLITS)}"
+    if not all(isinstance(n, str) and n in info["patients"] for name in SPLITS for n in splits[name]):
+        return "a split holds a patient that the dataset has not"
+    return None
 
 
 def read_manifest(root: Path) -> list[Frame]:

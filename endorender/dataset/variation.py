@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from endorender.dataset.constraints import holds
 from endorender.dataset.distributions import Source, drawn, found_in, probes
+from endorender.dataset.frame import VARIATION
 from endorender.errors import UserError, unknown
 from endorender.registry import Model, validated
 
@@ -30,7 +31,7 @@ class Variation(Model):
     constraints: conditions on what was drawn, as `light.intensity < 900`; what breaks one is drawn again.
     """
 
-    name: str = Field(pattern="^[a-z0-9][a-z0-9_]{0,40}$")
+    name: str = Field(pattern=VARIATION)
     look: str | dict[str, Any] | None = None
     tissue: dict[str, Any] = Field({})
     response: dict[str, Any] = Field({})

@@ -14,7 +14,17 @@ import numpy as np
 
 from endorender.dataset import exr
 from endorender.dataset.config import fingerprint
-from endorender.dataset.frame import SPLITS, Dataset, Frame, frame_id, planned, read_info, stream_manifest
+from endorender.dataset.frame import (
+    KEYS,
+    SPLITS,
+    Dataset,
+    Frame,
+    frame_id,
+    planned,
+    read_info,
+    strange_names,
+    stream_manifest,
+)
 from endorender.dataset.pages import guarded, pages
 from endorender.dataset.writer import FAILED, LOCK, SUMS, TEMPORARY, read_failed, sha256
 from endorender.errors import UserError
@@ -65,11 +75,11 @@ def verify(path: str | Path, progress: Progress | None = None) -> list[Finding]:
 
 def _configuration(info: dict[str, Any]) -> Iterator[Finding]:
     """dataset.json guards its configuration by a fingerprint."""
-    missing = [
-        k for k in ("configuration", "fingerprint", "frames", "patients", "variations", "views") if k not in info
-    ]
+    missing = [k for k in ("fingerprint", *KEYS) if k not in info]
     if missing:
         yield Finding("DAMAGED", "dataset.json", f"{', '.join(missing)} missing")
+    elif strange := strange_names(info):
+        yield Finding("DAMAGED", "dataset.json", strange)
     elif fingerprint(info["configuration"]) != info["fingerprint"]:
         yield Finding("CHANGED", "dataset.json", "its configuration is not the one of its fingerprint")
 
@@ -129,7 +139,7 @@ def _camera(frame: Frame, k: np.ndarray, size: tuple[int, int]) -> Iterator[Find
 def _frames(root: Path, info: dict[str, Any], last: Mapping[str, int], progress: Progress) -> Iterator[Finding]:
     """Every row that counts, and every file once: there, unchanged, plausible."""
     seen: set[str] = set()
-    done = 0
+    done, whole = 0, root.resolve()
     for at, row in stream_manifest(root):
         if last[row.id] != at:
             continue
@@ -142,7 +152,9 @@ def _frames(root: Path, info: dict[str, Any], last: Mapping[str, int], progress:
                 continue
             seen.add(file.path)
             path = root / file.path
-            if not path.is_file():
+            if path.resolve() != whole / file.path:
+                yield Finding("LINK", file.path, "is a link, or lies behind one: a dataset holds its files itself")
+            elif not path.is_file():
                 yield Finding("MISSING", file.path, f"the {kind} of {frame.id} is not there")
             elif sha256(path) != file.sha256:
                 yield Finding("CHANGED", file.path, "its bytes are not those that the manifest hashed")

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from cli.main import main
 from endorender.dataset import exr, open_dataset
 from endorender.dataset.frame import Frame
+from endorender.dataset.layouts import export
 from endorender.dataset.verify import verify
 from endorender.dataset.writer import row
 from endorender.errors import UserError
@@ -208,3 +209,41 @@ def test_nothing_is_changed_by_looking(data):
     before = contents(data)
     verify(data)
     assert contents(data) == before
+
+
+HOSTILE = ("../../../x", "/etc", "a/b", "..", "<script>alert(1)</script>", "=1+1", "a b", "", "a\n")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_that_lead_elsewhere_are_not_read(data, name):
+    for key in ("patient", "variation", "id"):
+        rows = (data / "manifest.jsonl").read_text().splitlines(keepends=True)
+        row = json.loads(rows[0])
+        row[key] = f"{name}/0000/plain" if key == "id" else name
+        (data / "manifest.jsonl").write_text(json.dumps(row) + "\n" + "".join(rows[1:]))
+        with pytest.raises(UserError, match="line 1"):
+            open_dataset(data)
+        with pytest.raises(UserError, match="line 1"):
+            export(data, "simcol3d", data.parent / "out")
+        assert [f.code for f in verify(data)] == ["DAMAGED"]
+        (data / "manifest.jsonl").write_text("".join(rows))
+    info = json.loads((data / "dataset.json").read_text())
+    for key in ("patients", "variations", "splits"):
+        other = {**info["splits"], "train": [name]} if key == "splits" else [name, *info[key][1:]]
+        (data / "dataset.json").write_text(json.dumps({**info, key: other}))
+        with pytest.raises(UserError, match=r"dataset\.json cannot be read"):
+            open_dataset(data)
+        assert ("DAMAGED", "dataset.json") in {(f.code, f.where) for f in verify(data)}
+    assert sorted(p.name for p in data.parent.iterdir()) == [data.name]
+
+
+def test_a_file_that_is_a_link_is_found(data):
+    image, folder = data / "p001/0000/plain.png", data / "p002/0001"
+    copy = data.parent / "elsewhere.png"
+    image.rename(copy)
+    image.symlink_to(copy)
+    folder.rename(data.parent / "folder")
+    folder.symlink_to(data.parent / "folder")
+    found = {(f.code, f.where) for f in verify(data) if f.code == "LINK"}
+    assert ("LINK", "p001/0000/plain.png") in found
+    assert ("LINK", "p002/0001/geometry.exr") in found
