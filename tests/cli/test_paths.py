@@ -77,6 +77,9 @@ def scans(folder: Path, code: str) -> tuple[str, tuple[str, ...]]:
     if code == "NO_SERIES":
         made.series(folder / f"{WORD}_ct", prefix=WORD)
         return str(folder / f"{WORD}_ct"), ("--series", "7")
+    if code == "NO_PHASE":
+        made.series(folder / f"{WORD}_ct", prefix=WORD)
+        return str(folder / f"{WORD}_ct"), ("--phase", "7")
     if code == "LUMEN":
         return str(nifti(folder / f"{WORD}.nii.gz", tube(2))), ("--region", "1")
     if code == "NO_PATH":
@@ -138,7 +141,12 @@ def folder(tmp_path_factory):
 # No file has them: a scan that is believed has no code, and masks are tried below.
 OF_SCANS = [code for code in CODES if not code.startswith("MASK_")]
 # `gallery` takes neither a series nor a region; `inspect` says that there is no lumen, lists series, and goes on.
-BUT = {("gallery", "NO_SERIES"), ("inspect", "SERIES_AMBIGUOUS"), ("inspect", "MIXED_GEOMETRY")}
+BUT = {
+    ("gallery", "NO_SERIES"),
+    ("gallery", "NO_PHASE"),
+    ("inspect", "SERIES_AMBIGUOUS"),
+    ("inspect", "MIXED_GEOMETRY"),
+}
 
 
 @pytest.mark.parametrize("code", OF_SCANS)
@@ -146,7 +154,7 @@ def test_of_a_scan_that_is_refused(code, folder, tmp_path, refusal):
     ct, options = scans(folder, code)
     given = dict(zip(options[::2], options[1::2]))
     with pytest.raises(CTError) as caught:
-        prepare(open_ct(ct, given.get("--series")), int(given.get("--region", 1)))
+        prepare(open_ct(ct, given.get("--series"), phase=given.get("--phase")), int(given.get("--region", 1)))
     assert caught.value.code == code
     for name in COMMANDS:
         if (name, code) not in BUT:
