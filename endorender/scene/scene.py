@@ -62,7 +62,7 @@ class GridMedium:
             )
         # The smallest and the greatest are NaN where any voxel is, and a comparison with NaN is false.
         if not (self.sigma_t.min() >= 0 and self.sigma_t.max() <= np.finfo(np.float32).max):
-            raise UserError("sigma_t must be finite and >= 0 everywhere", "INVALID_VALUE")
+            raise UserError("sigma_t must be >= 0 and finite everywhere", "INVALID_VALUE")
         if not (self.albedo.min() >= 0 and self.albedo.max() <= 1):
             raise UserError("albedo must be in [0, 1] everywhere", "INVALID_VALUE")
         refuse_affine(self.affine)
