@@ -9,6 +9,7 @@ from endorender.ct.volume import AIR_HU
 
 MAX_VOXELS = 2**30  # 4096 slices of 512 x 512: 2 GiB as int16
 BRIGHT_HU = 2000  # the densest bone
+MOST_HU = 32767  # what 16 bits hold
 DEEP_HU = -1100  # less than vacuum, by more than noise
 PADDING_SPREAD = 0.04  # of its depth below air, by which lossy compression moves padding
 PADDING_SHARE = 0.4  # of what lies below vacuum that is the padding itself; the rest is its smeared rim
@@ -43,8 +44,10 @@ def checked_hu(
     lo, hi = span if span is not None and hu.dtype.kind == "i" else (float(hu.min()), float(hu.max()))
     notes: list[str] = []
     problem = _problem(hu, lo, hi) or (_vacuum(hu, notes) if lo < DEEP_HU else None)
-    if problem is not None and not assume_hu:
-        raise CTError(f"{problem}: rescale the scan to Hounsfield units, or accept it with --assume-hu", "NOT_HU")
+    if problem is not None and (not assume_hu or hi > MOST_HU):
+        way_out = "rescale the scan to Hounsfield units"
+        way_out += ", or accept it with --assume-hu" if hi <= MOST_HU else ""
+        raise CTError(f"{problem}: {way_out}", "NOT_HU")
     if problem is not None:
         notes.append(f"{problem}: taken for Hounsfield units all the same (--assume-hu)")
     if lo >= AIR_HU:
@@ -73,7 +76,7 @@ def _problem(hu: np.ndarray, lo: float, hi: float) -> str | None:
         return f"{reach}, none near air at -1000, as in a windowed or normalised image"
     if hi < -200:
         return f"{reach}, no tissue near 0, as where an offset was applied twice"
-    if hi > 32767:
+    if hi > MOST_HU:
         return f"{reach}, more than metal"
     # Bone and metal are little of any body; a third of the voxels in each direction tells as much as all.
     bright = float((hu[::3, ::3, ::3] > BRIGHT_HU).mean()) if hi > BRIGHT_HU else 0.0

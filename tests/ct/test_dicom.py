@@ -369,18 +369,30 @@ def test_assume_hu_says_what_it_passed_over_and_keeps_the_rest(tmp_path):
     assert refusal.value.code == "MISSING_SLICE"
 
 
+def test_assume_hu_takes_nothing_beyond_16_bits(tmp_path):
+    made.series(tmp_path, change=lambda ds, n: setattr(ds, "RescaleSlope", 50))
+    for assume in (False, True):
+        with pytest.raises(CTError, match="more than metal: rescale the scan to Hounsfield units$"):
+            load(tmp_path, assume_hu=assume)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_tilted_series_keeps_its_first_and_last_slice(tmp_path, axis):
-    """Rounding put one or both out of reach at about half of all tilts."""
-    for n, push in enumerate(np.linspace(0.05, 1.7, 12)):
-        shear = [0.0, 0.0, 0.0]
-        shear[axis] = float(push)
-        made.series(tmp_path / str(n), 5, shape=(12, 14), shear=tuple(shear))
+def test_a_tilted_series_keeps_all_that_was_scanned(tmp_path, axis):
+    """Rounding put outermost rows, columns or slices out of reach at about half of all tilts."""
+    for n, push in enumerate(np.linspace(0.05, 1.5, 12)):
+        shear = np.zeros(3)
+        shear[axis] = push
+        first = np.array([-22.3, -18.1, -40.37])
+        made.series(tmp_path / str(n), 5, 2.7, (12, 14), first=tuple(first), shear=tuple(shear))
+        scanned = np.eye(4)
+        scanned[:3, :3] = np.diag([2.0, 2.0, 2.7])
+        scanned[:3, 2] += shear
+        scanned[:3, 3] = first
         volume = load(tmp_path / str(n), resample=True)
-        assert volume.shape[2] == 5
-        for k in range(5):
-            # The slice as it was measured, moved aside: it is covered but for what the tilt pushed out of its place.
-            assert (volume.hu[:, :, k] > -1024).sum() >= 12 * 14 - 14 * 1
-            at = np.argwhere(volume.hu[:, :, k] > -1024)
-            points = volume.to_world(np.concatenate([at, np.full((len(at), 1), k)], axis=1))
-            assert np.abs(volume.hu[at[:, 0], at[:, 1], k] - made.truth(points)).max() < 1.6, (push, k)
+        points = volume.to_world(np.argwhere(np.ones(volume.shape)))
+        at = (points * [-1, -1, 1] - first) @ np.linalg.inv(scanned[:3, :3]).T
+        inside = ((at > -1e-4) & (at < np.array([14, 12, 5]) - 1 + 1e-4)).all(axis=1)
+        hu = volume.hu.reshape(-1)
+        assert inside.sum() > 0.8 * 14 * 12 * 5
+        assert np.abs(hu - made.truth(points))[inside].max() < 1.6, push
+        assert (hu[~inside] == -1024).all()
