@@ -89,7 +89,7 @@ def shots(
 ) -> Iterator[tuple[str, int, dict[str, np.ndarray]]]:
     """(CT by alias, number of the view, look -> denoised (H, W, 3) linear radiance), view by view."""
     from endorender.ct import open_ct, prepare, read_organ
-    from endorender.render import denoise, guides, radiance
+    from endorender.render import denoise, guides, in_parts
     from endorender.scene import LOOKS, Endoscope, Mucosa, Pinhole, Scene
     from endorender.scene.trajectory import poses
 
@@ -114,9 +114,9 @@ def shots(
                 done = (c + (n + g / len(together)) / views) / len(cts)
                 share = 1 / (len(together) * views * len(cts))
                 report = partial(_scaled, progress, done, share, f"{alias}, view {n + 1} of {views}")
-                traced = radiance([scenes[k] for k in group], spp, seed_of(seed, alias, n), progress=report)
-                for name, light, guide in zip(group, traced, guides([scenes[k] for k in group])):
-                    images[name] = denoise(light.mean, guide)
+                traced = in_parts([scenes[k] for k in group], spp, seed_of(seed, alias, n), progress=report)
+                for name, (light, mirrored), guide in zip(group, traced, guides([scenes[k] for k in group])):
+                    images[name] = denoise(light.mean, guide, mirrored)
             yield alias, n, {name: images[name] for name in LOOKS}
 
 

@@ -132,7 +132,7 @@ def _shots(
     names: Sequence[str],
     report: Callable[[float], None],
 ) -> Iterator[Shot]:
-    from endorender.render import denoise, guides, radiance, recoloured, synthetic
+    from endorender.render import denoise, guides, in_parts, radiance, recoloured, synthetic
 
     config = view.config
     for v in config.columns:
@@ -147,12 +147,20 @@ def _shots(
         seed = seed_of(config.seed, view.patient, view.number, group[0])
         progress = partial(_scaled, report, len(wanted))
         depths, gap = _depths(view, scenes[group[0]], seen, wanted)
-        traced = radiance([scenes[n] for n in group], config.spp, seed, progress=progress)
+        lean_on, mirrored = {}, {}
+        if config.denoise:
+            parts = in_parts([scenes[n] for n in group], config.spp, seed, progress=progress)
+            traced = [light for light, _ in parts]
+            mirrored = {name: part for name, (_, part) in zip(group, parts)}
+            lean_on = dict(zip(wanted, guides([scenes[n] for n in wanted])))
+        else:
+            traced = radiance([scenes[n] for n in group], config.spp, seed, progress=progress)
         _say_of_cut_paths(view, traced[0], wanted)
-        lean_on = dict(zip(wanted, guides([scenes[n] for n in wanted]))) if config.denoise else {}
         for name, light in zip(group, traced):
             if name in wanted:
-                image = denoise(light.mean, lean_on[name]) if config.denoise else light.mean
+                image = light.mean
+                if config.denoise:
+                    image = denoise(image, lean_on[name], mirrored[name])
                 image = np.where(scenes[name].camera.visible()[..., None], image, 0)  # the filter bleeds over its edge
                 layers = {"albedo": recoloured(seen, scenes[name]).albedo, "variance": light.variance}
                 yield Shot(name, scenes[name], parameters[name], image, layers, group, seed, depths, gap, light.cut)

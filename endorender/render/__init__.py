@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from endorender.render.depths import Depth, depth_gaps, optical_depths
     from endorender.render.exact import Geometry, geometry, recoloured
     from endorender.render.film import Radiance, radiance, shareable
+    from endorender.render.glints import in_parts
     from endorender.render.guide import Guides, guides
     from endorender.render.oidn import denoise
     from endorender.render.plain import synthetic
@@ -23,6 +24,7 @@ _HOME = {
     "Geometry": "exact",
     "geometry": "exact",
     "recoloured": "exact",
+    "in_parts": "glints",
     "Guides": "guide",
     "guides": "guide",
     "Radiance": "film",
@@ -49,6 +51,7 @@ __all__ = [
     "depth_gaps",
     "geometry",
     "guides",
+    "in_parts",
     "init",
     "optical_depths",
     "radiance",

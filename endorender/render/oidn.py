@@ -8,33 +8,35 @@ from endorender.errors import UserError
 from endorender.render.guide import Guides
 
 
-def denoise(image: np.ndarray, guides: Guides) -> np.ndarray:
+def denoise(image: np.ndarray, guides: Guides, mirrored: np.ndarray | None = None) -> np.ndarray:
     """(H, W, 3) linear radiance without its noise, float32.
 
-    The guides are exact, so the filter may lean on them fully. Runs on the CPU, bit-repeatable on one machine.
+    mirrored: (H, W, 3) the part of it that the coat mirrors, if it is known (`glints.in_parts`): it is filtered by
+    itself and without guides, which know nothing of it, and stays sharper. The rest leans on the guides fully: they
+    are exact. Runs on the CPU, bit-repeatable on one machine.
     Raises UserError MISSING_EXTRA where the library is not installed.
     """
+    if mirrored is not None:
+        return denoise(np.maximum(image - mirrored, 0), guides) + _filtered({"color": mirrored})
+    return _filtered({"color": image, "albedo": guides.albedo, "normal": guides.normal})
+
+
+def _filtered(layers: dict[str, np.ndarray]) -> np.ndarray:
+    """What the filter makes of `color`, with `albedo` and `normal` where they are given; each (H, W, 3)."""
     try:
         import pyoidn
     except ImportError:
         raise UserError("denoising needs the extra: pip install 'endorender[denoise]'", "MISSING_EXTRA") from None
-    image, albedo, normal = (
-        np.ascontiguousarray(np.nan_to_num(a), np.float32) for a in (image, guides.albedo, guides.normal)
-    )
-    out = np.empty_like(image)
+    layers = {name: np.ascontiguousarray(np.nan_to_num(a), np.float32) for name, a in layers.items()}
+    layers["output"] = out = np.empty_like(layers["color"])
     with pyoidn.Device(pyoidn.OIDN_DEVICE_TYPE_CPU) as device:
         device.commit()
         run = pyoidn.Filter(device, pyoidn.OIDN_FILTER_TYPE_RT)
         try:
-            for name, array in (
-                (pyoidn.OIDN_IMAGE_COLOR, image),
-                (pyoidn.OIDN_IMAGE_ALBEDO, albedo),
-                (pyoidn.OIDN_IMAGE_NORMAL, normal),
-                (pyoidn.OIDN_IMAGE_OUTPUT, out),
-            ):
-                run.set_image(name, array, pyoidn.OIDN_FORMAT_FLOAT3)
+            for name, array in layers.items():
+                run.set_image(getattr(pyoidn, f"OIDN_IMAGE_{name.upper()}"), array, pyoidn.OIDN_FORMAT_FLOAT3)
             run.set_bool("hdr", True)
-            run.set_bool("cleanAux", True)
+            run.set_bool("cleanAux", "albedo" in layers)
             run.commit()
             run.execute()
             if (message := device.get_error()) is not None:

@@ -89,10 +89,12 @@ def refined(scene: Scene, go_on: Callable[[], None], most: int = MOST) -> Iterat
 
     go_on: called several times a second; what it raises ends the work. Denoised where the filter is installed.
     """
-    from endorender.render import guides, radiance
+    from endorender.render import guides, in_parts
 
     def traced(scene: Scene, spp: int, frame: int) -> np.ndarray:
-        return radiance([scene], spp, seed=0, frame=frame, progress=lambda done: go_on())[0].mean
+        """(2, H, W, 3): all light, and what the coat mirrors of it."""
+        light, mirrored = in_parts([scene], spp, seed=0, frame=frame, progress=lambda done: go_on())[0]
+        return np.stack([light.mean, np.zeros_like(light.mean) if mirrored is None else mirrored])
 
     for divisor, spp in ROUGH:
         small = scene.camera.resized(scene.camera.width // divisor, scene.camera.height // divisor)
@@ -100,7 +102,7 @@ def refined(scene: Scene, go_on: Callable[[], None], most: int = MOST) -> Iterat
         yield Stage(_filtered(traced(rough, spp, 0), guides([rough])[0]), small.visible(), spp)
         go_on()
     guide, mask = guides([scene])[0], scene.camera.visible()
-    total, taken = np.zeros((scene.camera.height, scene.camera.width, 3)), 0
+    total, taken = np.zeros((2, scene.camera.height, scene.camera.width, 3)), 0
     while taken < most:
         batch = min(max(taken, 1), most - taken)
         # Batches of one view with numbers of their own: `frame` is part of the key of the random numbers.
@@ -110,15 +112,16 @@ def refined(scene: Scene, go_on: Callable[[], None], most: int = MOST) -> Iterat
         go_on()
 
 
-def _filtered(image: np.ndarray, guide: Any) -> np.ndarray:
+def _filtered(light: np.ndarray, guide: Any) -> np.ndarray:
+    """light: (2, H, W, 3), from `traced`."""
     from endorender.render import denoise
 
     try:
-        return denoise(image, guide)
+        return denoise(light[0], guide, light[1])
     except UserError as error:
         if error.code != "MISSING_EXTRA":
             raise
-        return image
+        return light[0]
 
 
 def enlarged(picture: np.ndarray, width: int = SHOWN) -> np.ndarray:

@@ -22,7 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from endorender.ct import phantoms, prepare
 from endorender.ct.volume import Volume
-from endorender.render import denoise, guides, init, radiance
+from endorender.render import denoise, guides, in_parts, init, radiance
 from endorender.render.medium import bounds
 from endorender.render.medium import prepare as prepare_medium
 from endorender.scene import LOOKS, Endoscope, HenyeyGreenstein, Pinhole, Point, Scene, Tissue
@@ -165,9 +165,10 @@ def frame() -> dict:
     response = LOOKS["pale_pink"].response.resolve(truth)
     guide = guides([scene])[0]
     for spp in (2, 4, 8, 16, 32, 64, 128):
-        denoise(radiance([scene], 1, 0)[0].mean, guide)  # warm
+        denoise(in_parts([scene], 1, 0)[0][0].mean, guide)  # warm
         began = time.perf_counter()
-        image = denoise(radiance([scene], spp, 1)[0].mean, guides([scene])[0])
+        light, mirrored = in_parts([scene], spp, 1)[0]
+        image = denoise(light.mean, guides([scene])[0], mirrored)
         wall = time.perf_counter() - began
         error = (response.apply(image)[rows].astype(float) - response.apply(truth).astype(float)) / 255
         decibel = float(-10 * np.log10(np.mean(error**2)))

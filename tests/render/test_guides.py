@@ -1,9 +1,10 @@
-"""The denoiser's guides: means over a pixel, so that what is thinner than one is not dotted."""
+"""What the denoiser is given: guides that are means over a pixel, and mirrored light by itself."""
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
-from endorender.render import denoise, geometry, guides, radiance
+from endorender.render import denoise, geometry, guides, in_parts, radiance
 from endorender.scene import Mucosa, tissues
 from tests.render.scenes import tube_scene
 
@@ -42,6 +43,38 @@ def test_what_meets_no_wall_or_lies_outside_the_mask_is_dark():
     assert not found.albedo[hidden].any()
     assert not found.normal[hidden].any()
     assert found.albedo[~hidden].all()
+
+
+def test_mirrored_light_is_a_part_of_the_same_paths():
+    scene = tube_scene().with_(mucosa=LAYER)
+    looks = [scene.with_(tissue=tissues.build(n)) for n in ("pale_pink", "deep_red")]
+    alone = radiance(looks, 16, 5)
+    for one, (light, mirrored) in zip(alone, in_parts(looks, 16, 5)):
+        np.testing.assert_allclose(light.mean, one.mean, rtol=1e-4, atol=1e-6)
+        assert (mirrored <= light.mean + 1e-6).all()
+        assert mirrored.min() > 0
+    # Of tissue that is black it is all there is, of a wall without a coat nothing.
+    black = tube_scene(albedo=[[0.0, 0.0, 0.0]] * 4)
+    light, mirrored = in_parts([black], 16, 5)[0]
+    assert mirrored.tobytes() == light.mean.tobytes()
+    assert not in_parts([tube_scene(specular=0.0)], 16, 5)[0][1].any()
+    assert in_parts([tube_scene("volume")], 4, 5)[0][1] is None
+
+
+def test_glints_stay_sharp_where_the_mirrored_part_is_known():
+    pytest.importorskip("pyoidn")
+    rng = np.random.default_rng(0)
+    lean_on = guides([tube_scene(size=(48, 32)).with_(mucosa=LAYER)])[0]
+    tissue = 0.5 * lean_on.albedo
+    spots = np.zeros((32, 48))
+    spots[rng.integers(2, 30, 12), rng.integers(2, 46, 12)] = rng.uniform(2, 6, 12)
+    glints = np.repeat(gaussian_filter(spots, 0.9)[..., None], 3, -1)
+    mirrored = (glints * rng.uniform(0.8, 1.2, glints.shape)).astype(np.float32)
+    noisy = (tissue * rng.uniform(0.4, 1.6, tissue.shape) + mirrored).astype(np.float32)
+    shiny = glints.max(-1) > 0.1
+    whole, parts = denoise(noisy, lean_on), denoise(noisy, lean_on, mirrored)
+    error = [np.abs(image - tissue - glints)[shiny].mean() for image in (parts, whole)]
+    assert error[0] < 0.5 * error[1]
 
 
 @pytest.mark.slow

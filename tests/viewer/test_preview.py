@@ -77,15 +77,15 @@ def tracer(monkeypatch):
     """The path tracer replaced by one whose every batch is a number; gives what was asked of it."""
     calls = []
 
-    def radiance(scenes, spp, seed, frame, progress):
+    def in_parts(scenes, spp, seed, frame, progress):
         progress(0.5)
         camera = scenes[0].camera
         calls.append((camera.width, camera.height, spp, frame))
-        return [SimpleNamespace(mean=np.full((camera.height, camera.width, 3), float(len(calls)), np.float32))]
+        return [(SimpleNamespace(mean=np.full((camera.height, camera.width, 3), float(len(calls)), np.float32)), None)]
 
-    monkeypatch.setattr("endorender.render.radiance", radiance, raising=False)
+    monkeypatch.setattr("endorender.render.in_parts", in_parts, raising=False)
     monkeypatch.setattr("endorender.render.guides", lambda scenes: [None], raising=False)
-    monkeypatch.setattr("endorender.render.denoise", lambda image, guide: image, raising=False)
+    monkeypatch.setattr("endorender.render.denoise", lambda image, guide, mirrored: image, raising=False)
     return calls
 
 
