@@ -11,13 +11,16 @@ from endorender.errors import UserError
 
 def fitted(out: str, steps: int, spp: int, repeats: int, parameters: str | None, **options: Any) -> str:
     """Fit and write; the numbers and where things are. An interruption leaves the best so far and is passed on."""
-    from cli._options import names
+    from cli._options import mask_of, names
     from cli.progress import bar
     from endorender.dataset.spec import pairs, parse_spec, regions
     from endorender.inverse import Plan, calibrate, report
+    from endorender.outputs import refuse_over
 
     if min(steps, spp) < 1 or repeats < 0:
         raise UserError("--steps and --spp must be at least 1, --repeats at least 0", "INVALID_VALUE")
+    read = (*(options[name] for name in ("ct", "images", "camera", "poses")), mask_of(options["label"]))
+    refuse_over(report.files(out), read)
     plan = Plan(steps=steps, first=max(2, spp // 6), last=spp, jacobian=max(2, spp // 4), repeats=repeats)
     options["region"] = regions(options["region"])
     light, known = parse_spec(options.pop("light")), options.pop("response")

@@ -18,10 +18,13 @@ def inspected(
     phase: str | None = None,
 ) -> dict[str, Any]:
     """Facts of the one volume that was chosen; of several, their list under `series` alone. Writes the pictures."""
+    from cli._options import mask_of
     from cli.progress import bar
     from endorender import ct
     from endorender.ct import inspection
+    from endorender.outputs import refuse_over
 
+    refuse_over((preview, cleanse), (path, mask_of(label)))
     with bar("reading") as progress:
         try:
             volume = ct.open_ct(path, series, resample, assume_hu, progress, phase)

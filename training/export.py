@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from endorender.errors import UserError
+from endorender.outputs import whole
 from training.checkpoint import load_run
-from training.files import write_atomic, write_json
+from training.files import write_json
 
 TOLERANCE = 1e-3  # of the depth
 
@@ -28,8 +29,9 @@ def export_model(run: str | Path, out: str | Path, size: str = "128x96") -> Path
     extra, or an export whose depths differ from torch's by more than a thousandth.
     """
     out = Path(out)
-    if out.exists():
-        raise UserError(f"{out} exists: choose another file", "EXISTS")
+    for path in (out, out.with_name(out.name + ".json")):
+        if path.exists():
+            raise UserError(f"{path} exists: choose another file", "EXISTS")
     width, height = _size(size)
     found = load_run(run)
     network = found.network
@@ -58,7 +60,6 @@ def export_model(run: str | Path, out: str | Path, size: str = "128x96") -> Path
             f"the exported network differs from torch by {worst:.2g} of the depth: it is not kept", "EXPORT"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(out, content)
     about = {
         "input": {"image": ["batch", 3, height, width], "values": "display RGB in 0..1, float32"},
         "output": {"z_depth": ["batch", 1, height, width], "unit": "mm"},
@@ -66,7 +67,9 @@ def export_model(run: str | Path, out: str | Path, size: str = "128x96") -> Path
         "weights": found.weights,
         "largest_relative_difference_from_torch": worst,
     }
-    write_json(out.with_name(out.name + ".json"), about)
+    with whole(out, out.with_name(out.name + ".json")) as (file, beside):
+        file.write_bytes(content)
+        write_json(beside, about)
     return out
 
 

@@ -13,6 +13,7 @@ from endorender.ct.levels import AIR, BLUR_MM, LEVEL_MM, TISSUE, along
 from endorender.ct.lumen import WALL_HU
 from endorender.ct.volume import Volume
 from endorender.ct.voxels import around, counted, widened
+from endorender.outputs import whole
 
 TAGGED_HU = 200.0  # tagged residue in CT colonography lies above it; soft tissue, even enhanced, below
 LEAST_AREA = 25.0  # mm² of level; a smaller one may be a grain of contrast on a fold
@@ -166,7 +167,8 @@ def picture(before: Volume, after: Volume, fluid: Fluid, out_png: str | Path) ->
         axes.set_ylabel(f"{'ijk'[y]} [mm]")
     pools = ", ".join(f"{v:g}" for v in fluid.pools_ml[:6])
     figure.suptitle(f"tagged fluid of {fluid.hu:.0f} HU: {len(fluid.pools_ml)} pools of {pools} ml")
-    figure.savefig(out_png, dpi=100)
+    with whole(Path(out_png)) as (part,):
+        figure.savefig(part, dpi=100, format=part.suffix[1:] or "png")
 
 
 def _but(axis: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from endorender.ct.mask import onto
 from endorender.ct.prepare import Prepared, prepare
 from endorender.ct.resample import isotropic
 from endorender.ct.volume import Volume
+from endorender.outputs import whole
 
 MEASURED = 4  # lumens whose way is measured; smaller ones are listed by volume
 
@@ -163,4 +164,5 @@ def preview(
     if path is not None:
         title += f", path {path.length:.0f} mm"
     figure.suptitle(title)
-    figure.savefig(out_png, dpi=100)
+    with whole(Path(out_png)) as (part,):
+        figure.savefig(part, dpi=100, format=part.suffix[1:] or "png")

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from endorender.errors import UserError
 from endorender.inverse.calibrate import METERED, Calibrated
 from endorender.inverse.fit import Fit
 from endorender.inverse.problem import State
 from endorender.inverse.target import encoded, of_values
 from endorender.inverse.unknowns import EXPOSURE
+from endorender.outputs import whole
 from endorender.scene import cameras, lights, tissues
 
+ENDINGS = (".before_after.png", ".loss.png", ".json", ".poses.json")
 INK, FAINT, BLUE = "#1f2328", "#d0d7de", "#0072b2"
 
 
@@ -72,19 +75,25 @@ def _stopped(found: Fit) -> str:
     return "diverged" if found.stopped == "diverged" else f"was {found.stopped}"
 
 
+def files(out: str | Path) -> list[Path]:
+    """What `write` may write: OUT, and beside it OUT's name with .before_after.png, .loss.png, .json, .poses.json.
+
+    Raises UserError where two would be one file.
+    """
+    path = Path(out)
+    found = [path, *(Path(f"{path.with_suffix('')}{end}") for end in ENDINGS)]
+    if path in found[1:]:
+        raise UserError("--out names the YAML file, and its name is that of another one: end it in .yaml", "OVERWRITES")
+    return found
+
+
 def write(done: Calibrated, out: str | Path) -> list[Path]:
-    """OUT, and beside it OUT's name with .before_after.png, .loss.png, .json and, where refined, .poses.json."""
+    """All `files` or none; the last only where poses were refined. Their paths."""
     import yaml
 
-    path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stem = path.with_suffix("")
-    files = [path, *(Path(f"{stem}{end}") for end in (".before_after.png", ".loss.png", ".json"))]
+    found = files(out)
     told = "".join(f"# {line}\n" for line in text(done).split("\n"))
     keys = yaml.safe_dump(configuration(done), sort_keys=False, default_flow_style=None, width=110)
-    path.write_text(f"{told}# endorender render --config THIS --ct CT --out FOLDER\n{keys}", encoding="utf-8")
-    files[1].write_bytes(_png(before_after(done.found)))
-    files[2].write_bytes(_png(loss_curve(done.found)))
     facts: Mapping[str, Any] = {
         "method": done.method,
         "notes": list(done.notes),
@@ -93,12 +102,21 @@ def write(done: Calibrated, out: str | Path) -> list[Path]:
         "parameters": rows(done.found),
         "steps": [{k: None if v != v else v for k, v in row.items()} for row in done.found.history],
     }
-    files[3].write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    contents = [
+        f"{told}# endorender render --config THIS --ct CT --out FOLDER\n{keys}".encode(),
+        _png(before_after(done.found)),
+        _png(loss_curve(done.found)),
+        (json.dumps(facts, indent=1) + "\n").encode(),
+    ]
     if done.poses is not None:
-        files.append(Path(f"{stem}.poses.json"))
         poses = {"world_from_camera": np.round(done.poses, 9).tolist()}
-        files[-1].write_text(json.dumps(poses, indent=1) + "\n", encoding="utf-8")
-    return files
+        contents.append((json.dumps(poses, indent=1) + "\n").encode())
+    found = found[: len(contents)]
+    found[0].parent.mkdir(parents=True, exist_ok=True)
+    with whole(*found) as parts:
+        for part, content in zip(parts, contents):
+            part.write_bytes(content)
+    return found
 
 
 def _developed(found: Fit, state: State) -> np.ndarray:
