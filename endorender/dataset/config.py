@@ -20,7 +20,7 @@ from endorender.errors import UserError, unknown
 from endorender.registry import Model, validated
 from endorender.safe_yaml import read_yaml
 
-PATHS = ("ct", "label", "labels")  # keys that hold patient data
+PATHS = ("ct", "label", "labels", "poses")  # keys that hold patient data
 Regions = Annotated[int | tuple[int, ...] | None, BeforeValidator(regions)]
 Phase = Annotated[int | Literal["all"] | None, Field(union_mode="left_to_right")]
 
