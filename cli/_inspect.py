@@ -42,6 +42,8 @@ def inspected(
             before = volume
             volume, _ = ct.cleanse.cleanse(volume, fluid)
             ct.cleanse.picture(before, volume, fluid, cleanse)
+            del before
+        fluid = None  # a mask of a large scan is large
     lumen = way = None
     shown = volume
     try:

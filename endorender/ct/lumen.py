@@ -199,7 +199,8 @@ def centreline(volume: Volume, lumen: Lumen, step_mm: float = 1.0) -> Path:
         widest = float(lumen.clearance.max())
         raise CTError(f"the lumen is at most {2 * widest:.1f} mm wide, too narrow for an endoscope", "NO_PATH")
     box = voxels.around(room, np.zeros(3))
-    places, clearance, steps, one, two = _graph(np.where(room[box], lumen.clearance[box], 0), volume.spacing)
+    places, clearance, steps, one, two = _graph(room[box].copy(), lumen.clearance[box], volume.spacing)
+    del room
     _, part = connected_components(steps, directed=False)
     largest = np.flatnonzero(part == np.argmax(np.bincount(part)))
 
@@ -225,24 +226,25 @@ def centreline(volume: Volume, lumen: Lumen, step_mm: float = 1.0) -> Path:
     return path
 
 
-def _graph(clearance: np.ndarray, spacing: np.ndarray) -> tuple[Any, ...]:
+def _graph(room: np.ndarray, clearance: np.ndarray, spacing: np.ndarray) -> tuple[Any, ...]:
     """What a way is sought on: (N, 3) voxels, their clearance, and the graph of steps between them (`voxels.graph`).
 
-    clearance: mm, 0 where there is no room. In a large lumen each block of voxels is one, and has the place of its most
-    central voxel: a whole colon has millions of voxels, and its way is smoothed over several of them anyway.
+    room: bool, where a scope may be. clearance: mm. In a large lumen each block of voxels is one, and has the place of
+    its most central voxel: a whole colon has millions of voxels, and its way is smoothed over several of them anyway.
     """
     from scipy import ndimage
 
-    room = clearance > 0
     by = int(np.ceil((np.count_nonzero(room) / MOST_PLACES) ** (1 / 3)))
     if by == 1:
         return np.argwhere(room), clearance[room], *voxels.graph(room, spacing)
     # Blocks touch where voxels do not: only what hangs together may become one.
     labels, count = ndimage.label(room, np.ones((3, 3, 3)))
-    sizes = voxels.counted(labels, count)
-    sizes[0] = 0
-    clearance[labels != np.argmax(sizes)] = 0
-    best, which = voxels.coarser(clearance, by)
+    if count > 1:
+        sizes = voxels.counted(labels, count)
+        sizes[0] = 0
+        room = labels == np.argmax(sizes)
+    del labels
+    best, which = voxels.coarser(clearance, room, by)
     room = best > 0
     offsets = np.array(list(np.ndindex(by, by, by)))
     return np.argwhere(room) * by + offsets[which[room]], best[room], *voxels.graph(room, by * spacing)

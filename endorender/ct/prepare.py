@@ -43,7 +43,7 @@ def prepare(volume: Volume, region: int | Sequence[int] | None = None, label: np
     label = None if label is None else onto(label, volume, grid)
     found = [hollow.find(grid, n, label) for n in (region if isinstance(region, Sequence) else (region,))]
     if len(found) == 1:
-        grid, lumen = crop(*seal(grid, found[0]))
+        grid, lumen = crop(*seal(grid, found.pop()))
         return Prepared(grid, lumen, hollow.centreline(grid, lumen))
     # A place deep inside each tells later which piece is whose: two may turn out to be one, behind a film.
     deep = [np.unravel_index(int(one.clearance.argmax()), grid.shape) for one in found]

@@ -74,14 +74,25 @@ def test_slabs_cover_an_array_once(monkeypatch, shape, beyond):
 @pytest.mark.parametrize("by", [1, 2, 3])
 def test_blocks_have_their_largest_value_and_its_place(by):
     field = np.random.default_rng(0).random((7, 6, 5), dtype=np.float32)
-    best, which = voxels.coarser(field, by)
+    mask = np.random.default_rng(1).random(field.shape) < 0.7
+    best, which = voxels.coarser(field, mask, by)
+    field = np.where(mask, field, 0)
     offsets = np.array(list(np.ndindex(by, by, by)))
     for block in np.ndindex(best.shape):
         part = field[tuple(slice(b * by, b * by + by) for b in block)]
         assert best[block] == part.max()
-        assert field[tuple(np.array(block) * by + offsets[which[block]])] == part.max()
+        assert not part.any() or field[tuple(np.array(block) * by + offsets[which[block]])] == part.max()
 
 
 @pytest.mark.parametrize(("mask", "spacing"), list(masks())[:6])
 def test_beside_is_a_dilation_by_six_neighbours(mask, spacing):
     assert (voxels.beside(mask) == ndimage.binary_dilation(mask)).all()
+
+
+def test_in_order_changes_the_order_alone():
+    array = np.asfortranarray(np.random.default_rng(0).integers(-1000, 1000, (300, 5, 70), dtype=np.int16))
+    for given in (array, array[::-1, :, ::2], np.ascontiguousarray(array)):
+        out = voxels.in_order(given)
+        assert out.flags.c_contiguous
+        assert (out == given).all()
+        assert out.dtype == given.dtype
