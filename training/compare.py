@@ -13,7 +13,7 @@ import numpy as np
 from endorender.dataset.arrays import opened
 from endorender.errors import UserError
 from training import statistics
-from training.files import SUMMARY, digests, read_json
+from training.files import SUMMARY, digests, read_csv, read_json
 from training.statistics import Interval
 
 Table = list[dict[str, str]]
@@ -61,8 +61,7 @@ def load_evaluation(path: str | Path) -> Evaluation:
 
 def _rows(path: Path) -> Table:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        return read_csv(path)
     except (OSError, ValueError, csv.Error):
         raise UserError(f"{path} cannot be read: evaluate again", "TRUNCATED") from None
 

@@ -17,6 +17,7 @@ from typing import Any
 from endorender.dataset.folders import temporary
 from endorender.errors import UserError
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 SUMMARY = "summary.json"  # of an evaluation
 Progress = Callable[[float, int, str], None]  # done, in all, what is going on
 PACKAGES = (
@@ -48,12 +49,29 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Numbers are written so that reading them gives the same double."""
+    """Numbers are written so that reading them gives the same double; no text is one that a spreadsheet would run."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([repr(float(v)) if isinstance(v, float) else v for v in row] for row in rows)
+    writer.writerow([_cell(name) for name in header])
+    writer.writerows([_cell(value) for value in row] for row in rows)
     write_atomic(path, text.getvalue())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a file that `write_csv` wrote, by column. Errors: OSError."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{_text(key): _text(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return repr(float(value))
+    # An apostrophe before it keeps a spreadsheet from taking a name for a formula (OWASP, CSV injection).
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def _text(value: Any) -> Any:
+    return value[1:] if isinstance(value, str) and value[:1] == "'" and value[1:].startswith(FORMULA) else value
 
 
 def write_json(path: Path, value: Any) -> None:

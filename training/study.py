@@ -15,7 +15,7 @@ from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
 from endorender.registry import Model
 from training.augment import Augment
-from training.files import SUMMARY, Progress, fingerprint, read_json, write_json
+from training.files import SUMMARY, Progress, fingerprint, read_csv, read_json, write_json
 
 if TYPE_CHECKING:
     from training.compare import Section
@@ -175,10 +175,7 @@ class Study:
 
 def log_of(run: Path) -> list[dict[str, str]]:
     """Rows of a run's log.csv."""
-    import csv
-
-    with open(run / "log.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_csv(run / "log.csv")
 
 
 def begin(study: Study, preset: str) -> dict[str, Any]:

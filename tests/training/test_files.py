@@ -7,7 +7,17 @@ import sys
 import pytest
 
 from endorender.errors import UserError
-from training.files import command, derive, fingerprint, read_json, versions, write_atomic, write_json
+from training.files import (
+    command,
+    derive,
+    fingerprint,
+    read_csv,
+    read_json,
+    versions,
+    write_atomic,
+    write_csv,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch):
@@ -33,6 +43,15 @@ def test_json_is_read_back_and_what_is_not_json_is_named(tmp_path):
         read_json(tmp_path / "b.json", "a thing")
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "c.json", float("nan"))
+
+
+def test_no_name_is_run_by_a_spreadsheet_and_every_row_reads_back(tmp_path):
+    names = ["=HYPERLINK(1)", "+1", "-1+2", "@SUM(A1)", "\tx", "plain", "-", ""]
+    write_csv(tmp_path / "a.csv", ["name", "=value"], [[name, -1.5] for name in names])
+    lines = (tmp_path / "a.csv").read_text().split("\n")
+    assert lines[:4] == ["name,'=value", "'=HYPERLINK(1),-1.5", "'+1,-1.5", "'-1+2,-1.5"]
+    assert [row["name"] for row in read_csv(tmp_path / "a.csv")] == names
+    assert {float(row["=value"]) for row in read_csv(tmp_path / "a.csv")} == {-1.5}
 
 
 def test_the_command_is_kept_without_paths(tmp_path, monkeypatch):
