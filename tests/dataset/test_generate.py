@@ -54,6 +54,7 @@ def test_every_frame_is_there_with_what_made_it(data):
         assert frame.image().shape == (18, 24, 3)
         assert frame.parameters["response"]["exposure"] > 0
         assert np.allclose(np.linalg.det(np.array(frame.world_from_camera)[:3, :3]), 1)
+        assert frame.scene["scope"] == {"type": "cf-hq190l", "diameter": 13.2, "rigid": 10.0}, "the widest that fits"
         if frame.variation == "synthetic":
             assert (frame.spp, frame.traced_with) == (0, ())
         else:

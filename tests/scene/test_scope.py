@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from endorender.ct import CTError, lumen, open_ct, prepare
+from endorender.dataset import configure, patient
+from endorender.errors import Notice
 from endorender.scene import scopes
 from endorender.scene.scope import Own
 from endorender.scene.trajectory import poses, suitable, suits
@@ -60,6 +62,21 @@ def test_the_stiff_end_behind_the_lens_has_room_too(pipe):
     assert (np.hypot(back[..., 0] - 13, back[..., 1] - 25) <= 9 - 5 + 1.0).all()
     turned = np.degrees(np.arccos(np.abs(kept[:, 2, 2]).clip(-1, 1)))
     assert turned.max() > 5, "what has room keeps its turn"
+
+
+def test_a_dataset_says_where_its_scope_has_no_room(airway):
+    config = configure(ct="sample", scope="13.2")
+    with pytest.warns(Notice, match=r"p001: a scope of 13.2 mm has room along \d+% of the way; all views lie there"):
+        scope = patient._scope(config, "p001", airway)
+    assert scope == Own(diameter=13.2)
+    assert patient._scope(configure(ct="sample", scope="none"), "p001", airway) is None
+    assert patient._scope(configure(ct="sample"), "p001", airway) == scopes.build("eb-1570k")
+    # Poses that are given stay; of a scope that is named it is said where it lies in tissue.
+    given = poses(*airway, views=8, seed=0)
+    stuck = int(np.flatnonzero(~scope.fits(airway.volume, airway.lumen, given))[0]) + 1
+    with pytest.warns(Notice, match=rf"of 8 given poses a scope of 13.2 mm lies in tissue, first at number {stuck}$"):
+        assert patient._tried(config, "p001", airway, given) == scope
+    assert patient._tried(configure(ct="sample"), "p001", airway, given) is None
 
 
 def test_what_fits_nowhere_is_refused_with_what_would(pipe):
