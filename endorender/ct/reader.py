@@ -88,7 +88,10 @@ def volume_of(found: list[Entry], series: str | None) -> Callable[[bool, bool], 
     listed = "; ".join(f"{n}) {formats.kind(e)}" for n, e in enumerate(found[:LISTED], 1))
     listed += f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
     if series is None and len(found) > 1:
-        raise CTError(f"{len(found)} volumes, choose one with --series NUMBER: {listed}", "SERIES_AMBIGUOUS")
+        raise CTError(
+            f"{len(found)} volumes, choose one with --series NUMBER (`endorender inspect` looks into each): {listed}",
+            "SERIES_AMBIGUOUS",
+        )
     number = series or "1"
     if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= len(found):
         raise CTError(f"no such series here; there are: {listed}", "NO_SERIES")

@@ -372,7 +372,7 @@ SAID = {
     "a folder of arrays": "3 x .npy (NumPy)",
     "a zip in a zip": "of them 1 x .zip (a zip in it): unpack it",
     "MetaImage without TransformMatrix": "lacks TransformMatrix",
-    "two NIfTI in a folder": "2 volumes, choose one with --series NUMBER: 1) .nii; 2) .nii",
+    "two NIfTI in a folder": "(`endorender inspect` looks into each): 1) .nii; 2) .nii",
     "MetaImage of an MR": "this is MR: only CT has Hounsfield units",
     "MetaImage of another folder": "outside of its folder",
     "NRRD of no patient's space": "does not say how it lies in the patient",
