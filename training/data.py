@@ -50,8 +50,9 @@ def home(frame: Any) -> tuple[str, ...]:
 
 
 def view_of(frame: Any) -> tuple[Any, ...]:
-    """What shares one geometry: all variations of a view of a patient of a dataset."""
-    return *home(frame), frame.view
+    """What shares one geometry: all variations of a view of a patient of a dataset. Of our own frames it is what their
+    file holds, whoever rendered it."""
+    return (frame.files["geometry"].sha256,) if isinstance(frame, Frame) else (*home(frame), frame.view)
 
 
 def people(frames: Sequence[Any], own: bool = False) -> dict[str, str]:

@@ -81,9 +81,10 @@ class Frame(Model):
 
     @property
     def home(self) -> tuple[str, ...]:
-        """What tells this patient in this dataset from all others: the hashes of its CT and of the configuration, and
+        """What tells this patient in this dataset from all others: the hashes of its CT, masks and configuration, and
         the alias, which alone tells nothing: every dataset has a first patient."""
-        return str(self.volume.get("ct_sha256", "")), self._fingerprint, self.patient
+        files = (str(self.volume.get(key, "")) for key in ("ct_sha256", "labels_sha256", "label_sha256"))
+        return *files, self._fingerprint, self.patient
 
     def path(self, kind: str) -> Path:
         """Where the file of this kind ("image", "radiance", "geometry") lies."""

@@ -318,3 +318,12 @@ def test_labels_that_cannot_be_are_one_line(values, words):
     with pytest.raises(UserError, match=words) as error:
         configure(ct="sample", **values)
     assert "\n" not in str(error.value)
+
+
+def test_what_a_patient_was_begun_with_is_taken_up_again(tmp_path):
+    """Region and phase of single patients: without them --resume would find another configuration."""
+    begun = configure(ct=[{"ct": "phantom:1", "alias": "a", "phase": 2, "region": 3}, {"ct": "sample", "alias": "b"}])
+    (tmp_path / "dataset.json").write_text(json.dumps(describe(begun, 1)))
+    again = configure(begun=tmp_path)
+    assert again.ct == begun.ct
+    assert again.public() == begun.public()
