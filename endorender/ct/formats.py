@@ -13,6 +13,7 @@ from endorender.ct.nifti_header import PAIR
 from endorender.ct.parsing import is_bare
 from endorender.ct.volume import Volume
 
+APPLE = b"\0\5\x16\7"  # macOS puts such a file beside every other, under its name behind "._"
 GZIP = b"\x1f\x8b"
 HEAD = 540  # bytes that tell a format
 NIFTI, META, NRRD = (".nii", ".nii.gz", *PAIR), (".mha", ".mhd"), (".nrrd", ".nhdr")
@@ -87,7 +88,7 @@ def kind(entry: Entry) -> str:
                 head = gzip.GzipFile(fileobj=file).read(HEAD)
     except (OSError, EOFError, ValueError, zlib.error, CTError):
         return known
-    if not packed and (head[128:132] == b"DICM" or is_bare(head)):
+    if not packed and (head[128:132] == b"DICM" or is_bare(head) or head.startswith(APPLE)):
         return ""
     if known in READ or known in IMAGES:
         return known

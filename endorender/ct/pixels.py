@@ -38,7 +38,7 @@ def hounsfield(
             padding = _padding(s, raw, low, high)
             kept_bits = _without_high_bits(s, raw, low, high)
             if kept_bits is not raw:
-                cut += _cut(s, raw, kept_bits)
+                cut += _cut(s, raw, kept_bits, padding)
                 raw, low, high = kept_bits, kept_bits.min().item(), kept_bits.max().item()
                 more = _padding(s, raw, low, high)
                 padding = more if padding is None else padding if more is None else padding | more
@@ -144,13 +144,14 @@ def _without_high_bits(s: Slice, raw: np.ndarray, low: int, high: int) -> np.nda
     return (raw << shift) >> spare
 
 
-def _cut(s: Slice, raw: np.ndarray, kept: np.ndarray) -> int:
+def _cut(s: Slice, raw: np.ndarray, kept: np.ndarray, padding: np.ndarray | None) -> int:
     """Pixels that lost bits which were no sign: a negative value of 12 bits may be stored without its sign extended."""
     e = s.encoding
     if e.high != e.stored - 1:  # at the top of the word: below lies nothing, or an overlay
         return 0
     mask = (1 << e.stored) - 1
-    return int(((raw != kept) & (raw.astype(np.int64) & ~mask != 0)).sum())
+    lost = (raw != kept) & (raw.astype(np.int64) & ~mask != 0)
+    return int((lost if padding is None else lost & ~padding).sum())
 
 
 def _from_border(padding: np.ndarray, hu: np.ndarray) -> np.ndarray:

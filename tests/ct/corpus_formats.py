@@ -303,6 +303,12 @@ def in_zip(folder: Path, *files: Path, **more: bytes) -> Path:
 
 for name in ("a.nii", "a.nii.gz"):
     case(f"{name} in a zip")(lambda f, n=name: in_zip(f, save(f, image(TURNED), n), **{"read me.txt": b"CANARY"}))
+case("NIfTI in a zip of a Mac")(
+    lambda f: in_zip(f, save(f, image(TURNED), "a.nii.gz"), **{"__MACOSX/._a.nii.gz": b"\0\5\x16\7" + bytes(200)})
+)
+case("NIfTI in a folder of a Mac")(
+    lambda f: [save(f, image(TURNED)), (f / "._a.nii").write_bytes(b"\0\5\x16\7" + bytes(200))] and f
+)
 case("MetaImage in a zip")(lambda f: in_zip(f, meta(f, TURNED)))
 case("NRRD in a zip")(lambda f: in_zip(f, nrrd(f, TURNED, packing="gzip")))
 case(".mhd in a zip", "UNREADABLE")(lambda f: in_zip(f, meta(f, name="a.mhd", ElementDataFile="a.raw"), f / "a.raw"))

@@ -74,6 +74,18 @@ def _(folder):
         file.write_bytes(file.read_bytes().replace(struct.pack("<HH2sHH", 0x28, 0x100, b"US", 2, 16), b""))
 
 
+@case("padding beyond BitsStored", field=False)
+def _(folder):
+    def change(ds, n):
+        values = stored(ds)
+        values[:3] = 63536
+        made.pixels(ds, values)
+        ds.BitsStored, ds.HighBit = 12, 11
+        ds.add_new(0x00280120, "US", 63536)
+
+    made.series(folder, change=change)
+
+
 for tags in (
     ("BitsStored", "HighBit"),
     ("HighBit",),
@@ -302,6 +314,7 @@ SAID = {
     "windowed": "as in a windowed or normalised image",
 }
 UNSAID = {
+    "padding beyond BitsStored": "BitsStored",
     "distances that grow": "--resample",
     "nine tenths of the slices missing": "--resample",
     "high-throughput JPEG 2000": "endorender[dicom]",
