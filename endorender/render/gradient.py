@@ -56,6 +56,7 @@ def refuse(scene: Scene, wanted: tuple[str, ...]) -> None:
         "graded": "extinction by gradient magnitude",
         "labelled": "tissues by label",
         "layered": "the mucosa layer",
+        "refracting": "a wall that refracts (take boundary straight)",
     }
     for trait, what in covered.items():
         if getattr(traits, trait):

@@ -35,6 +35,7 @@ class Traits(NamedTuple):
 
     chromatic: extinction differs between channels. similar: long paths go on by the similarity relation. graded:
     extinction depends on the gradient. coated: the coat varies. labelled: tissues by label. layered: the mucosa layer.
+    refracting: light bends at the wall (`boundary`).
     """
 
     chromatic: bool = False
@@ -43,6 +44,7 @@ class Traits(NamedTuple):
     coated: bool = False
     labelled: bool = False
     layered: bool = False
+    refracting: bool = False
 
     @classmethod
     def of(cls, scene: Scene) -> Traits:
@@ -57,6 +59,7 @@ class Traits(NamedTuple):
             coated=labelled or bool(scene.tissue.surface_parameters),
             labelled=labelled,
             layered=scene.mucosa is not None,
+            refracting=scene.boundary == "refracting",
         )
 
     def back(self, part: str) -> int:

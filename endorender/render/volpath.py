@@ -7,7 +7,7 @@ in the colour of light only. Miller, Georgiev, Jarosz 2019 (null collisions); Ve
 from typing import Any
 
 from endorender.engine import ti
-from endorender.render import backend, illumination, primary, sampling, shading, tracking
+from endorender.render import backend, boundary, illumination, primary, sampling, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.rng import rand, rand2
@@ -35,7 +35,8 @@ def tracer(
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, channels, traits)
     lighting = illumination.device(channels)
-    chromatic = traits.chromatic
+    chromatic, BENDS = traits.chromatic, traits.refracting
+    wall = boundary.device(kind, surface, dtype, phase, channels, traits) if BENDS else None
     eye = primary.device(camera)
     SPREAD = backend.spread()
     COAT, PHASE, BSDF, FORWARD = shading.COAT, shading.PHASE, shading.BSDF, shading.FORWARD
@@ -96,7 +97,9 @@ def tracer(
                     continue
             if event != SURFACE:
                 break
-            if ti.static(WALL):
+            if ti.static(BENDS):
+                seen *= 0.0  # a straight ray through a wall that bends light is no path
+            elif ti.static(WALL):
                 o += (s + q.nudge) * w
                 left -= s + q.nudge
                 n = t.normal(field, smooth, o, q.inv)
@@ -148,6 +151,7 @@ def tracer(
                 radiance, beta = Spectrum(0.0), Spectrum(1.0)
                 vertex = o  # where the direction was last sampled
                 density = -1.0  # of that direction; from the lens nothing else could have sampled it
+                link, exit = boundary.DIRECT, o  # how the path has come from the vertex, see `boundary`
                 scatterings = 0
                 inside = False
                 entered = False  # the lens may lie outside the grid
@@ -179,12 +183,20 @@ def tracer(
                             beta *= per_channel(share / ti.max(before, 1e-30))
                     # 2. Light met on the way, weighed against its chance to be sampled from the last vertex.
                     if ti.static(AREAS):
-                        radiance += beta * lighting.met_emitters(emitters, o, d, hit, vertex, density)
+                        if ti.static(BENDS):
+                            radiance += beta * wall.met(
+                                field, smooth, table, labels, emitters, o, d, hit, vertex, density, link, exit, q, rng
+                            )
+                        else:
+                            radiance += beta * lighting.met_emitters(emitters, o, d, hit, vertex, density)
                     if event == NOTHING:
                         if ti.static(ENVIRONMENT):
                             sky = lighting.environment(env, q.to_map @ d)
                             weight = 1.0
-                            if density >= 0.0:
+                            sampled = density >= 0.0
+                            if ti.static(BENDS):
+                                sampled = sampled and not inside  # from the tissue no sky is sampled
+                            if sampled:
                                 weight = density / (density + sky.density)
                             radiance += beta * weight * sky.radiance
                         if ti.static(EVEN):
@@ -213,7 +225,19 @@ def tracer(
                         rng,
                     )
                     if ti.static(WALL):
-                        if event == SURFACE and inside:
+                        if ti.static(BENDS):
+                            if event == SURFACE and inside:
+                                link = (
+                                    boundary.JOINED if link == boundary.DIRECT and density >= 0.0 else boundary.STRAY
+                                )
+                                turned, gone = wall.leave(ev, d, rng)
+                                if gone == 0:
+                                    link = boundary.STRAY
+                                d, density, exit = turned, -1.0, x
+                                o = x + q.nudge * (-ev.n if gone == 1 else ev.n)
+                                inside = t.value(field, o, q.inv) >= q.threshold
+                                continue
+                        elif event == SURFACE and inside:
                             # Out of the tissue: light that comes in here has lost what the coat reflects.
                             beta *= 1.0 - ev.reflect
                             o = x + q.nudge * d
@@ -240,6 +264,12 @@ def tracer(
                                 continue
 
                     # 4. Next-event estimation: one shadow ray to each group of lights.
+                    if ti.static(BENDS and EMITTERS):
+                        if ev.kind == PHASE:
+                            radiance += beta * wall.connect(
+                                field, smooth, cells, table, labels, emitters, phase_data, ev, x, d,
+                                scatterings >= q.similar_after, q, budget, rng
+                            )  # fmt: skip
                     for group in ti.static(range(2)):
                         if ti.static((EMITTERS, ENVIRONMENT)[group]):
                             light = lighting.dark()
@@ -254,6 +284,9 @@ def tracer(
                                 if ev.kind == BSDF:
                                     gain = f.shiny + f.diffuse * ev.albedo
                             gain *= beta * light.radiance
+                            if ti.static(BENDS):
+                                if ev.kind == PHASE:
+                                    gain *= 0.0  # of what lies beyond the wall, `connect` brings emitters
                             if light.density > 0.0:
                                 gain *= light.density / (light.density + f.density)
                             if gain.max() > 0.0:
@@ -297,8 +330,13 @@ def tracer(
                         d = turn.direction
                         density = turn.density
                         vertex = x
+                        link = boundary.DIRECT
                     if ti.static(WALL):
                         if ev.kind == COAT:
+                            if ti.static(BENDS):
+                                if turn.reflected == 0:
+                                    d = boundary.bend(ev.n, d, 1.0 / ev.coat[2])
+                                    density, link = -1.0, boundary.STRAY
                             o = x + q.nudge * (ev.n if turn.reflected == 1 else d)
                             inside = t.value(field, o, q.inv) >= q.threshold
 

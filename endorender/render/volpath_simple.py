@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from endorender.engine import ti
-from endorender.render import backend, illumination, mucosa, primary, shading, tracking
+from endorender.render import backend, boundary, illumination, mucosa, primary, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.film import Radiance
@@ -29,7 +29,8 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
     shade = shading.device(kind, surface, phase, 3, traits)
     lighting = illumination.device(3)
     eye = primary.device(camera)
-    WALL = surface == "interface"
+    WALL, BENDS = surface == "interface", traits.refracting
+    wall_of = boundary.device(kind, surface, dtype, phase, 3, traits) if BENDS else None
 
     @ti.func
     def extinction(
@@ -94,7 +95,9 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                 o, d, share_seen = eye.ray(pixel, rand2(rng), q, rng)
                 beta, radiance = vec3(1.0), vec3(0.0)
                 scatterings = 0
-                straight = True  # along the camera's ray still: no emitter was sampled that could lie on it
+                # Along the camera's ray still, or from the tissue through a wall that bends light: no emitter was
+                # sampled that could lie on the path.
+                straight = True
                 while True:
                     span = t.clip(field, o, d, q.inv)
                     if span[1] <= span[0]:
@@ -144,7 +147,13 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         scatterings += 1
                     if event.kind == shade.PHASE:
                         beta *= event.albedo
-                    if event.kind == shade.COAT and inside:
+                    if ti.static(BENDS):
+                        if event.kind == shade.COAT and inside:
+                            d, gone = wall_of.leave(event, d, rng)
+                            o = x + q.nudge * (-event.n if gone == 1 else event.n)
+                            straight = True
+                            continue
+                    elif event.kind == shade.COAT and inside:
                         beta *= 1.0 - event.reflect
                         o = x + q.nudge * d
                         continue
@@ -155,7 +164,10 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         weight = f.shiny + f.diffuse * (event.albedo if event.kind == shade.BSDF else vec3(1.0))
                         so = x + (q.nudge * event.n if event.kind == shade.COAT else vec3(0.0))
                         left, through = light.distance, 1.0
-                        while (weight * light.radiance).max() > 0.0:
+                        if ti.static(BENDS):
+                            if event.kind == shade.PHASE:
+                                through = 0.0
+                        while (weight * light.radiance * through).max() > 0.0:
                             within = t.value(field, so, q.inv) >= q.threshold
                             bounds = t.clip(field, so, light.direction, q.inv)
                             until = ti.min(bounds[1], left)
@@ -175,6 +187,9 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                                 through *= 1.0 - sigma / majorant
                             if next_s < 0.0 or through == 0.0:
                                 break
+                            if ti.static(BENDS):
+                                through = 0.0
+                                break
                             so += (next_s + q.nudge) * light.direction
                             left -= next_s + q.nudge
                             n = t.normal(field, smooth, so, q.inv)
@@ -187,6 +202,10 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                     beta *= turn.weight
                     d = turn.direction
                     straight = straight and turn.reflected == 0
+                    if ti.static(BENDS):
+                        if event.kind == shade.COAT and turn.reflected == 0:
+                            d = boundary.bend(event.n, d, 1.0 / event.coat[2])
+                        straight = event.kind == shade.PHASE or turn.reflected == 0
                     o = x
                     if event.kind == shade.COAT:
                         o = x + q.nudge * (event.n if turn.reflected == 1 else d)

@@ -18,6 +18,7 @@ from endorender.scene.phase import HenyeyGreenstein
 from endorender.scene.tissue import Tissue, tissues
 
 Surface = Literal["interface", "hybrid", "volume"]
+Boundary = Literal["straight", "refracting"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +95,8 @@ class Scene:
     world_from_camera: (4, 4), RAS mm, OpenCV camera axes.
     surface: what happens at the wall: `interface` (a wet GGX coat on the root-found iso-surface), `hybrid` (BSDF or
     phase by gradient at each collision; Kroes et al. 2012), `volume` (no surface events).
+    boundary: what the wall of `interface` does to light that passes: `straight` (it goes on undeviated, and what would be
+    reflected back into the tissue is lost), `refracting` (Snell's law, internal reflection).
     mucosa: vessels, mottling and a wavy film (`interface` only), or None. Appearance only.
     max_scatterings: the longest path; the default never binds in tissue.
     labels: (I, J, K) uint8 on the medium's grid, or None. label_tissues: {label: tissue}: in voxels of that label
@@ -112,6 +115,7 @@ class Scene:
     max_scatterings: int = 10_000
     labels: np.ndarray | None = None
     label_tissues: Mapping[int, Tissue] = dataclasses.field(default_factory=dict)
+    boundary: Boundary = "straight"
 
     def __post_init__(self) -> None:
         if not isinstance(self.medium, (Volume, GridMedium)):
@@ -126,6 +130,10 @@ class Scene:
             )
         if self.surface not in ("interface", "hybrid", "volume"):
             raise UserError(f"surface is interface, hybrid or volume, got {self.surface!r}", "INVALID_VALUE")
+        if self.boundary not in ("straight", "refracting"):
+            raise UserError(f"boundary is straight or refracting, got {self.boundary!r}", "INVALID_VALUE")
+        if self.boundary == "refracting" and self.surface != "interface":
+            raise UserError("light refracts at a wall: boundary refracting needs surface interface", "INVALID_VALUE")
         if isinstance(self.medium, GridMedium) and self.surface != "volume":
             raise UserError("a GridMedium has no wall: its surface mode is 'volume'", "INVALID_VALUE")
         if self.mucosa is not None and self.surface != "interface":
@@ -188,6 +196,7 @@ class Scene:
             "tissue": tissues.dump(self.tissue),
             "threshold": float(self.threshold),
             "surface": self.surface,
+            "boundary": self.boundary,
             "mucosa": None if self.mucosa is None else mucosas.dump(self.mucosa),
             "max_scatterings": self.max_scatterings,
             "label_tissues": {str(label): tissues.dump(tissue) for label, tissue in self.label_tissues.items()},
