@@ -31,6 +31,7 @@ import click
 )
 @click.option("--light", metavar="SPEC", help="NAME or NAME:key=value,... (see: list light).  [endoscope]")
 @click.option("--surface", metavar="MODE", help="interface, hybrid or volume.  [interface]")
+@click.option("--boundary", metavar="MODE", help="Light at the wall: straight or refracting.  [straight]")
 @click.option("--depth", metavar="NAMES", help="Out of surface, median, expected; surface always is.  [surface]")
 @click.option("--response", metavar="VALUES", help="key=value,... of the camera response, over every look's.")
 @click.option("--mucosa", metavar="SPEC", help="Vessels and film: none, procedural:key=value,...  [procedural]")

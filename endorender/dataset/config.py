@@ -56,6 +56,7 @@ class RenderConfig(Model):
     size: "WIDTHxHEIGHT" in pixels.  spp: samples per pixel.
     camera, light: a registered name, "name:key=value,key=value", or a mapping with the key `type`.
     surface: how wall and volume share the light (interface, hybrid, volume).
+    boundary: what the wall of `interface` does to light that passes (straight, refracting).
     depth: what is stored of surface, median and expected depth; surface always is. The others depend on the tissue
     and lie in each variation's own file.
     response: parameters of the camera response that replace every look's, as a mapping or "key=value,key=value".
@@ -90,6 +91,7 @@ class RenderConfig(Model):
     camera: dict[str, Any] = Field({"type": "pinhole"}, validate_default=True)
     light: dict[str, Any] = Field({"type": "endoscope"}, validate_default=True)
     surface: Literal["interface", "hybrid", "volume"] = "interface"
+    boundary: Literal["straight", "refracting"] = "straight"
     depth: tuple[Literal["surface", "median", "expected"], ...] = Field(("surface",), validate_default=True)
     response: dict[str, Any] = Field({})
     mucosa: dict[str, Any] | None = Field("auto", validate_default=True)
@@ -193,6 +195,13 @@ class RenderConfig(Model):
         if isinstance(values, Mapping):
             refuse_impossible(Variation(name="response", response=dict(values)), {"type": "endoscope"})
         return values
+
+    @field_validator("boundary")
+    @classmethod
+    def _boundary(cls, value: str, info: Any) -> str:
+        if value == "refracting" and info.data.get("surface") != "interface":
+            raise ValueError("light refracts at a wall: it needs surface interface")
+        return value
 
     @field_validator("mucosa", mode="before")
     @classmethod

@@ -198,6 +198,7 @@ def outline(
         lights=(lights.build(config.light),),
         threshold=threshold,
         surface=config.surface,
+        boundary=config.boundary,
         mucosa=_mucosa(config, patient),
         labels=labels,
     )

@@ -290,6 +290,7 @@ def _developed(view: View, shot: Shot, shared: Mapping[str, tuple[str, Callable[
         "scene": {
             "threshold_hu": told["threshold"],
             "surface": told["surface"],
+            "boundary": told["boundary"],
             "mucosa": told["mucosa"],
             **({"label_tissues": told["label_tissues"]} if told["label_tissues"] else {}),
             **({"surface_to_median_voxels": shot.gap, "paths_cut": shot.cut} if shot.group else {}),

@@ -27,7 +27,7 @@ OPEN, ENTRY, LOST, DROPPED = 0, 1, 2, 3  # what `seek` found: no wall on the way
 ROUNDS = 8
 STILL = 2e-3  # rad: a direction that turns by less has settled
 SUN = 1e4  # mm: a directional light is a point so far away
-STEP = 4e-3  # rad between the rays whose spread is measured
+STEP = 0.01  # rad between two rays whose normals tell the wall's curvature
 THIN = 0.5  # connections are thinned by exp(-THIN sigma_t length): least variance × time of 0, 0.25, 0.5, 0.75
 KEPT = 0.1  # share that is never thinned, so that a weight is at most 10
 
@@ -110,9 +110,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
 
         thin: mm⁻¹. Places that lie deep under the wall are given up by chance, at this rate, before the work is done.
         """
-        way = Way(
-            kind=LOST, p=x, n=vec3(0.0), w=vec3(0.0), omega=vec3(0.0), length=0.0, weight=1.0, coat=vec3(0.0)
-        )
+        way = Way(kind=LOST, p=x, n=vec3(0.0), w=vec3(0.0), omega=vec3(0.0), length=0.0, weight=1.0, coat=vec3(0.0))
         away = y - x
         distance = away.norm()
         omega = away / ti.max(distance, 1e-9)
@@ -162,21 +160,22 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
         rate = facet.dot(way.omega)
         far = (y - way.p).norm()
         out = 0.0
-        if ti.abs(rate) > 1e-6 * facet.norm():
+        # Snell's law and its differential: w = eta omega + (eta cos_i - cos_o) m, with m = -n facing omega.
+        eta, m = way.coat[2], -way.n
+        cos_i = -m.dot(way.omega)
+        cos_o = ti.sqrt(ti.max(1.0 - eta * eta * (1.0 - cos_i * cos_i), 0.0))
+        if ti.abs(rate) > 1e-6 * facet.norm() and cos_o > 1e-4:
             moved = ti.Matrix.zero(ti.f32, 2, 3)
-            straight = bend(-way.n, way.omega, way.coat[2])
-            seen = straight.norm_sqr() > 0.0
             for k in ti.static(range(2)):
                 turn = coat.to_world(way.omega, vec3(1.0 - k, 1.0 * k, 0.0))
                 step = way.length * (turn - way.omega * (facet.dot(turn) / rate))
-                n = t.normal(field, smooth, way.p + STEP * step, q.inv)
-                w = bend(-n, (way.omega + STEP * turn).normalized(), way.coat[2])
-                seen = seen and w.norm_sqr() > 0.0
-                moved[k, :] = step + far * (w - straight) / STEP
-            if seen:
-                a = vec3(moved[0, 0], moved[0, 1], moved[0, 2])
-                b = vec3(moved[1, 0], moved[1, 1], moved[1, 2])
-                out = ti.abs(a.cross(b).dot(way.w))
+                dm = (way.n - t.normal(field, smooth, way.p + STEP * step, q.inv)) / STEP
+                dcos = -(dm.dot(way.omega) + m.dot(turn))
+                dw = eta * turn + (eta - eta * eta * cos_i / cos_o) * dcos * m + (eta * cos_i - cos_o) * dm
+                moved[k, :] = step + far * dw
+            a = vec3(moved[0, 0], moved[0, 1], moved[0, 2])
+            b = vec3(moved[1, 0], moved[1, 1], moved[1, 2])
+            out = ti.abs(a.cross(b).dot(way.w))
         return out
 
     @ti.func
@@ -237,7 +236,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
             # Within the tissue, then in air. A wall further on ends it: a straight ray through it is no path.
             o, w, end, inside = x, way.omega, way.length, True
             for leg in range(2):
-                event, s, through = t.shine(
+                event, _, through = t.shine(
                     field, cells, table, labels, o, w, end, q.inv, q.threshold, q.wall_hu, inside, reduced, budget, rng
                 )
                 for c in ti.static(range(channels)):

@@ -36,7 +36,7 @@ def tracer(
     shade = shading.device(kind, surface, phase, channels, traits)
     lighting = illumination.device(channels)
     chromatic, BENDS = traits.chromatic, traits.refracting
-    wall = boundary.device(kind, surface, dtype, phase, channels, traits) if BENDS else None
+    wall: Any = boundary.device(kind, surface, dtype, phase, channels, traits) if BENDS else None
     eye = primary.device(camera)
     SPREAD = backend.spread()
     COAT, PHASE, BSDF, FORWARD = shading.COAT, shading.PHASE, shading.BSDF, shading.FORWARD
@@ -227,9 +227,7 @@ def tracer(
                     if ti.static(WALL):
                         if ti.static(BENDS):
                             if event == SURFACE and inside:
-                                link = (
-                                    boundary.JOINED if link == boundary.DIRECT and density >= 0.0 else boundary.STRAY
-                                )
+                                link = boundary.JOINED if link == boundary.DIRECT and density >= 0.0 else boundary.STRAY
                                 turned, gone = wall.leave(ev, d, rng)
                                 if gone == 0:
                                     link = boundary.STRAY

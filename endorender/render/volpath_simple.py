@@ -30,7 +30,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
     lighting = illumination.device(3)
     eye = primary.device(camera)
     WALL, BENDS = surface == "interface", traits.refracting
-    wall_of = boundary.device(kind, surface, dtype, phase, 3, traits) if BENDS else None
+    wall_of: Any = boundary.device(kind, surface, dtype, phase, 3, traits) if BENDS else None
 
     @ti.func
     def extinction(

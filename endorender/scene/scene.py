@@ -12,6 +12,7 @@ import numpy as np
 from endorender.ct.volume import Volume, refuse_affine
 from endorender.errors import UserError
 from endorender.scene.camera import cameras
+from endorender.scene.halfspace import Wall
 from endorender.scene.light import lights
 from endorender.scene.mucosa import Mucosa, mucosas
 from endorender.scene.phase import HenyeyGreenstein
@@ -95,8 +96,8 @@ class Scene:
     world_from_camera: (4, 4), RAS mm, OpenCV camera axes.
     surface: what happens at the wall: `interface` (a wet GGX coat on the root-found iso-surface), `hybrid` (BSDF or
     phase by gradient at each collision; Kroes et al. 2012), `volume` (no surface events).
-    boundary: what the wall of `interface` does to light that passes: `straight` (it goes on undeviated, and what would be
-    reflected back into the tissue is lost), `refracting` (Snell's law, internal reflection).
+    boundary: what the wall of `interface` does to light that passes: `straight` (it goes on undeviated, and what would
+    be reflected back into the tissue is lost), `refracting` (Snell's law, internal reflection).
     mucosa: vessels, mottling and a wavy film (`interface` only), or None. Appearance only.
     max_scatterings: the longest path; the default never binds in tissue.
     labels: (I, J, K) uint8 on the medium's grid, or None. label_tissues: {label: tissue}: in voxels of that label
@@ -140,9 +141,11 @@ class Scene:
             raise UserError("the mucosa layer lies on a wall: it needs the surface mode 'interface'", "INVALID_VALUE")
         if not self.lights:
             raise UserError("a scene needs a light", "INVALID_VALUE")
+        wall: Wall = self.boundary if self.surface == "interface" else "open"
+        object.__setattr__(self, "tissue", self.tissue.behind(wall))
         if self.labels is not None:
             object.__setattr__(self, "labels", self._checked_labels(np.asarray(self.labels)))
-        listed = sorted((label, tissues.build(tissue)) for label, tissue in self.label_tissues.items())
+        listed = sorted((label, tissues.build(tissue).behind(wall)) for label, tissue in self.label_tissues.items())
         object.__setattr__(self, "label_tissues", dict(listed))
         if listed and self.labels is None:
             raise UserError("tissues by label need a mask of labels", "INVALID_VALUE")

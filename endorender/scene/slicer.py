@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from endorender.scene.physical import albedo_of
+from endorender.scene.halfspace import albedo_of
 from endorender.scene.text import read_text
 from endorender.scene.tissue import Tissue, tissues
 

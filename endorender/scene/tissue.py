@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from endorender.registry import Model, Registry, one_line
+from endorender.scene.halfspace import Wall
 from endorender.scene.phase import HenyeyGreenstein, phase_functions
 
 tissues = Registry("tissue")
@@ -173,6 +174,10 @@ class Tissue(Model):
             np.interp(hu, self.hu, varying[n]) if n in varying else np.full(len(hu), getattr(self, n)) for n in COAT
         ]
         return np.stack(along, -1).astype(np.float32)
+
+    def behind(self, wall: Wall) -> Tissue:
+        """This tissue for a scene of such a wall: itself, unless its albedo is derived from what is to be reflected."""
+        return self
 
     def clash(self, other: Tissue) -> str | None:
         """Why the two cannot be tissues of one scene; None if they can."""

@@ -104,6 +104,11 @@ def test_response_of_the_configuration_lies_between_look_and_variation():
         ({"ct": "sample", "spp": 0}, "spp"),
         ({"ct": "sample", "preset": "paper5"}, "paper4"),
         ({"ct": "sample", "surface": "wet"}, "interface"),
+        (
+            {"ct": "sample", "surface": "volume", "boundary": "refracting"},
+            "boundary: light refracts at a wall: it needs surface interface",
+        ),
+        ({"ct": "sample", "boundary": "mirror"}, "straight"),
         ({"ct": "sample", "mucosa": "procedural:film=2"}, "film"),
         ({"ct": "sample", "mucosa": "procedural", "surface": "volume"}, "needs surface interface"),
         ({"ct": "sample", "camera": "pinhole:width=3"}, "size"),

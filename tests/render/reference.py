@@ -149,3 +149,27 @@ def build(ref: Reference) -> Any:
         surface="volume",
         max_scatterings=ref.max_depth - 1,
     )
+
+
+@dataclass(frozen=True)
+class Dielectric:
+    """A half space of scatterers behind a smooth dielectric plane, lit by a disk that hides nothing; mm.
+
+    Seen from -z. The disk's mirror image lies outside the picture.
+    """
+
+    front: float = 10.3
+    ior: float = 1.4
+    sigma_t: float = 3.0
+    albedo: tuple[float, float, float] = (0.95, 0.85, 0.6)
+    g: float = 0.5
+    light: tuple[float, float, float] = (8.5, 7.0, 6.3)
+    radius: float = 1.5
+    intensity: tuple[float, float, float] = (50.0, 50.0, 50.0)
+    origin: tuple[float, float, float] = (9.5, 8.0, 5.3)
+    target: tuple[float, float, float] = (11.5, 11.5, 10.3)
+    fov: float = 40.0
+    size: int = 12
+
+
+DIELECTRIC = Dielectric()
