@@ -28,6 +28,7 @@ ROUNDS = 8
 STILL = 2e-3  # rad: a direction that turns by less has settled
 SUN = 1e4  # mm: a directional light is a point so far away
 STEP = 0.01  # rad between two rays whose normals tell the wall's curvature
+STRAYS = True
 THIN = 0.5  # connections are thinned by exp(-THIN sigma_t length): least variance × time of 0, 0.25, 0.5, 0.75
 KEPT = 0.1  # share that is never thinned, so that a weight is at most 10
 
@@ -59,7 +60,17 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
     Way = ti.types.struct(kind=int, p=vec3, n=vec3, w=vec3, omega=vec3, length=float, weight=float, coat=vec3)
 
     @ti.func
-    def leave(ev, d, rng: ti.template()):
+    def leave(
+        labels: ti.template(),
+        table: ti.template(),
+        coats: ti.template(),
+        capsules: ti.template(),
+        ev,
+        x,
+        d,
+        q,
+        rng: ti.template(),
+    ):
         """Direction of a path that meets the wall from within along d, and whether it gets out (1) or is reflected (0).
 
         Below the critical angle as much is reflected as from outside along the same ray, beyond it everything.
@@ -67,7 +78,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
         out = bend(ev.n, d, ev.coat[2])
         gone = 0
         if out.norm_sqr() > 0.0:
-            if rand(rng) >= shade.mirrored(ev.coat, ev.n, out):
+            if rand(rng) < shade.passed(coats, capsules, labels, table, x, out, -ev.n, q):
                 gone = 1
         if gone == 0:
             out = d - 2.0 * ev.n.dot(d) * ev.n
@@ -185,6 +196,10 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
         cells: ti.template(),
         table: ti.template(),
         labels: ti.template(),
+        grid: ti.template(),
+        coats: ti.template(),
+        capsules: ti.template(),
+        buckets: ti.template(),
         emitters: ti.template(),
         phase_data: ti.template(),
         ev,
@@ -228,28 +243,36 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
             if shine > 0.0:
                 area = spread(field, smooth, way, y, q)
                 if area > 0.0:
-                    shine *= way.weight * (1.0 - shade.mirrored(way.coat, way.n, way.w)) / area
+                    shine *= way.weight * shade.passed(coats, capsules, labels, table, way.p, way.w, way.n, q) / area
                     shine *= shade.bounce(ev, d, way.omega, q, phase_data).diffuse
                     for c in ti.static(range(channels)):
                         gain[c] = emitters[e, E.COLOUR + c] * shine
         if gain.max() > 0.0:
             # Within the tissue, then in air. A wall further on ends it: a straight ray through it is no path.
-            o, w, end, inside = x, way.omega, way.length, True
-            for leg in range(2):
-                event, _, through = t.shine(
+            o, w, end, inside, leg = x, way.omega, way.length, True, 0
+            while gain.max() > 0.0:
+                event, s, hu, through = t.shine(
                     field, cells, table, labels, o, w, end, q.inv, q.threshold, q.wall_hu, inside, reduced, budget, rng
                 )
                 for c in ti.static(range(channels)):
                     gain[c] *= through[c % 3]
+                if ti.static(traits.similar):
+                    if event == t.COLLISION:
+                        o += s * w
+                        end -= s
+                        beyond = Spectrum(0.0)
+                        if reduced:
+                            beyond = shade.beyond(field, table, labels, grid, capsules, buckets, o, hu, q, rng)
+                        gain *= beyond
+                        continue
                 if event == t.SURFACE and (leg == 1 or way.kind == OPEN):
                     gain *= 0.0
-                if way.kind == OPEN or gain.max() == 0.0:
+                if leg == 1 or way.kind == OPEN:
                     break
-                o, w, end = way.p + q.nudge * way.n, way.w, (y - way.p).norm()
-                inside = t.value(field, o, q.inv) >= q.threshold
-                if inside and leg == 0:
+                o, w, end, leg = way.p + q.nudge * way.n, way.w, (y - way.p).norm(), 1
+                inside = False
+                if t.value(field, o, q.inv) >= q.threshold:
                     gain *= 0.0
-                    break
         return gain
 
     @ti.func
@@ -274,9 +297,9 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
         link: how the path got from `vertex` to o; exit: where it left the tissue.
         """
         total = Spectrum(0.0)
-        if link != JOINED:
+        if link == DIRECT or (link == STRAY and ti.static(STRAYS)):
             total = lighting.met_emitters(emitters, o, d, hit, vertex, density)
-        else:
+        elif link == JOINED and ti.static(STRAYS):
             for e in range(emitters.shape[0]):
                 one = lighting.met_emitter(emitters, e, o, d, hit, vertex, -1.0)
                 if one.shine > 0.0:

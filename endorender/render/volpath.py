@@ -228,7 +228,7 @@ def tracer(
                         if ti.static(BENDS):
                             if event == SURFACE and inside:
                                 link = boundary.JOINED if link == boundary.DIRECT and density >= 0.0 else boundary.STRAY
-                                turned, gone = wall.leave(ev, d, rng)
+                                turned, gone = wall.leave(labels, table, coats, capsules, ev, x, d, q, rng)
                                 if gone == 0:
                                     link = boundary.STRAY
                                 d, density, exit = turned, -1.0, x
@@ -265,8 +265,8 @@ def tracer(
                     if ti.static(BENDS and EMITTERS):
                         if ev.kind == PHASE:
                             radiance += beta * wall.connect(
-                                field, smooth, cells, table, labels, emitters, phase_data, ev, x, d,
-                                scatterings >= q.similar_after, q, budget, rng
+                                field, smooth, cells, table, labels, grid, coats, capsules, buckets, emitters,
+                                phase_data, ev, x, d, scatterings >= q.similar_after, q, budget, rng
                             )  # fmt: skip
                     for group in ti.static(range(2)):
                         if ti.static((EMITTERS, ENVIRONMENT)[group]):

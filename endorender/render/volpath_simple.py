@@ -149,7 +149,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         beta *= event.albedo
                     if ti.static(BENDS):
                         if event.kind == shade.COAT and inside:
-                            d, gone = wall_of.leave(event, d, rng)
+                            d, gone = wall_of.leave(labels, table, coats, capsules, event, x, d, q, rng)
                             o = x + q.nudge * (-event.n if gone == 1 else event.n)
                             straight = True
                             continue
