@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks.reference_scenes import load_mitsuba
 from tests.render.reference import DIELECTRIC as D
 
-ROUNDS, SPP = 60, 4096
+ROUNDS, SPP = 60, 1024
 
 
 def scene(mi):
