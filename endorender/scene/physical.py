@@ -103,7 +103,7 @@ class MucosaPhysical(Tissue):
     """
 
     organ: Literal["colon", "bronchus", "own"] = Field("colon", description="whose scattering: colon, bronchus, own")
-    blood: float = Field(0.03, ge=0, le=1, description="volume fraction of whole blood")
+    blood: float = Field(0.01, ge=0, le=1, description="volume fraction of whole blood")
     saturation: float = Field(0.75, ge=0, le=1, description="of its haemoglobin with oxygen")
     scattering: float | None = Field(
         None, gt=0, le=20, description="a: reduced scattering at 500 nm, mm⁻¹; none: the organ's"
