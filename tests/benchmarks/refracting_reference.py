@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks.reference_scenes import load_mitsuba
 from tests.render.reference import DIELECTRIC as D
 
-ROUNDS, SPP = 60, 1024
+ROUNDS, SPP, FIRST = 60, 1024, 0
 
 
 def scene(mi):
@@ -69,7 +69,7 @@ def main() -> None:
     mi = load_mitsuba()
     mi.set_variant("llvm_ad_rgb")
     made = scene(mi)
-    images = np.stack([np.array(mi.render(made, spp=SPP, seed=n)) for n in range(ROUNDS)]).astype(float)
+    images = np.stack([np.array(mi.render(made, spp=SPP, seed=FIRST + n)) for n in range(ROUNDS)]).astype(float)
     out = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "refs" / "d_dielectric.npz"
     np.savez_compressed(
         out, mean=images.mean(0).astype(np.float32), variance=(images.var(0, ddof=1) / ROUNDS).astype(np.float32)

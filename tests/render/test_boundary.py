@@ -14,9 +14,10 @@ from endorender.render.gradient import refuse
 from endorender.render.medium import held_blocks, prepare
 from endorender.render.view import Traits, pack_table, pack_view
 from endorender.render.volpath_simple import radiance_simple
-from endorender.scene import Constant, Directional, Disk, Pinhole, Point, Scene, Tissue
+from endorender.scene import Constant, Directional, Disk, HenyeyGreenstein, Pinhole, Point, Scene, Tissue
 from endorender.scene.halfspace import reflectance
-from tests.render.proofs import same_image
+from tests.render.proofs import REFS, compare, same_image
+from tests.render.reference import DIELECTRIC
 from tests.render.scenes import THRESHOLD, affine, from_distance, tube_scene
 
 IOR, FRONT = 1.4, 10.3
@@ -223,6 +224,28 @@ def test_a_bent_tube_by_connection_and_by_chance():
     found = same_image(radiance([scene], 8192, 1)[0], radiance_simple(scene, 32768, 2))
     assert found.share_within() >= 0.99
     assert (np.abs(found.mean_z) < 3.5).all()
+
+
+def test_same_picture_as_mitsuba():
+    """Mitsuba's `volpath` through a smooth dielectric: no connection there, its paths meet the disk by chance."""
+    d, stored = DIELECTRIC, np.load(REFS / "d_dielectric.npz")
+    forward = np.subtract(d.target, d.origin) / np.linalg.norm(np.subtract(d.target, d.origin))
+    right = np.cross(forward, (0, -1, 0)) / np.linalg.norm(np.cross(forward, (0, -1, 0)))
+    pose = affine((1.0,) * 3, np.stack([right, np.cross(forward, right), forward], 1), d.origin)
+    light = Disk(
+        position=d.light, direction=(0.0, 0.0, 1.0), radius=d.radius, intensity=d.intensity[0], attached="world"
+    )
+    tissue = Tissue(
+        hu=(0.0,), sigma_t=(d.sigma_t,), albedo=(d.albedo,), phase=HenyeyGreenstein(g=d.g), ior=d.ior, specular=1.0,
+        roughness=0.02,
+    )  # fmt: skip
+    camera = Pinhole(width=d.size, height=d.size, fov=d.fov)
+    scene = Scene(plane(), camera, pose, (light,), tissue, THRESHOLD, "interface", boundary="refracting")
+    ours = radiance([scene], 1024, 1)[0]
+    found = compare(ours.mean, ours.variance, stored["mean"], stored["variance"])
+    assert found.share_within() >= 0.9975
+    assert found.rms < 1.15
+    assert (np.abs(found.mean_z) < 3).all()
 
 
 def test_what_is_refused():
