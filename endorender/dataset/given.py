@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +33,7 @@ class Given(Model):
     def __len__(self) -> int:
         return len(self.matrices)
 
-    @functools.cached_property
+    @property
     def array(self) -> np.ndarray:
         """(N, 4, 4)."""
         return np.array(self.matrices)

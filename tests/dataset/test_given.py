@@ -1,6 +1,7 @@
 """Views from given poses: read back from every layout that holds them, refused by number where they cannot be."""
 
 import json
+import pickle
 import shutil
 
 import numpy as np
@@ -172,6 +173,13 @@ def test_resuming_needs_the_same_poses_and_keeps_no_path(flown, ct, tmp_path, mo
     moved.write_text("\n".join(",".join(map(repr, row)) for row in poses_of(flown).reshape(-1, 16).tolist()))
     assert run(*args, "--resume", "--poses", moved).exit_code == 0
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_a_configuration_with_poses_travels_to_other_processes(flown, tmp_path):
+    config = configure(ct=["phantom:1", "phantom:2"], poses=[str(in_json(poses_of(flown), tmp_path / "p.json"))] * 2)
+    np.testing.assert_array_equal(config.ct[1].poses.array, poses_of(flown))
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert [config.ct.index(p) for p in config.ct] == [0, 1]
 
 
 @pytest.mark.parametrize(
