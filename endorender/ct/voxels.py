@@ -92,20 +92,18 @@ def widened(mask: np.ndarray, by_mm: float, spacing: np.ndarray) -> np.ndarray:
 def flooded(air: np.ndarray, seed: np.ndarray, near: np.ndarray, most: float) -> np.ndarray | None:
     """What of a mask hangs together, face to face, with a seed in it; None once more than `most` voxels of it are
     not near. (I, J, K) bool each; no voxel of the mask lies at an edge of the array, so that no step leaves it."""
-    free, away, reached = air.ravel(), ~near.ravel(), np.zeros(air.size, bool)
     steps = np.array([air.shape[1] * air.shape[2], air.shape[2], 1])
     steps = np.concatenate([steps, -steps])
+    away, left = ~near.ravel(), (air & ~seed).ravel()
+    outside = int((seed.ravel() & away).sum())
     # Of the seed only what lies at its surface can go on.
-    reached |= seed.ravel()
-    outside = int((reached & away).sum())
-    open_to = air & ~seed
-    fresh = np.flatnonzero(open_to & beside(seed))
+    fresh = np.flatnonzero(left & beside(seed).ravel())
     while len(fresh) and outside <= most:
-        reached[fresh] = True
+        left[fresh] = False
         outside += int(away[fresh].sum())
         there = (fresh[:, None] + steps).ravel()
-        fresh = np.unique(there[free[there] & ~reached[there]])
-    return None if outside > most else reached.reshape(air.shape)
+        fresh = np.unique(there[left[there]])
+    return None if outside > most else (air & ~left.reshape(air.shape)) | seed
 
 
 def beside(mask: np.ndarray) -> np.ndarray:
@@ -156,7 +154,7 @@ def depth(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
         one, two = (a for a in range(3) if a != axis)
         # Along the axis, line after line: voxels of a run follow one another, those of two runs leave a gap.
         place = (at[one] * mask.shape[two] + at[two]) * size + at[axis]
-        order = np.argsort(place)
+        order = np.argsort(place) if axis < 2 else slice(None)  # along the last axis they are in order
         place, known = place[order], squared[order]
         first = np.flatnonzero(np.diff(place, prepend=-2) != 1)
         length = np.diff(first, append=len(place))

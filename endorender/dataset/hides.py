@@ -11,8 +11,9 @@ REACH = 100.0  # mm from the camera, as C3VD's occlusion maps look (Bobrow et al
 
 def hollow(lumen: Any) -> np.ndarray:
     """(I, J, K) uint8 of a lumen: 0 outside, 1 within a voxel of its wall, 2 further in."""
-    deep = lumen.clearance > np.max(lumen.spacing)
-    return np.asarray((lumen.clearance > 0).astype(np.uint8) + deep)
+    inside = (lumen.clearance > 0).view(np.uint8)
+    inside += lumen.clearance > np.max(lumen.spacing)
+    return np.asarray(inside)
 
 
 def hides(scene: Any, distance: np.ndarray, inside: np.ndarray) -> np.ndarray:
