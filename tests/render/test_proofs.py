@@ -70,11 +70,13 @@ def test_adding_doubling_knows_chandrasekhar():
     assert proofs.deep_reflectance(0.9, 0.0) == pytest.approx(0.41495, abs=1e-5)
 
 
-@pytest.mark.parametrize("after", [10, pytest.param(30, marks=pytest.mark.slow)])
-def test_similarity_reflects_what_forward_scattering_does(after):
+@pytest.mark.parametrize(
+    ("after", "spp"), [(10, 8192), *(pytest.param(n, 16384, marks=pytest.mark.slow) for n in (10, 30))]
+)
+def test_similarity_reflects_what_forward_scattering_does(after, spp):
     """Albedo 0.96, g 0.9: within 0.5 % of the truth; darker channels, whose light leaves sooner, too."""
-    for found in proofs.similar_half_space(after):
-        assert found.error < 0.002 * found.expected
+    for found in proofs.similar_half_space(after, spp=spp):
+        assert found.error < 0.003 * found.expected
         assert abs(found.bias) < 0.005
 
 
