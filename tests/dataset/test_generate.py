@@ -216,6 +216,7 @@ def test_depths_of_the_tissue_lie_with_the_variation(scoped):
             assert np.nanmedian(off) == pytest.approx(behind, abs=1e-3)
             assert np.isnan(depth["z_depth"][~valid]).all()
         assert frame.scene["surface_to_median_voxels"] == pytest.approx(np.log(2) / 3, abs=1e-3)
+        assert frame.scene["boundary"] == "straight"
 
 
 def test_noise_of_the_picture_is_the_same_again(scoped, ct, tmp_path):

@@ -217,6 +217,22 @@ def test_same_light_by_chance_as_by_connection(shape, request):
 
 
 @pytest.mark.slow
+def test_a_septum_lit_from_behind():
+    """Half a millimetre of tissue between two lumens: light by connection, and by paths that cross both walls."""
+    light = Disk(position=(11.5, 11.5, 9.0), direction=(0.0, 0.0, -1.0), radius=3.0, intensity=50.0, attached="world")
+    pose = affine((1.0,) * 3, translation=(11.5, 11.5, 1.0))
+    tissue = Tissue(hu=(0.0,), sigma_t=(3.0,), albedo=((0.9, 0.7, 0.3),), ior=IOR)
+    camera = Pinhole(width=4, height=4, fov=30)
+    septum = from_distance(lambda p: 0.25 - np.abs(p[..., 2] - 5.0), (24, 24, 40), affine((1.0, 1.0, 0.25)), 1600.0)
+    scene = Scene(septum, camera, pose, (light,), tissue, THRESHOLD, "interface", boundary="refracting")
+    scene = scene.with_(max_scatterings=64)
+    found = same_image(radiance([scene], 16384, 1)[0], radiance_simple(scene, 16384, 2))
+    assert found.share_within() == 1
+    assert found.rms < 1.2
+    assert (np.abs(found.mean_z) < 3.5).all()
+
+
+@pytest.mark.slow
 def test_a_bent_tube_by_connection_and_by_chance():
     """Endoscope's guides in a tube with folds, seen and lit at grazing angles, through a coat that glints little."""
     scene = tube_scene(roughness=0.4, hu=(0.0,), sigma_t=(3.0,), albedo=((0.9, 0.8, 0.7),))
