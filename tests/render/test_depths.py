@@ -160,6 +160,7 @@ def test_gap_between_surface_and_median_in_voxels():
     gaps = depth_gaps(scene, {**looks, "thin": thin})
     for name, tissue in looks.items():
         assert gaps[name] == pytest.approx(np.log(2) / tissue.sigma_t[-1] / 0.8, abs=0.01)
-        assert gaps[name] < 0.5
+        # Colon scatters less than half as much as the looks do: there light comes from deeper, and rendering warns.
+        assert (gaps[name] < 0.5) == (name != "mucosa_physical")
     assert gaps["thin"] == pytest.approx(np.log(2) / 0.5 / 0.8, abs=0.01)
     assert depth_gaps(scene, {"empty": Tissue(sigma_t=(0, 0, 0, 0))})["empty"] == np.inf
