@@ -27,6 +27,12 @@ class Notice(UserWarning):
     """Something that a user should know and may live with. The command line prints it as one line and goes on."""
 
 
+def plain(text: object) -> str:
+    """Text from elsewhere in one line that no terminal acts on and every encoding holds: what cannot be printed, line
+    ends and escape sequences among it, is written as Python escapes it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def hint(name: object, known: Iterable[object]) -> str:
     """` (did you mean 'gamma'?)` for the known name nearest to a mistyped one, empty where none is near."""
     near = difflib.get_close_matches(str(name), [str(k) for k in known], 1)

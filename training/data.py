@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from endorender.dataset import Frame
-from endorender.dataset.frame import MARKS, SPLITS
+from endorender.dataset.frame import MARKS
+from endorender.dataset.info import SPLITS
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
 from training.files import derive

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, field_serializer, field_validator, 
 
 from endorender.dataset import cohort, given, viewpoint
 from endorender.dataset.distributions import probes
-from endorender.dataset.frame import ALIAS, SPLITS, read_info
+from endorender.dataset.info import ALIAS, SPLITS, read_info
 from endorender.dataset.spec import as_mapping, pairs, parse_spec, pixels, regions
 from endorender.dataset.variation import PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
 from endorender.errors import UserError, unknown

@@ -12,6 +12,8 @@ import numpy as np
 from endorender.errors import UserError
 
 Attribute = str | int | float
+WIDEST = 16384  # px, as cameras
+MOST_VALUES = 40 * 8192 * 8192  # of all channels together: few bytes may claim to be very many
 
 
 def write(path: Path, channels: Mapping[str, np.ndarray], header: Mapping[str, Attribute]) -> None:
@@ -40,18 +42,45 @@ def write(path: Path, channels: Mapping[str, np.ndarray], header: Mapping[str, A
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Attribute]]:
-    """Channels name -> (H, W) in the stored precision, and the header's strings and numbers."""
+    """Channels name -> (H, W) float32 or float16 as stored, all of one size, and the header's strings and numbers.
+
+    Raises UserError DATASET_DAMAGED, before anything is unpacked where the file claims more than a picture has.
+    """
     import OpenEXR
 
-    if not path.is_file():
-        raise UserError(f"{path.name} is missing from the dataset", "DATASET_DAMAGED")
+    width, height = size(path)
     try:
         with OpenEXR.File(str(path), separate_channels=True) as file:
             channels = {name: np.array(c.pixels) for name, c in file.channels().items()}
             header = {k: v for k, v in file.header().items() if isinstance(v, (str, int, float))}
     except Exception as error:  # OpenEXR's of several kinds; its words repeat the path
-        raise UserError(f"{path.name} cannot be read ({type(error).__name__})", "DATASET_DAMAGED") from None
+        raise _unreadable(path, type(error).__name__) from None
+    if any(c.shape != (height, width) or c.dtype not in (np.float32, np.float16) for c in channels.values()):
+        raise _unreadable(path, "its channels are not pictures of one size in floats")
     return channels, header
+
+
+def size(path: Path) -> tuple[int, int]:
+    """Width and height of the pictures in a file, of which no pixel is read. Raises UserError DATASET_DAMAGED."""
+    import OpenEXR
+
+    if not path.is_file():
+        raise UserError(f"{path.name} is missing from the dataset", "DATASET_DAMAGED")
+    try:
+        with OpenEXR.File(str(path), header_only=True) as file:
+            parts, header = len(file.parts), file.header()  # which is empty once the file is closed
+            low, high = (np.asarray(corner, dtype=np.int64) for corner in header["dataWindow"])
+            count = len(header["channels"])
+        width, height = (int(n) for n in high - low + 1)
+    except Exception as error:
+        raise _unreadable(path, type(error).__name__) from None
+    if parts != 1 or not (0 < width <= WIDEST and 0 < height <= WIDEST) or width * height * count > MOST_VALUES:
+        raise _unreadable(path, f"{width}x{height} px in {count} channels and {parts} parts is none of ours")
+    return width, height
+
+
+def _unreadable(path: Path, reason: str) -> UserError:
+    return UserError(f"{path.name} cannot be read ({reason})", "DATASET_DAMAGED")
 
 
 def half(values: np.ndarray) -> np.ndarray:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from endorender import pictures
-from endorender.errors import UserError, unknown
+from endorender.dataset.info import ALIAS, MOST_VIEWS, SPLITS, VARIATION, damaged, read_info, there
+from endorender.errors import UserError, plain, unknown
 from endorender.registry import Model, one_line
 
-SCHEMA = 1
-# Names become folders, and stand in pages: a dataset that comes from elsewhere is held to them as well.
-ALIAS = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"  # of a patient
-VARIATION = "^[a-z0-9][a-z0-9_]{0,40}$"
 ID = rf"{ALIAS[:-1]}/[0-9]{{4,6}}/{VARIATION[1:]}"
-KEYS = ("configuration", "frames", "patients", "splits", "variations", "views")  # what is read of dataset.json
-SPLITS = ("train", "val", "test")
+PATH = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}){0,7}"  # never upwards, or to a root
 MARKS = ("ct_sha256", "voxels_sha256")  # of a frame's `volume`, by which a person is known; the second since 0.2.0
-Row = tuple[float, ...]
+HASHES = (*MARKS, "labels_sha256", "label_sha256")
+Number = Annotated[float, Field(ge=-1e9, le=1e9)]  # mm or pixels: with larger ones nothing can be computed
+Row = tuple[Number, Number, Number, Number]
+Row3 = tuple[Number, Number, Number]
 
 
 class File(Model):
@@ -36,9 +34,8 @@ class File(Model):
     @field_validator("path")
     @classmethod
     def _inside(cls, path: str) -> str:
-        parts = PurePosixPath(path).parts
-        if not parts or path.startswith("/") or "\\" in path or ".." in parts:
-            raise ValueError("must be a relative path inside the dataset")
+        if not re.fullmatch(PATH, path):
+            raise ValueError("must be a relative path inside the dataset, of letters and digits")
         return path
 
 
@@ -56,19 +53,33 @@ class Frame(Model):
     id: str = Field(pattern=ID)
     patient: str = Field(pattern=ALIAS)
     scene: dict[str, Any]
-    view: int
+    view: int = Field(ge=0, le=MOST_VIEWS)
     variation: str = Field(pattern=VARIATION)
     parameters: dict[str, Any]
     seed: int
     traced_with: tuple[str, ...] = ()
-    K: tuple[Row, Row, Row]
+    K: tuple[Row3, Row3, Row3]
     camera: dict[str, Any]
     world_from_camera: tuple[Row, Row, Row, Row]
     volume: dict[str, Any]
     files: dict[str, File]
-    spp: int
+    spp: int = Field(ge=0)
     denoised: bool
     status: Literal["done"] = "done"
+
+    @field_validator("volume")
+    @classmethod
+    def _hashed(cls, volume: dict[str, Any]) -> dict[str, Any]:
+        if not all(isinstance(volume.get(key), (str, type(None))) for key in HASHES):
+            raise ValueError("its hashes must be text")
+        return volume
+
+    @field_validator("files")
+    @classmethod
+    def _there(cls, files: dict[str, File]) -> dict[str, File]:
+        if missing := {"image", "geometry"} - set(files):
+            raise ValueError(f"must name {' and '.join(sorted(missing))}")
+        return files
 
     _root: Path = PrivateAttr(default=Path())
     _fingerprint: str = PrivateAttr(default="")
@@ -88,15 +99,40 @@ class Frame(Model):
 
     def path(self, kind: str) -> Path:
         """Where the file of this kind ("image", "radiance", "geometry") lies."""
+        if kind not in self.files:
+            raise UserError(f"{self.id} has no {kind}", "NO_FILE")
         return self._root / self.files[kind].path
+
+    def _channels(self, kind: str) -> _Channels:
+        """Those of the EXR of this kind, which have the size of the frame's camera."""
+        from endorender.dataset import exr
+
+        name, path = self.files[kind].path if kind in self.files else kind, self.path(kind)
+        if not path.is_file():
+            raise UserError(f"{name} is missing from the dataset", "DATASET_DAMAGED")
+        if not self._fits(size := exr.size(path)):
+            raise self._misfit(name, size)
+        return _Channels(name, exr.read(path)[0])
+
+    def _fits(self, size: tuple[int, int]) -> bool:
+        """Whether a file of this width and height has the size of the frame's camera, where that has one."""
+        wanted = (self.camera.get("width"), self.camera.get("height"))
+        return None in wanted or size == wanted
+
+    def _misfit(self, name: str, size: tuple[int, int]) -> UserError:
+        camera = plain(f"{self.camera['width']}x{self.camera['height']}"[:40])
+        return UserError(f"{name} is {size[0]}x{size[1]}, and its camera {camera}", "DATASET_DAMAGED")
 
     def image(self) -> np.ndarray:
         """(H, W, 3) uint8: the display image."""
         try:
             with pictures.opened(self.path("image")) as picture:
-                return np.asarray(picture.convert("RGB"))
+                size = picture.size
+                if self._fits(size):  # before it is decoded
+                    return np.asarray(picture.convert("RGB"))
         except pictures.Broken as error:
-            raise _damaged(self.files["image"].path, error) from None
+            raise damaged(self.files["image"].path, error) from None
+        raise self._misfit(self.files["image"].path, size)
 
     def geometry(self) -> dict[str, np.ndarray]:
         """The noise-free layer of the view.
@@ -106,9 +142,7 @@ class Frame(Model):
         `label_tissue` at the wall, 0 for the look's own tissue. hides: (H, W) bool, the lumen goes on behind that wall,
         within 100 mm of the camera; not there in datasets of 0.1.0.
         """
-        from endorender.dataset import exr
-
-        c, _ = exr.read(self.path("geometry"))
+        c = self._channels("geometry")
         return {
             "z_depth": c["Z"],
             "distance": c["distance.V"],
@@ -123,9 +157,7 @@ class Frame(Model):
 
         The flow is NaN where nothing is seen and in the last view; the occlusion is True there.
         """
-        from endorender.dataset import exr
-
-        c, _ = exr.read(self.path("geometry"))
+        c = self._channels("geometry")
         if "flow.U" not in c:
             raise UserError(f"{self.id} holds no flow: it was rendered before there was any", "NO_FLOW")
         return {
@@ -138,22 +170,29 @@ class Frame(Model):
 
         "surface" is the view's; "median" and "expected" are the variation's own and there if they were asked for.
         """
-        from endorender.dataset import exr
-
         if name == "surface":
             geometry = self.geometry()
             return {key: geometry[key] for key in ("z_depth", "distance")}
-        c, _ = exr.read(self.path("radiance"))
+        c = self._channels("radiance")
         if f"{name}.Z" not in c:
             raise UserError(f"{self.id} holds no {name} depth: render with --depth {name}", "NO_DEPTH")
         return {"z_depth": c[f"{name}.Z"], "distance": c[f"{name}.distance"]}
 
     def radiance(self) -> np.ndarray:
         """(H, W, 3) float32 linear radiance, as stored in half floats."""
-        from endorender.dataset import exr
-
-        c, _ = exr.read(self.path("radiance"))
+        c = self._channels("radiance")
         return np.stack([c[k] for k in "RGB"], axis=-1).astype(np.float32)
+
+
+class _Channels(dict[str, np.ndarray]):
+    """Channels of a file by name; one that is not there is a fault of the file."""
+
+    def __init__(self, name: str, channels: dict[str, np.ndarray]):
+        super().__init__(channels)
+        self._name = name
+
+    def __missing__(self, key: str) -> np.ndarray:
+        raise UserError(f"{self._name} has no channel {key}", "DATASET_DAMAGED")
 
 
 @dataclass(frozen=True)
@@ -206,48 +245,11 @@ def frame_id(patient: str, view: int, variation: str) -> str:
     return f"{patient}/{view:04d}/{variation}"
 
 
-def planned(info: dict[str, Any], patient: str) -> int:
-    """How many views of a patient a dataset is to have. info: dataset.json."""
-    who: dict[str, Any] = next((p for p in info["configuration"]["ct"] if p["alias"] == patient), {})
-    return int(who["poses"]["views"] if "poses" in who else info["views"])
-
-
 def open_dataset(path: str | Path) -> Dataset:
     """A dataset folder, finished or not. Raises UserError NOT_A_DATASET or DATASET_DAMAGED."""
     root = Path(path)
     info = read_info(root)
-    if missing := [k for k in KEYS if k not in info]:
-        raise _damaged("dataset.json", f"{', '.join(missing)} missing")
-    if strange := strange_names(info):
-        raise _damaged("dataset.json", strange)
     return Dataset(root, info, [frame.at(root, str(info.get("fingerprint", ""))) for frame in read_manifest(root)])
-
-
-def read_info(root: Path) -> dict[str, Any]:
-    """dataset.json as a dictionary."""
-    try:
-        info = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError("the folder is no endorender dataset: it has no dataset.json", "NOT_A_DATASET") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged("dataset.json", error) from None
-    if not isinstance(info, dict) or info.get("schema") != SCHEMA:
-        raise UserError(f"dataset.json is not of schema {SCHEMA}: read it with the endorender that wrote it", "SCHEMA")
-    return info
-
-
-def strange_names(info: Mapping[str, Any]) -> str | None:
-    """What is wrong with the names of dataset.json's patients, variations and splits, or None."""
-    for key, pattern in (("patients", ALIAS), ("variations", VARIATION)):
-        names = info[key]
-        if not isinstance(names, list) or not all(isinstance(n, str) and re.fullmatch(pattern, n) for n in names):
-            return f"{key} are not a list of names of letters and digits"
-    splits = info["splits"]
-    if not isinstance(splits, dict) or not all(isinstance(splits.get(name), list) for name in SPLITS):
-        return f"splits are not lists of patients for {', '.join(SPLITS)}"
-    if not all(isinstance(n, str) and n in info["patients"] for name in SPLITS for n in splits[name]):
-        return "a split holds a patient that the dataset has not"
-    return None
 
 
 def read_manifest(root: Path) -> list[Frame]:
@@ -257,10 +259,12 @@ def read_manifest(root: Path) -> list[Frame]:
 
 def stream_manifest(root: Path) -> Iterator[tuple[int, Frame]]:
     """(where its line begins in the file, row) one by one, in the file's order: a later row of an id replaces it."""
+    if not there(root / "manifest.jsonl"):
+        return
     try:
         file = (root / "manifest.jsonl").open("rb")
-    except FileNotFoundError:
-        return
+    except OSError as error:
+        raise damaged("manifest.jsonl", error) from None
     with file:
         offset = 0
         for number, line in enumerate(file, 1):
@@ -268,11 +272,5 @@ def stream_manifest(root: Path) -> Iterator[tuple[int, Frame]]:
                 try:
                     yield offset, Frame.model_validate_json(line.decode("utf-8", "replace"))
                 except ValidationError as error:
-                    raise _damaged(f"manifest.jsonl, line {number}", one_line(error)) from None
+                    raise damaged(f"manifest.jsonl, line {number}", one_line(error)) from None
             offset += len(line)
-
-
-def _damaged(what: str, error: object) -> UserError:
-    # An error of the system, or of Pillow, repeats the whole path.
-    reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else " ".join(str(error).split())
-    return UserError(f"{what} cannot be read ({reason[:200]}); render with --resume to mend it", "DATASET_DAMAGED")

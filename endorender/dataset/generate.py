@@ -14,7 +14,8 @@ from typing import Any
 
 from endorender import __version__
 from endorender.dataset.config import RenderConfig, fingerprint
-from endorender.dataset.frame import SCHEMA, frame_id
+from endorender.dataset.frame import frame_id
+from endorender.dataset.info import SCHEMA
 from endorender.dataset.patient import Hashes, Report, other_ct, refuse_absent
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import AXES, DEPTH

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from endorender.dataset.frame import Row
 from endorender.dataset.spec import parse_spec
 from endorender.errors import UserError
 from endorender.registry import Model
+
+Row = tuple[float, float, float, float]
 
 
 class Given(Model):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from endorender.dataset.frame import SPLITS, Dataset, Frame, planned, read_info, stream_manifest
+from endorender.dataset.frame import Dataset, Frame, stream_manifest
+from endorender.dataset.info import SPLITS, planned, read_info
 from endorender.dataset.sheet import colour_depth, contact_sheet, depth_range, views_of
 from endorender.dataset.writer import SUMS, sha256
 
@@ -93,7 +94,7 @@ def card(dataset: Dataset) -> str:
 
 def _total(info: dict[str, Any]) -> int:
     """Views of all patients."""
-    return sum(planned(info, patient) for patient in info["patients"])
+    return sum(planned(info).values())
 
 
 SIZES = (

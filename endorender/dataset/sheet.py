@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from endorender.dataset.frame import Dataset, Frame, planned
+from endorender.dataset.frame import Dataset, Frame
+from endorender.dataset.info import planned
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,7 +75,8 @@ def contact_sheet(dataset: Dataset) -> Image:
                 small = Image.fromarray(picture).resize((w, h), Image.Resampling.BOX if scale < 1 else None)
                 sheet.paste(small, (SIDE + x * (w + GAP), line))
     _scale_bar(sheet, SIDE + (len(columns) + 1) * (w + GAP), HEAD, min(max(h, 120), len(shown) * (h + GAP) - GAP), top)
-    total = sum(planned(dataset.info, patient) for patient in {f.patient for row in rows for f in row.values()})
+    views = planned(dataset.info)
+    total = sum(views[patient] for patient in {f.patient for row in rows for f in row.values()})
     if len(shown) < total:
         note = f"{len(shown)} of {total} views"
         pen.text((GAP, size[1] - HEAD / 2), note, INK, _font(11), "lm")

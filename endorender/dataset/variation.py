@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from endorender.dataset.constraints import holds
 from endorender.dataset.distributions import Source, drawn, found_in, probes
-from endorender.dataset.frame import VARIATION
+from endorender.dataset.info import VARIATION
 from endorender.errors import UserError, unknown
 from endorender.registry import Model, validated
 

@@ -12,23 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from endorender import pictures
 from endorender.dataset import exr
 from endorender.dataset.config import fingerprint
-from endorender.dataset.frame import (
-    KEYS,
-    SPLITS,
-    Dataset,
-    Frame,
-    frame_id,
-    planned,
-    read_info,
-    strange_names,
-    stream_manifest,
-)
+from endorender.dataset.frame import Dataset, Frame, frame_id, stream_manifest
+from endorender.dataset.info import SPLITS, planned, read_info
 from endorender.dataset.pages import guarded, pages
+from endorender.dataset.spec import pixels
 from endorender.dataset.writer import FAILED, LOCK, SUMS, TEMPORARY, read_failed, sha256
-from endorender.errors import UserError
+from endorender.errors import UserError, plain
 
+MOST_MISSING = 10_000  # rows that are said one by one: a damaged number may ask for very many
 FARTHEST = 1000.0  # mm: no lumen of a patient is longer in sight
 
 Progress = Callable[[float, int, str], None]
@@ -43,55 +37,71 @@ class Finding:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.code} {self.where}: {self.what}"
+        return f"{self.code} {plain(self.where)}: {plain(self.what)}"
 
     def to_dict(self) -> dict[str, str]:
         """For JSON."""
-        return asdict(self)
+        return {key: plain(value) for key, value in asdict(self).items()}
 
 
 def verify(path: str | Path, progress: Progress | None = None) -> list[Finding]:
     """Everything that is wrong with a dataset: bytes, files, rows, values. Empty: it can be trusted.
 
-    Raises UserError where there is no dataset at all.
+    Raises UserError NOT_A_DATASET or SCHEMA where there is none at all, or one of another version.
     """
     root = Path(path)
-    info = read_info(root)
+    try:
+        info = read_info(root)
+    except UserError as error:
+        if error.code != "DATASET_DAMAGED":
+            raise
+        return [Finding("DAMAGED", "dataset.json", str(error))]
     if wrong := list(_configuration(info)):
         return wrong
     try:
         # Of all rows only ids are held: there may be very many. A later row of an id replaces the one before.
         last = {frame.id: at for at, frame in stream_manifest(root)}
-        failed = read_failed(root)
     except UserError as error:
         return [Finding("DAMAGED", "manifest.jsonl", str(error))]
+    try:
+        failed = read_failed(root)
+    except UserError as error:
+        return [Finding("DAMAGED", FAILED, str(error))]
+    plan = planned(info)
     return [
-        *_ids(root, info, last, {row["id"] for row in failed}),
+        *_ids(root, info, plan, last, {row["id"] for row in failed}),
         *(Finding("FAILED", row["id"], str(row.get("error"))) for row in failed),
-        *_frames(root, info, last, progress or (lambda done, total, text: None)),
+        *_frames(root, info, plan, last, progress or (lambda done, total, text: None)),
         *_pages(Dataset(root, info, []), len(last) == info["frames"]),
     ]
 
 
 def _configuration(info: dict[str, Any]) -> Iterator[Finding]:
     """dataset.json guards its configuration by a fingerprint."""
-    missing = [k for k in ("fingerprint", *KEYS) if k not in info]
-    if missing:
-        yield Finding("DAMAGED", "dataset.json", f"{', '.join(missing)} missing")
-    elif strange := strange_names(info):
-        yield Finding("DAMAGED", "dataset.json", strange)
-    elif fingerprint(info["configuration"]) != info["fingerprint"]:
+    if not info.get("fingerprint"):
+        yield Finding("DAMAGED", "dataset.json", "fingerprint missing")
+        return
+    try:
+        own = fingerprint(info["configuration"])
+    except (ValueError, RecursionError):  # numbers that are none, or nested too deeply
+        own = ""
+    if own != info["fingerprint"]:
         yield Finding("CHANGED", "dataset.json", "its configuration is not the one of its fingerprint")
 
 
-def _ids(root: Path, info: dict[str, Any], have: Mapping[str, int], failed: set[str]) -> Iterator[Finding]:
+def _ids(
+    root: Path, info: dict[str, Any], plan: Mapping[str, int], have: Mapping[str, int], failed: set[str]
+) -> Iterator[Finding]:
     """Rows that are not there, and one that is there in part."""
     if have and not _ends_a_line(root / "manifest.jsonl"):
         yield Finding("DAMAGED", "manifest.jsonl", "its last row is cut off")
-    views = ((patient, n) for patient in info["patients"] for n in range(planned(info, patient)))
-    for (patient, n), name in itertools.product(views, info["variations"]):
-        if (i := frame_id(patient, n, name)) not in have and i not in failed:
-            yield Finding("MISSING", i, "the manifest has no row of it")
+    views = ((patient, n) for patient, count in plan.items() for n in range(count))
+    ids = (frame_id(patient, n, name) for patient, n in views for name in info["variations"])
+    missing = (i for i in ids if i not in have and i not in failed)
+    for i in itertools.islice(missing, MOST_MISSING):
+        yield Finding("MISSING", i, "the manifest has no row of it")
+    if (after := next(missing, None)) is not None:
+        yield Finding("MISSING", after, "the manifest has no row of it; further ones are not looked for")
 
 
 def _ends_a_line(path: Path) -> bool:
@@ -100,11 +110,10 @@ def _ends_a_line(path: Path) -> bool:
         return file.read() == b"\n"
 
 
-def _row(info: dict[str, Any], frame: Frame) -> Iterator[Finding]:
+def _row(info: dict[str, Any], plan: Mapping[str, int], frame: Frame) -> Iterator[Finding]:
     """Id, pose, intrinsics and camera of a frame."""
     named = frame.id == frame_id(frame.patient, frame.view, frame.variation)
-    foreseen = frame.patient in info["patients"] and frame.variation in info["variations"]
-    if not (named and foreseen and 0 <= frame.view < planned(info, frame.patient)):
+    if not (named and frame.variation in info["variations"] and frame.view < plan.get(frame.patient, 0)):
         yield Finding("FOREIGN", frame.id, "no frame of this dataset has this id")
     pose = np.array(frame.world_from_camera)
     r = pose[:3, :3]
@@ -112,7 +121,7 @@ def _row(info: dict[str, Any], frame: Frame) -> Iterator[Finding]:
         yield Finding("POSE", frame.id, "the pose is not finite, or its last row is not 0 0 0 1")
     elif not np.allclose(r @ r.T, np.eye(3), atol=1e-5) or np.linalg.det(r) < 0:
         yield Finding("POSE", frame.id, "the pose is no rotation")
-    width, height = (int(n) for n in info["configuration"]["size"].split("x"))
+    width, height = pixels(info["configuration"]["size"])
     k = np.array(frame.K)
     centre = (k[0, 2] + 0.5) / width, (k[1, 2] + 0.5) / height
     if not np.isfinite(k).all() or min(k[0, 0], k[1, 1]) <= 0 or not np.allclose(k[2], (0, 0, 1)):
@@ -136,29 +145,34 @@ def _camera(frame: Frame, k: np.ndarray, size: tuple[int, int]) -> Iterator[Find
         yield Finding("INTRINSICS", frame.id, "K is not that of its camera")
 
 
-def _frames(root: Path, info: dict[str, Any], last: Mapping[str, int], progress: Progress) -> Iterator[Finding]:
+def _frames(
+    root: Path, info: dict[str, Any], plan: Mapping[str, int], last: Mapping[str, int], progress: Progress
+) -> Iterator[Finding]:
     """Every row that counts, and every file once: there, unchanged, plausible."""
     seen: set[str] = set()
-    done, whole = 0, root.resolve()
+    done, whole = 0, os.path.realpath(root)
     for at, row in stream_manifest(root):
         if last[row.id] != at:
             continue
         progress(done, len(last), row.id)
         done += 1
         frame = row.at(root)
-        yield from _row(info, frame)
+        yield from _row(info, plan, frame)
+        measured = _measures(frame)
         for kind, file in frame.files.items():
             if file.path in seen:
                 continue
             seen.add(file.path)
             path = root / file.path
-            if path.resolve() != whole / file.path:
+            if os.path.realpath(path) != os.path.join(whole, file.path):
                 yield Finding("LINK", file.path, "is a link, or lies behind one: a dataset holds its files itself")
             elif not path.is_file():
                 yield Finding("MISSING", file.path, f"the {kind} of {frame.id} is not there")
-            elif sha256(path) != file.sha256:
+            elif (own := _digest(path)) is None:
+                yield Finding("DAMAGED", file.path, "the disk does not give it")
+            elif own != file.sha256:
                 yield Finding("CHANGED", file.path, "its bytes are not those that the manifest hashed")
-            else:
+            elif measured:
                 yield from _values(frame, kind, file.path)
     others = {*guarded(info), SUMS, LOCK, FAILED}
     for name in _below(root):
@@ -166,6 +180,24 @@ def _frames(root: Path, info: dict[str, Any], last: Mapping[str, int], progress:
             yield Finding("TEMPORARY", name, "left by a run that was killed; --resume removes it")
         elif name not in seen and name not in others:
             yield Finding("FOREIGN", name, "the manifest knows no such file")
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return sha256(path)
+    except OSError:
+        return None
+
+
+def _measures(frame: Frame) -> bool:
+    """Whether its camera is one, by which files can be measured: where it is none, that is said of the row."""
+    from endorender.scene.camera import cameras
+
+    try:
+        camera = cameras.build(frame.camera)
+    except UserError:
+        return False
+    return {"width", "height"} <= set(frame.camera) and bool(np.isfinite(camera.K).all())
 
 
 def _below(root: Path) -> Iterator[str]:
@@ -179,32 +211,34 @@ def _below(root: Path) -> Iterator[str]:
 
 def _values(frame: Frame, kind: str, name: str) -> Iterator[Finding]:
     """What a file holds, where it can be wrong although its bytes are as they were written."""
-    if "height" not in frame.camera or "width" not in frame.camera:
-        return  # a camera that is none: said of the row, and no file can be measured by it
     try:
         if kind == "image":
-            picture = frame.image()
-            if picture.shape[:2] != _shape(frame):
-                yield Finding("SIZE", name, f"is {picture.shape[1]}x{picture.shape[0]}")
-        elif kind == "radiance":
-            yield from _radiance(frame, name)
-        elif kind == "geometry":
-            yield from _geometry(frame, name)
-    except UserError as error:
+            with pictures.opened(frame.path(kind)) as picture:
+                size = picture.size
+        elif kind in ("radiance", "geometry"):
+            size = exr.size(frame.path(kind))
+        else:
+            return
+        if size != _size(frame):
+            yield Finding("SIZE", name, f"is {size[0]}x{size[1]}")
+        elif kind == "image":
+            frame.image()
+        else:
+            yield from (_radiance if kind == "radiance" else _geometry)(frame, name)
+    except (UserError, pictures.Broken) as error:
         yield Finding("DAMAGED", name, str(error))
-    except KeyError as error:
-        yield Finding("DAMAGED", name, f"has no channel {error.args[0]}")
 
 
-def _shape(frame: Frame) -> tuple[int, int]:
-    return int(frame.camera["height"]), int(frame.camera["width"])
+def _size(frame: Frame) -> tuple[int, int]:
+    return frame.camera["width"], frame.camera["height"]
 
 
 def _radiance(frame: Frame, name: str) -> Iterator[Finding]:
     channels, _ = exr.read(frame.path("radiance"))
+    if missing := {*"RGB"} - set(channels):
+        yield Finding("DAMAGED", name, f"has no channel {min(missing)}")
+        return
     light = np.stack([channels[c] for c in "RGB"]).astype(np.float32)
-    if light.shape[1:] != _shape(frame):
-        yield Finding("SIZE", name, f"is {light.shape[2]}x{light.shape[1]}")
     if not np.isfinite(light).all() or light.min() < 0:
         yield Finding("VALUES", name, "radiance is negative or not finite")
     if not light.any():
@@ -219,9 +253,6 @@ def _geometry(frame: Frame, name: str) -> Iterator[Finding]:
     from endorender.scene.camera import cameras
 
     g = frame.geometry()
-    if g["z_depth"].shape != _shape(frame):
-        yield Finding("SIZE", name, f"is {g['z_depth'].shape[1]}x{g['z_depth'].shape[0]}")
-        return
     mask, camera = g["mask"], cameras.build(frame.camera)
     for layer in ("z_depth", "distance", "normal"):
         finite = np.isfinite(g[layer]).reshape(*mask.shape, -1)
@@ -265,7 +296,7 @@ def _sums(root: Path, names: list[str]) -> Iterator[Finding]:
     if lines[-1] or set(listed) != set(names) or len(lines) != len(listed) + 1:
         yield Finding("CHANGED", SUMS, "does not list what it should")
     for name in names:
-        if (root / name).is_file() and name in listed and sha256(root / name) != listed[name]:
+        if (root / name).is_file() and name in listed and _digest(root / name) != listed[name]:
             yield Finding("CHANGED", name, f"its bytes are not those of {SUMS}")
 
 

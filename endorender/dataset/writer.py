@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from endorender.dataset.config import difference
-from endorender.dataset.frame import File, Frame, read_info, stream_manifest
+from endorender.dataset.frame import File, Frame, stream_manifest
+from endorender.dataset.info import read_info, there
 from endorender.errors import UserError
 
 TEMPORARY = ".tmp-"
@@ -275,14 +276,15 @@ def disk_errors(root: Path) -> Iterator[None]:
 
 def read_failed(root: Path) -> list[dict[str, Any]]:
     """Rows of failed.jsonl: id, seed, status, code, error."""
+    if not os.path.lexists(root / FAILED):
+        return []
     try:
+        there(root / FAILED)
         lines = (root / FAILED).read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
         if all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
             return rows
-    except FileNotFoundError:
-        return []
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         pass
     raise UserError(f"{FAILED} cannot be read: remove it, and --resume tries those frames again", "DATASET_DAMAGED")
 

@@ -9,7 +9,7 @@ import pytest
 
 from endorender.ct import CTError, load, survey
 from endorender.dataset import RenderConfig, configure
-from endorender.dataset.frame import SCHEMA
+from endorender.dataset.info import SCHEMA
 from tests.cli.test_main import run
 from tests.ct import made
 from tests.ct.corpus import cases

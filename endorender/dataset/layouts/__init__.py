@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from endorender.dataset.folders import sweep, temporary
-from endorender.dataset.frame import SPLITS, Dataset, open_dataset
+from endorender.dataset.frame import Dataset, open_dataset
+from endorender.dataset.info import SPLITS
 from endorender.dataset.layouts import c3vd, depth_anything, hdf5, nerfstudio, pairs, simcol3d, webdataset
 from endorender.dataset.layouts.layout import ForeignFrame, Layout, foreign_dataset, layouts
 from endorender.dataset.spec import parse_spec
