@@ -7,14 +7,26 @@ PIP = $(VENV)/bin/pip install --disable-pip-version-check -q $(if $(TORCH_INDEX)
 STAMP = $(VENV)/.installed
 DEMO ?= demo
 SIZE ?= small
+# Processes that test side by side: kernels are compiled on one core most of the time. Each takes up to 2 GB.
+JOBS ?= 2
+PYTEST = $(VENV)/bin/pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test check bench validation clean
+.PHONY: demo test quick slow check bench validation clean
 
 demo: $(STAMP)
 	$(VENV)/bin/endorender demo --out $(DEMO) --size $(SIZE)
 
 test: $(STAMP)
-	$(VENV)/bin/pytest
+	$(PYTEST)
+
+# What can be asked every few minutes: all that compiles no kernel and trains no network.
+quick: $(STAMP)
+	$(PYTEST) tests/scene tests/ct tests/training/test_files.py tests/training/test_statistics.py tests/training/test_metrics.py \
+		tests/training/test_losses.py tests/training/test_scale.py tests/dataset/test_config.py tests/dataset/test_exr.py \
+		tests/dataset/test_pairs.py --ignore tests/ct/test_hostile.py --ignore tests/ct/test_large.py
+
+slow: $(STAMP)
+	$(PYTEST) -m slow
 
 check: $(STAMP)
 	$(VENV)/bin/ruff check .
