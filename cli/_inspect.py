@@ -10,7 +10,7 @@ def inspected(
     series: str | None,
     region: int | None,
     label: str | None,
-    scope: float | None,
+    scope: str | None,
     cleanse: str | None,
     resample: bool,
     assume_hu: bool,
@@ -22,8 +22,10 @@ def inspected(
     from cli.progress import bar
     from endorender import ct
     from endorender.ct import inspection
+    from endorender.dataset.spec import parse_scope
     from endorender.outputs import refuse_over
 
+    wide = None if scope is None else parse_scope(scope).diameter
     refuse_over((preview, cleanse), (path, mask_of(label)))
     with bar("reading") as progress:
         try:
@@ -55,9 +57,9 @@ def inspected(
         facts["lumen_problem"] = {"code": error.code, "problem": str(error)}
     else:
         shown, lumen, way = ready
-        facts["lumens"], facts["gaps"] = ct.lumens(grid, under, scope, ready)
-        if scope is not None:
-            facts["scope"] = {"diameter_mm": scope, **inspection.passage(way, scope)}
+        facts["lumens"], facts["gaps"] = ct.lumens(grid, under, wide, ready)
+        if wide is not None:
+            facts["scope"] = {"diameter_mm": wide, **inspection.passage(way, wide)}
     facts = ct.describe(volume, lumen, way) | facts
     if preview:
         ct.preview(shown, lumen, way, preview, volume)

@@ -13,7 +13,7 @@ import click
 @click.option("--phase", metavar="N|all", help="Which of several scans of one place under one series.")
 @click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
 @click.option("--label", metavar="MASK[:LABELS]", help="Only air under this mask is lumen (NIfTI or DICOM SEG).")
-@click.option("--scope", type=float, metavar="MM", help="Say whether an endoscope of this diameter passes.")
+@click.option("--scope", metavar="SPEC", help="Outside in mm, or NAME (see: list scope): say whether it passes.")
 @click.option("--cleanse", metavar="PNG", help="Take tagged fluid out, and draw here what was changed.")
 @click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")
 @click.option("--assume-hu", is_flag=True, help="Accept values that do not look like HU.")
@@ -25,7 +25,7 @@ def command(
     phase: str | None,
     region: int | None,
     label: str | None,
-    scope: float | None,
+    scope: str | None,
     cleanse: str | None,
     resample: bool,
     assume_hu: bool,

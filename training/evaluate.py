@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from endorender.dataset.folders import sweep, temporary
+from endorender.dataset.frame import refuse_absent
 from endorender.dataset.layouts import ForeignFrame
-from endorender.errors import UserError, unknown
+from endorender.errors import UserError
 from training import scale as scales
 from training import statistics
 from training.checkpoint import LOG, RUN, Run, data_identity, load_run
@@ -71,9 +72,10 @@ def evaluate(
     trained = load_run(run)
     dataset = opened(data, split or "test")
     split = None if patients is not None else split
+    refuse_absent(dataset.frames, patients, variations)
     frames = dataset.select(split=split, patients=patients, variations=variations)
     if not frames:
-        raise UserError(_nothing(dataset, split, patients, variations), "NO_FRAMES")
+        raise UserError(_nothing(dataset, split), "NO_FRAMES")
     if len({frame.id for frame in frames}) < len(frames):
         raise UserError(
             "frames of several datasets have the same names: give the datasets as a list, so that each has its own",
@@ -131,15 +133,8 @@ def evaluate(
     return out
 
 
-def _nothing(dataset: Any, split: str | None, patients: Any, variations: Any) -> str:
+def _nothing(dataset: Any, split: str | None) -> str:
     """Why a dataset has no frame of the kind that was asked for, and what it has."""
-    for what, asked, there in (
-        ("patient", patients, sorted({frame.patient for frame in dataset.frames})),
-        ("variation", variations, sorted({frame.variation for frame in dataset.frames})),
-    ):
-        for name in asked or ():
-            if name not in there:
-                return unknown(f"{what} of the dataset", name, there)
     held = [name for name in ("train", "val", "test") if dataset.select(split=name)]
     return f"the split {split} has no such frame; splits with frames are: {', '.join(held) or 'none'}"
 

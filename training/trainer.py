@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from endorender.dataset.folders import sweep
-from endorender.errors import UserError, unknown
+from endorender.dataset.frame import refuse_absent
+from endorender.errors import UserError
 from endorender.registry import validated
 from training import scale
 from training.checkpoint import RUN, WEIGHTS, Run, data_identity, digest, load_run, read_weights
@@ -138,11 +139,7 @@ def _with_model(
 
 def _frames(dataset: Any, config: TrainConfig) -> dict[str, list[Any]]:
     """Frames to train and to validate on; refuses a patient in two splits, whether it is used here or not."""
-    if config.variations is not None:
-        known = {frame.variation for frame in dataset.frames}
-        for name in config.variations:
-            if name not in known:
-                raise UserError(unknown("variation of the dataset", name, sorted(known)), "UNKNOWN_NAME")
+    refuse_absent(dataset.frames, variations=config.variations)
     refuse_shared_patients({name: people(dataset.select(split=name), own=True) for name in ("train", "val", "test")})
     chosen = {name: dataset.select(split=name, variations=config.variations) for name in ("train", "val")}
     if not chosen["train"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import warnings
 from contextlib import closing
@@ -55,6 +56,9 @@ def read_organ(spec: str | Path, volume: Volume) -> tuple[np.ndarray, str]:
     `segmentation.nii.gz:20` for the colon in a mask of TotalSegmentator. Raises CTError as `read_mask`.
     """
     path, wanted = chosen(spec)
+    file = str(path).rpartition(":")[0]
+    if os.path.isfile(file) and not os.path.exists(path):
+        raise CTError("the labels of a mask are numbers, as in MASK:20 or MASK:20,21", "MASK_VALUES")
     labels, digest = read_mask(path, volume)
     there = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:]) + 1
     listing = ", ".join(map(str, there[:12])) + (f" and {len(there) - 12} more" if len(there) > 12 else "")

@@ -31,9 +31,10 @@ def against(
 
     cts: those that were rendered, in their order; label: the masks of organs under which they were. The rest of the
     configuration is the dataset's. most: views of a patient that are seen again, evenly spread; all by default.
-    It returns `checked`, how many were; `off`, how many of them are not the CT's: more than 5 % of their pixels see a
-    wall where the CT has none, none where it has one, or one 0.25 mm away; `worst`, the largest such share; `depth_mm`,
-    the median over pixels of the difference of distance, largest over views; `views`, which are off.
+    It returns `checked`, how many were; `off`, how many of them are not the CT's: they lie in its tissue, or more than
+    5 % of their pixels see a wall where the CT has none, none where it has one, or one 0.25 mm away; `worst`, the
+    largest such share; `depth_mm`, the median over pixels of the difference of distance, largest over views; `views`,
+    which are off.
     Raises UserError CT_CHANGED where a CT is not the one that the frames name.
     """
     config = _configuration(dataset.root, cts, label, {"series": series, "phase": phase})
@@ -71,7 +72,13 @@ def _difference(scene: Any, frame: Frame) -> tuple[float, float]:
     """Share of pixels that do not see the CT's wall, and the median difference of distance where both see one, mm."""
     from endorender.render import geometry
 
-    told, seen = frame.geometry(), geometry(scene)
+    told = frame.geometry()
+    try:
+        seen = geometry(scene)
+    except UserError as error:
+        if error.code != "CAMERA_IN_TISSUE":
+            raise
+        return 1.0, 0.0  # from within tissue nothing is seen, whatever the dataset tells
     both = told["mask"] & seen.mask
     apart = np.abs(told["distance"] - seen.distance)
     wrong = (told["mask"] != seen.mask) | (both & ~(apart <= TOLERANCE))

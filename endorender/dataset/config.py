@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, field_serializer, field_validator, 
 from endorender.dataset import cohort, given, viewpoint
 from endorender.dataset.distributions import probes
 from endorender.dataset.info import ALIAS, SPLITS, read_info
-from endorender.dataset.spec import as_mapping, pairs, parse_spec, pixels, regions
+from endorender.dataset.spec import as_mapping, pairs, parse_scope, parse_spec, pixels, regions
 from endorender.dataset.variation import PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
 from endorender.errors import UserError, unknown
 from endorender.registry import Model, validated
@@ -223,11 +223,7 @@ class RenderConfig(Model):
 
         if value in (None, "none", "auto"):
             return None if value == "none" else value
-        try:
-            value = {"type": "own", "diameter": float(value)}
-        except (TypeError, ValueError):
-            value = parse_spec(value)
-        return scopes.dump(scopes.build(value))
+        return scopes.dump(parse_scope(value))
 
     @field_validator("variations")
     @classmethod

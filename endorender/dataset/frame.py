@@ -252,6 +252,24 @@ def open_dataset(path: str | Path) -> Dataset:
     return Dataset(root, info, [frame.at(root, str(info.get("fingerprint", ""))) for frame in read_manifest(root)])
 
 
+def refuse_absent(
+    frames: Iterable[Any], patients: Iterable[str] | None = None, variations: Iterable[str] | None = None
+) -> None:
+    """Raise UserError UNKNOWN_NAME for a patient or variation that was asked for by a name which no frame has.
+
+    A patient goes by its frames' alias, or by its name in one of several datasets (`FrameSet`).
+    """
+    have = list(frames)
+    who = {f.patient for f in have} | {f.id.split("/")[0] for f in have}
+    for what, asked, known in (
+        ("patient", patients, who),
+        ("variation", variations, {f.variation for f in have}),
+    ):
+        for name in asked or ():
+            if known and name not in known:
+                raise UserError(unknown(f"{what} of the dataset", name, sorted(known)), "UNKNOWN_NAME")
+
+
 def read_manifest(root: Path) -> list[Frame]:
     """Rows of manifest.jsonl. A row that was cut off by a crash (no newline at its end) does not count."""
     return list({frame.id: frame for _, frame in stream_manifest(root)}.values())

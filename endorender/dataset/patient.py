@@ -212,7 +212,7 @@ def other_ct(alias: str) -> UserError:
     """What is said where a patient's frames would come from two CTs."""
     return UserError(
         f"the CT of {alias} is not the one its finished frames were rendered from: "
-        "give that CT again, or choose another --out",
+        "give that CT again, or begin another dataset",
         "CT_CHANGED",
     )
 
@@ -258,7 +258,7 @@ def _organ(config: RenderConfig, patient: Patient, raw: Any, known: Hashes | Non
 def _other_mask(alias: str) -> UserError:
     return UserError(
         f"the mask of {alias} is not the one its finished frames were rendered with: "
-        "give that mask again, or choose another --out",
+        "give that mask again, or begin another dataset",
         "LABELS_CHANGED",
     )
 

@@ -39,6 +39,17 @@ def parse_spec(value: Any) -> Any:
     return {"type": name.strip(), **(pairs(rest, name, "NAME or NAME:") if rest else {})}
 
 
+def parse_scope(value: Any) -> Any:
+    """A `Scope`: of its outside diameter in mm (`8`, `"8"`), or as `parse_spec` reads it. Raises UserError."""
+    from endorender.scene.scope import scopes
+
+    try:
+        value = {"type": "own", "diameter": float(value)}
+    except (TypeError, ValueError):
+        value = parse_spec(value)
+    return scopes.build(value)
+
+
 def pairs(text: str, name: str, before: str = "") -> dict[str, Any]:
     """`"fov=120,k1=-0.01"` -> {"fov": 120, "k1": -0.01}."""
     values = {}

@@ -97,9 +97,18 @@ class Writer:
                     self.root.rmdir()
 
     def _continue(self) -> None:
-        changes = difference(read_info(self.root), json.loads(dumps(self.info)))
+        begun, wanted = read_info(self.root), json.loads(dumps(self.info))
+        changes = difference(begun, wanted)
         # A fingerprint that differs says nothing that its configuration does not say better.
         changes = [c for c in changes if not c.startswith("fingerprint")] or changes
+        old, new = (info.get("configuration") or {} for info in (begun, wanted))
+        later = [key for key in new if key not in old and new[key] is not None]
+        if later:  # no option brings those back: a dataset tells all that its endorender knew
+            raise UserError(
+                f"{self.root} was begun with an earlier endorender, which had no {', '.join(later)}: "
+                "finish it with that one, or choose another --out; its finished frames stay readable",
+                "CONFIGURATION_CHANGED",
+            )
         if changes:
             told = "; ".join(changes).replace("configuration.", "")
             raise UserError(
@@ -111,12 +120,12 @@ class Writer:
             stray.unlink()
         (self.root / SUMS).unlink(missing_ok=True)  # written when all is there: until then it would be wrong
         seen: dict[str, bool] = {}
-        wanted = set(self.ids)
+        ids = set(self.ids)
         for at, frame in stream_manifest(self.root):
             self.rows.pop(frame.id, None)
-            if frame.id in wanted and all(self._intact(file, seen) for file in frame.files.values()):
+            if frame.id in ids and all(self._intact(file, seen) for file in frame.files.values()):
                 self._remember(frame, at)
-        self.failed = {row["id"]: row for row in read_failed(self.root) if row["id"] in wanted - set(self.rows)}
+        self.failed = {row["id"]: row for row in read_failed(self.root) if row["id"] in ids - set(self.rows)}
         self._sort_manifest()
 
     def _remember(self, frame: Frame, at: int) -> None:

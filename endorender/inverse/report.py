@@ -44,6 +44,7 @@ def configuration(done: Calibrated) -> dict[str, Any]:
     return {
         "size": f"{size[0]}x{size[1]}",
         "surface": scene.surface,
+        "boundary": scene.boundary,
         "mucosa": "none",
         "camera": camera,
         "light": light,

@@ -68,6 +68,14 @@ def test_lumens_their_ways_and_the_gap_between_them(scans, tmp_path):
     mistake("inspect", scans / "two.nii.gz", "--scope", 0)
 
 
+def test_a_scope_is_written_as_for_render(scans):
+    """A width or a name (`endorender list scope`), one reader for both commands."""
+    for spec, wide in (("cf-hq190l", 13.2), ("own:diameter=3,rigid=5", 3.0), ("8", 8.0)):
+        assert facts_of(scans / "two.nii.gz", "--scope", spec)["scope"]["diameter_mm"] == wide
+    for spec in ("cf-hq190", "0", "nan", "own"):
+        assert "scope" in mistake("inspect", scans / "two.nii.gz", "--scope", spec)
+
+
 def test_mask_restricts_the_lumen(scans):
     facts = facts_of(scans / "two.nii.gz", "--label", scans / "mask.nii.gz")
     (row,) = facts["lumens"]

@@ -156,7 +156,13 @@ def test_a_mask_of_many_organs_is_one_of_its_labels(tmp_path, scan, drawn):
     assert np.array_equal(read_organ(f"{file}: 1, 7", scan)[0], drawn > 0)
     with pytest.warns(Notice, match="holds the labels 1, 7, and all count as lumen"):
         assert np.array_equal(read_organ(file, scan)[0], drawn > 0)
-    for wrong, words in (("20", "no label 20; there are 1, 7"), ("0", "from 1 to 255"), ("7,256", "from 1 to 255")):
+    for wrong, words in (
+        ("20", "no label 20; there are 1, 7"),
+        ("0", "from 1 to 255"),
+        ("7,256", "from 1 to 255"),
+        ("colon", "are numbers"),
+        ("7;8", "are numbers"),
+    ):
         with pytest.raises(CTError, match=words) as caught:
             read_organ(f"{file}:{wrong}", scan)
         assert caught.value.code == "MASK_VALUES"

@@ -82,7 +82,7 @@ def test_the_ct_convicts_without_any_neighbour(rendered, ct, tmp_path):
     assert found["verdict"] == "fits"
     assert found["checked_against_ct"] == found["views"] == 6
     assert found["patients"]["p001"]["ct"] == {"checked": 6, "off": 0, "worst": 0, "depth_mm": 0, "views": []}
-    for by in (40.0, 0.6):
+    for by in (40.0, 12.0, 0.6):  # out of the scan, into tissue, within the lumen
         bad = moved(rendered, tmp_path / f"{by}", np.array([by, 0, 0]), lambda f: f.view == 2)
         told = check_geometry(bad, against=against(bad, [str(ct)]))["patients"]["p001"]["ct"]
         assert told["views"] == ["view 2"]

@@ -154,6 +154,25 @@ def test_a_dataset_knows_its_configuration_but_for_the_paths(data, ct):
     assert configure(begun=data / "none", ct="sample").views == 8
 
 
+def test_a_dataset_of_an_earlier_version_is_told_apart_from_other_options(ct, tmp_path):
+    """An option that is newer than a dataset stands in no configuration of it, and none typed brings that about."""
+    config = configuration(ct, views=2, preset="synthetic")
+    root = generate(config, tmp_path / "out")
+    told = json.loads((root / "dataset.json").read_text())
+    del (
+        told["configuration"]["boundary"],
+        told["configuration"]["scope"],
+        told["configuration"]["camera"]["mask_corner"],
+    )
+    told["fingerprint"] = "another"
+    (root / "dataset.json").write_text(json.dumps(told))
+    before = contents(root)
+    with pytest.raises(UserError, match="earlier endorender, which had no boundary, scope: finish it with that one"):
+        generate(config, root, resume=True)
+    assert contents(root) == before
+    assert len(open_dataset(root).frames) == 2
+
+
 def test_another_ct_under_the_same_alias_is_refused(data, tmp_path):
     other = tube(tmp_path / "other.nii.gz", radius=8)
     (data / "p001" / "0000" / "deep_red.png").rename(tmp_path / "kept.png")

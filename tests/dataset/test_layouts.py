@@ -499,7 +499,7 @@ def test_mistakes_are_said_in_one_line(data, scoped, tmp_path):
     refusal("EXISTS", export, data, "c3vd", tmp_path / "full")
     refusal("LAYOUT_CAMERA", export, scoped, "simcol3d", tmp_path / "out")
     refusal("LAYOUT_CAMERA", export, scoped, "nerfstudio", tmp_path / "out")
-    refusal("NO_FRAMES", export, data, "c3vd", tmp_path / "out", variations=["green"])
+    refusal("UNKNOWN_NAME", export, data, "c3vd", tmp_path / "out", variations=["red", "green"])
     refusal("UNKNOWN_NAME", export, data, "kitti", tmp_path / "out")
     refusal("NO_READER", open_layout, tmp_path, "hdf5")
     refusal("NO_FRAMES", open_layout, tmp_path / "none", "c3vd")

@@ -142,6 +142,14 @@ def test_train_and_evaluate_take_several_from_the_command_line(folders, data, tr
     assert "give a dataset" in mistake("train", "--out", tmp_path / "none")
 
 
+def test_a_name_that_no_patient_has_is_refused_beside_one_that_has(folders, trained, tmp_path):
+    """Else a judgement of two patients would be one of the first, without a word."""
+    both = ["evaluate", trained, "--data", folders["a"], "--data", folders["b"], "--out", tmp_path / "out"]
+    assert "called 'p002'" in mistake(*both, "--patients", "2:p001,p002")
+    assert "called 'plum'" in mistake(*both, "--variations", "plain,plum")
+    assert not (tmp_path / "out").exists()
+
+
 def test_who_was_trained_on_is_known_in_another_dataset_and_in_an_export(data, trained, tmp_path):
     assert "p003" in refusal("PATIENT_SEEN", evaluate, trained, data["leak"], tmp_path / "out")
     seen = dict.fromkeys(people(data["a"].select(split="train")), "x")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from endorender.dataset.folders import sweep, temporary
-from endorender.dataset.frame import Dataset, open_dataset
+from endorender.dataset.frame import Dataset, open_dataset, refuse_absent
 from endorender.dataset.info import SPLITS
 from endorender.dataset.layouts import c3vd, depth_anything, hdf5, nerfstudio, pairs, simcol3d, webdataset
 from endorender.dataset.layouts.layout import ForeignFrame, Layout, foreign_dataset, layouts
@@ -42,6 +42,7 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is not an empty folder: choose another --out", "EXISTS")
     variations = None if variations is None else list(variations)
+    refuse_absent(dataset.frames, variations=variations)
     names = SPLITS if split is None else (split,)
     splits = [(name, dataset.select(split=name, variations=variations)) for name in names]
     if not any(frames for _, frames in splits):
