@@ -12,7 +12,7 @@ from endorender.errors import UserError
 from endorender.viewer.controls import Development, Optics
 from endorender.viewer.preview import MOST, SIZE, Stage, Worker, enlarged, refined
 from endorender.viewer.shapes import wall
-from endorender.viewer.stage import CHOSEN, INK, frustum, furnish, orient, stand_back, standpoint, step_into
+from endorender.viewer.stage import CHOSEN, INK, frustum, furnish, orient, said, stand_back, standpoint, step_into
 
 if TYPE_CHECKING:
     import viser
@@ -82,7 +82,7 @@ class AnatomyPage:
             self._picture = gui.add_image(
                 enlarged(np.full((SIZE[1], SIZE[0], 3), 24, np.uint8)), format="jpeg", jpeg_quality=92
             )
-            self._state = gui.add_markdown("waiting")
+            self._state = gui.add_html(said("waiting"))
         panel.dock_left()
         panel.set_width(400)
         gui.main_panel.dock_right()
@@ -238,4 +238,4 @@ class AnatomyPage:
 
     def _say(self, text: str) -> None:
         if hasattr(self, "_state"):
-            self._state.content = text
+            self._state.content = said(text)

@@ -11,7 +11,7 @@ from endorender.dataset.sheet import colour_depth, depth_range, views_of
 from endorender.viewer.colours import Predictions, measures
 from endorender.viewer.preview import Worker, enlarged
 from endorender.viewer.shapes import cloud
-from endorender.viewer.stage import CHOSEN, INK, frustum, furnish, stand_back, step_into
+from endorender.viewer.stage import CHOSEN, INK, frustum, furnish, said, stand_back, step_into
 
 if TYPE_CHECKING:
     import viser
@@ -52,7 +52,7 @@ class FramesPage:
         with panel.add_tab("Frame"):
             blank = np.full((3, 4, 3), 24, np.uint8)
             self._picture, self._depth = gui.add_image(blank), gui.add_image(blank)
-            self._state = gui.add_markdown("")
+            self._state = gui.add_html("")
         panel.dock_left()
         panel.set_width(400)
         gui.main_panel.dock_right()
@@ -208,7 +208,7 @@ class FramesPage:
             self._scale.content += "<div style='padding: 0 1em'>Nothing is known of these views.</div>"
 
     def _say(self, text: str) -> None:
-        self._state.content = text
+        self._state.content = said(text)
 
 
 def _apart(places: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from endorender.errors import UserError
+from endorender.viewer.client import hashes
 
 if TYPE_CHECKING:
     import viser
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 HERE = "127.0.0.1"
 NAMES = (HERE, "localhost")
 TITLE = b"<title>Viser</title>", b"<title>endorender</title>"  # what the browser's tab says
-# The client is one page with everything in it, unpacked by a script; its decoders are WebAssembly in workers.
+# The client is one page with everything in it, unpacked by a script; its decoders are WebAssembly in workers. React and
+# three.js set styles of single elements.
 POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; style-src 'unsafe-inline' blob: "
-    "data:; img-src 'self' blob: data:; font-src data: blob:; worker-src blob: data:; connect-src 'self' {sockets} "
-    "blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src {scripts} 'wasm-unsafe-eval'; style-src 'unsafe-inline' blob: data:; "
+    "img-src 'self' blob: data:; font-src data: blob:; worker-src blob: data:; "
+    "connect-src 'self' {sockets} blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -136,7 +138,9 @@ def _checked(answer: Callable[..., Any]) -> Callable[..., Any]:
             response.headers["Content-Length"] = str(len(response.body))
         if response is not None:
             sockets = " ".join(f"ws://{name}:{port}" for name in NAMES)
-            response.headers["Content-Security-Policy"] = POLICY.format(sockets=sockets)
+            own = hashes(response.body)
+            scripts = " ".join(own) if own else "'unsafe-inline'"  # a client that is packed otherwise
+            response.headers["Content-Security-Policy"] = POLICY.format(sockets=sockets, scripts=scripts)
             response.headers["Referrer-Policy"] = "no-referrer"
             response.headers["X-Content-Type-Options"] = "nosniff"
             response.headers["Cache-Control"] = "no-store"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,11 @@ INK = (120, 200, 255)  # cameras
 CHOSEN = (255, 190, 60)
 NEAR_MM, FAR_MM = 0.2, 5000.0
 AHEAD_MM = 8.0  # what the mouse turns about, after a jump
+
+
+def said(text: str) -> str:
+    """A line for a panel, in which nothing is markup: names and messages may hold what others wrote."""
+    return f"<div style='padding: 0 1em; font-size: 0.9em'>{html.escape(text)}</div>"
 
 
 def furnish(server: viser.ViserServer, points: np.ndarray) -> None:

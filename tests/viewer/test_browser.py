@@ -95,3 +95,15 @@ def test_a_ct_is_seen_and_its_preview_gets_better(tmp_path):
             browser.get_by_text(re.compile("80×60 · 1 of 64|160×120 · 1 of 64")).wait_for()
             # In the middle of the work.
             assert left(process) == ("", "", 0)
+
+
+def test_markup_in_what_is_said_is_text_and_no_script_of_the_page_runs(tmp_path):
+    page = opened(str(sphere.make(tmp_path / "data", size="64x48", views=2, patients=2)), 0)
+    with served(page) as address, browsed(address, tmp_path / "profile") as browser:
+        page._say("<img src=x onerror=\"document.title='ran'\"> {1 + 1}")
+        browser.get_by_text("<img src=x onerror=").wait_for()
+        # And where markup reaches the page, the policy holds.
+        page._state.content = "<b>below</b><img src=x onerror=\"document.title='ran'\">"
+        browser.get_by_text("below").wait_for()
+        browser.wait_for_timeout(500)
+        assert "ran" not in browser.title()

@@ -136,7 +136,7 @@ def test_a_viewpoint_outside_the_lumen_is_told_and_not_rendered(anatomy, monkeyp
         pose = page._poses[0].copy()
         pose[:3, 3] += away
         page._worker.ask((pose, -1, Optics()))
-        until(lambda: page._state.content.startswith("this viewpoint is not in the lumen"))
+        until(lambda: "this viewpoint is not in the lumen" in page._state.content)
         page._say("")
 
 

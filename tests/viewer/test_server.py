@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import re
 import socket
 
 import pytest
@@ -58,6 +59,10 @@ def test_own_names_are_answered_with_a_page_that_may_load_nothing_from_elsewhere
     assert get(port, **{"Host": f"{name}:{port}", "Accept-Encoding": "gzip"})[2] == body
     policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == "'none'"
+    scripts = policy["script-src"].split()
+    assert scripts.pop() == "'wasm-unsafe-eval'"  # no script but these two, none in the page's markup
+    assert len(scripts) == 2
+    assert all(re.fullmatch("'sha256-[A-Za-z0-9+/]{43}='", word) for word in scripts)
     allowed = {word for words in policy.values() for word in words.split() if not word.startswith("'")}
     assert allowed == {"blob:", "data:", f"ws://127.0.0.1:{port}", f"ws://localhost:{port}"}
 
