@@ -342,7 +342,10 @@ class RenderConfig(Model):
 
     def first(self, patients: int) -> RenderConfig:
         """The same for its first patients only."""
-        return self.model_copy(update={name: getattr(self, name)[:patients] for name in ("ct", "label", "labels")})
+        kept = {name: getattr(self, name)[:patients] for name in ("ct", "label", "labels")}
+        there = {p.alias for p in kept["ct"]}
+        splits = {name: tuple(alias for alias in who if alias in there) for name, who in self.splits.items()}
+        return self.model_copy(update=kept | {"splits": splits})
 
     def public(self) -> dict[str, Any]:
         """The effective configuration as it is stored: JSON types, without paths and series."""

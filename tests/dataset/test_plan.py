@@ -10,6 +10,7 @@ from PIL import Image
 
 from cli.main import main
 from endorender.dataset import configure, generate, open_dataset, work
+from endorender.dataset.config import by_rule
 from endorender.dataset.plan import measure, plan, preview, ranges
 from endorender.dataset.writer import read_failed
 from endorender.errors import Notice, UserError
@@ -95,6 +96,16 @@ def test_dry_run_and_preview_from_the_command_line(ct, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["data.preview.png"]
     with Image.open(tmp_path / "data.preview.png") as sheet:
         assert sheet.size[1] > 3 * 12
+
+
+def test_some_of_many_patients_are_measured_and_shown(ct, tmp_path):
+    """What is rendered for it is a dataset of those alone, whose splits name nobody else."""
+    config = configuration(ct).model_copy(update={"views": 1})
+    ids = [f"p{n:03}" for n in range(1, 8)]
+    patients = tuple(config.ct[0].model_copy(update={"alias": alias}) for alias in ids)
+    config = config.model_copy(update={"ct": patients, "splits": by_rule(ids)})
+    assert min(measure(config)) > 0
+    assert preview(config, tmp_path / "p.png").stat().st_size
 
 
 def test_a_preview_shows_the_views_of_the_dataset(ct, tmp_path):
