@@ -23,9 +23,9 @@ def interruptible(patience: float | None = None) -> Iterator[Callable[[], None]]
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:
-        if patience is not None and not asked:
+        asked.append(number)  # first: a second signal may strike while the timer starts
+        if patience is not None and len(asked) == 1:
             last.start()
-        asked.append(number)
         raise KeyboardInterrupt
 
     def stop_if_asked() -> None:
@@ -43,6 +43,8 @@ def interruptible(patience: float | None = None) -> Iterator[Callable[[], None]]
         yield stop_if_asked
     finally:
         last.cancel()
+        if last.is_alive():
+            last.join()  # it has begun to speak, and ends the process: two must not say it
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -24,7 +24,7 @@ from endorender.dataset.config import RenderConfig
 from endorender.dataset.patient import Report
 from endorender.dataset.work import Failed, Outcome, Unit, Work
 from endorender.dataset.worker import Said, Stop, Worker
-from endorender.errors import Notice, UserError
+from endorender.errors import Notice, UserError, plain
 
 AHEAD = 2  # views that a worker has at a time: one to render, one so that it need not wait for the next
 MOST_STARTS = 3  # of a worker that dies before it has finished a view
@@ -209,8 +209,10 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     with _discreet(ray):
         try:
             ray.init(**({"address": address} if address else here), log_to_driver=False, configure_logging=False)
-        except (OSError, RuntimeError, ValueError) as error:
-            told = " ".join(str(error).split())[:200]
+        except Exception as error:  # a start that takes too long is a bare one, others are gRPC's or Ray's own
+            with contextlib.suppress(Exception):
+                ray.shutdown()  # what has started already
+            told = plain(" ".join(str(error).split())[:200])
             raise UserError(
                 f"no Ray cluster can be joined at {address or 'this machine'}: {told}", "NO_CLUSTER"
             ) from None
