@@ -187,7 +187,7 @@ def test_simcol_scales_a_trajectory_as_the_published_script():
     rng = np.random.default_rng(1)
     gts = [rng.uniform(5, 150, (6, 8)) for _ in range(5)]
     preds = [g * rng.uniform(0.5, 2, g.shape) for g in gts]
-    frames = [SimpleNamespace(patient="p", variation="v") for _ in gts]
+    frames = [SimpleNamespace(patient="p", variation="v", volume={}) for _ in gts]
     frames[4].patient = "q"  # another trajectory, with a scale of its own
     truths = [(torch.from_numpy(g)[None], torch.from_numpy(g)[None] > 0) for g in gts]
     found = judged(protocols.build("simcol"), frames, [torch.from_numpy(p)[None] for p in preds], truths)
