@@ -14,6 +14,9 @@ from endorender.errors import UserError
 Attribute = str | int | float
 WIDEST = 16384  # px, as cameras
 MOST_VALUES = 40 * 8192 * 8192  # of all channels together: few bytes may claim to be very many
+MOST_HALF = 65504.0  # the largest number of a half
+# Shares of a picture's pixels beyond which it is spoilt: held at the largest half or white, and without any light.
+CLIPPED_LIMIT, BLACK_LIMIT, WHITE_LIMIT = 0.01, 0.9, 0.9
 
 
 def write(path: Path, channels: Mapping[str, np.ndarray], header: Mapping[str, Attribute]) -> None:
@@ -85,8 +88,23 @@ def _unreadable(path: Path, reason: str) -> UserError:
 
 def half(values: np.ndarray) -> np.ndarray:
     """(...) float -> float16. Beyond the largest half (65504) the value is held there: an infinite pixel
-    would spoil every mean that a reader takes."""
-    return np.clip(values, -65504.0, 65504.0).astype(np.float16)
+    would spoil every mean that a reader takes. `spoilt` says so of a picture."""
+    return np.clip(values, -MOST_HALF, MOST_HALF).astype(np.float16)
+
+
+def spoilt(light: np.ndarray, mask: np.ndarray, clipped_limit: float = CLIPPED_LIMIT) -> list[str]:
+    """What is lost of a picture's light, one line each. light: (H, W, 3) as `half` made it. mask: (H, W) of the camera.
+
+    Pixels count whose light is beyond what a half holds, and those that are black in all channels.
+    """
+    seen = light[mask]
+    clipped, black = int((seen >= MOST_HALF).any(-1).sum()), int((~seen.any(-1)).sum())
+    out = []
+    if clipped > clipped_limit * len(seen):
+        out.append(f"{clipped} of {len(seen)} pixels are brighter than {MOST_HALF:g} and held there: lower the light")
+    if black > BLACK_LIMIT * len(seen):
+        out.append(f"{black} of {len(seen)} pixels are black: raise the light or spp, or lower what absorbs")
+    return out
 
 
 def split_rgb(prefix: str, values: np.ndarray, letters: str = "RGB") -> dict[str, np.ndarray]:

@@ -222,7 +222,7 @@ def _values(frame: Frame, kind: str, name: str) -> Iterator[Finding]:
         if size != _size(frame):
             yield Finding("SIZE", name, f"is {size[0]}x{size[1]}")
         elif kind == "image":
-            frame.image()
+            yield from _exposed(frame, name, frame.image())
         else:
             yield from (_radiance if kind == "radiance" else _geometry)(frame, name)
     except (UserError, pictures.Broken) as error:
@@ -233,7 +233,20 @@ def _size(frame: Frame) -> tuple[int, int]:
     return frame.camera["width"], frame.camera["height"]
 
 
+def _exposed(frame: Frame, name: str, picture: np.ndarray) -> Iterator[Finding]:
+    """A developed picture of which next to nothing is left."""
+    from endorender.scene.camera import cameras
+
+    seen = picture[cameras.build(frame.camera).visible()].reshape(-1, 3)
+    for what, value, limit in (("black", 0, exr.BLACK_LIMIT), ("white", 255, exr.WHITE_LIMIT)):
+        count = int((seen == value).all(-1).sum())
+        if count > limit * len(seen):
+            yield Finding("VALUES", name, f"{count} of {len(seen)} pixels are {what}: another exposure would show more")
+
+
 def _radiance(frame: Frame, name: str) -> Iterator[Finding]:
+    from endorender.scene.camera import cameras
+
     channels, _ = exr.read(frame.path("radiance"))
     if missing := {*"RGB"} - set(channels):
         yield Finding("DAMAGED", name, f"has no channel {min(missing)}")
@@ -243,6 +256,9 @@ def _radiance(frame: Frame, name: str) -> Iterator[Finding]:
         yield Finding("VALUES", name, "radiance is negative or not finite")
     if not light.any():
         yield Finding("VALUES", name, "is black everywhere")
+    else:
+        mask = cameras.build(frame.camera).visible()
+        yield from (Finding("VALUES", name, said) for said in exr.spoilt(np.moveaxis(light, 0, -1), mask))
     for layer, top in (("albedo", 1.001), ("variance", np.inf)):
         values = [channels[c].astype(np.float32) for c in channels if c.startswith(f"{layer}.")]
         if values and not all(np.isfinite(v).all() and v.min() >= 0 and v.max() <= top for v in values):

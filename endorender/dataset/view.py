@@ -201,6 +201,11 @@ def _say_of_cut_paths(view: View, traced: Radiance, names: Sequence[str]) -> Non
         )
 
 
+def _say_of_spoilt(view: View, name: str, stored: np.ndarray, mask: np.ndarray) -> None:
+    for said in exr.spoilt(stored, mask, clipped_limit=0):
+        warnings.warn(f"{view.patient}: in {name} {said}", Notice, stacklevel=2)
+
+
 def _scaled(report: Callable[[float], None], count: int, done: float) -> None:
     report(done * count)
 
@@ -270,7 +275,9 @@ def _developed(view: View, shot: Shot, shared: Mapping[str, tuple[str, Callable[
     response = Response(**shot.parameters["response"]).resolve(shot.radiance, mask)
     noise = seed_of(view.config.seed, view.patient, view.number, shot.name, "response")
     picture = response.apply(shot.radiance, noise, mask)
-    channels = exr.split_rgb("", exr.half(shot.radiance))
+    stored = exr.half(shot.radiance)
+    _say_of_spoilt(view, shot.name, stored, mask)
+    channels = exr.split_rgb("", stored)
     for layer, values in shot.layers.items():
         channels |= exr.split_rgb(layer, exr.half(values))
     channels |= shot.depths

@@ -67,7 +67,9 @@ def _scale(scene: Scene, name: str) -> Scale:
     if last == "albedo":
         return Scale(0.0, 1.0)
     model: Any = type(scene.phase) if first == "phase" else Tissue if first == "tissue" else None
-    if model is None or last == "sigma_t":
+    if last == "sigma_t":
+        return Scale(0.0, scene.densest())  # beyond it no scene is made, wherever a step may lead
+    if model is None:
         return Scale(0.0, np.inf)
     ends = {"gt": -np.inf, "ge": -np.inf, "lt": np.inf, "le": np.inf}
     for rule in model.model_fields[last].metadata:

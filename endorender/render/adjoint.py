@@ -13,7 +13,7 @@ rest, c / (σ + c), at one further vertex per path, so that it is right where σ
 from typing import Any
 
 from endorender.engine import ti
-from endorender.render import air, backend, illumination, moving, primary, shading, slopes, tracking
+from endorender.render import air, backend, illumination, launches, moving, primary, shading, slopes, tracking
 from endorender.render import rng as random
 from endorender.render import shadow as shadows
 from endorender.render.cache import kernels
@@ -92,6 +92,9 @@ def tracer(
         last: ti.i32,
         sample0: ti.i32,
         sample1: ti.i32,
+        taken: ti.types.ndarray(),
+        spent: ti.types.ndarray(),
+        most_work: ti.i32,
         max_scatterings: ti.i32,
         frame_key: ti.u64,
     ):
@@ -106,9 +109,14 @@ def tracer(
             pixel = unit // SPREAD
             q = shade.unpack(view)
             once = rest + emitters.shape[0] * (E.COLOUR + 3)  # slot of what a view has once
-            for sample in range(sample0, eye.samples(pixel, q, sample0, sample1)):
+            from_sample = ti.max(sample0, taken[pixel])
+            for sample in range(from_sample, eye.samples(pixel, q, from_sample, sample1)):
+                if spent[0] >= most_work:
+                    spent[1] = 1
+                    break
                 key = random.start(frame_key, pixel, sample)
                 rng, side = key, key
+                work = 0
                 at_pixel, in_camera, lens, ahead, share = vec2(0.0), vec3(0.0), q.lens, vec3(0.0), 1.0
                 if ti.static(smooth_pixels):
                     at_pixel, in_camera, ahead, share = eye.smooth_ray(pixel, q, rng)
@@ -136,10 +144,15 @@ def tracer(
                         # `side`: what the derivatives alone draw; the same once more, should the path be walked again.
                         all_weights, side = 0.0, random.mix(key ^ ti.u64(0x5851F42D4C957F2D))
                     keeps = BACKWARD and leg != TAIL  # whether what this leg meets gets deposits
+                    began, leg_work = rng, 0
                     while True:
                         # Every vertex has random numbers of its own: a decision that falls otherwise spoils no others.
                         step += 1
+                        leg_work += ti.static(launches.EVENT_WORK) + ti.cast(random.drawn(began, rng), ti.i32)
+                        if leg_work > ti.static(launches.PATH_WORK):
+                            break
                         rng = random.mix(leg_key + ti.cast(step, ti.u64) * ti.u64(0xD1342543DE82EF95))
+                        began = rng
                         starts = leg == TAIL and step == 1
                         if ti.static(BACKWARD):
                             if leg == AGAIN and end[1] > ti.static(TAPE - MARGIN):
@@ -375,6 +388,7 @@ def tracer(
                                 o = x + q.nudge * (ev.n if turn.reflected == 1 else d)
                                 inside = t.value(field, o, q.inv) >= q.threshold
 
+                    work += leg_work + ti.cast(random.drawn(began, rng), ti.i32)
                     # What the walk was for.
                     if leg == WALK:
                         for c in ti.static(range(3)):
@@ -398,5 +412,7 @@ def tracer(
                                 if all_weights > 0.0:
                                     next_leg = TAIL
                     leg = next_leg
+                taken[pixel] = sample + 1
+                ti.atomic_add(spent[0], work)
 
     return trace

@@ -13,7 +13,7 @@ import numpy as np
 from endorender.ct.volume import Volume
 from endorender.engine import ti
 from endorender.errors import UserError
-from endorender.render import backend, tracking
+from endorender.render import backend, launches, tracking
 from endorender.render.cache import kernels, per_object
 from endorender.render.exact import Geometry, camera_in_grid, geometry
 from endorender.render.medium import CELL, blocks, extinction_range, held_blocks, prepare
@@ -27,6 +27,7 @@ STEPS = 8  # of the quadrature in a voxel's shortest edge
 OPAQUE = 20.0  # optical depth behind which nothing counts any more: 2e-9 of the light
 GAP_LIMIT = 0.5  # voxels between surface and median depth above which the depth misleads
 GAP_RAYS = 1024
+RAYS = 1 << 12  # of a launch: a ray through 500 voxels of thin tissue takes 8000 look-ups, 0.2 ms
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,10 @@ def _marcher(surface: str, dtype: str, traits: Traits):
         wall_hu: float,
         median: ti.types.ndarray(),
         expected: ti.types.ndarray(),
+        first: ti.i32,
+        last: ti.i32,
     ):
-        for i in range(directions.shape[0]):
+        for i in range(first, last):
             d = ti.math.vec3(directions[i, 0], directions[i, 1], directions[i, 2])
             span = t.clip(field, origin, d, inv)
             voxel = 1.0 / ti.max(inv.x, inv.y, inv.z)
@@ -155,7 +158,8 @@ def _along(scene: Scene, in_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         raise UserError("depths need a CT volume: a GridMedium has none", "INVALID_VALUE")
     origin, rotation = camera_in_grid(prepared, scene.world_from_camera)
     held = [backend.resident(np.full(len(in_camera), -1, np.float32)) for _ in OPTICAL]
-    _marcher(scene.surface, str(prepared.low.dtype), Traits.of(scene))(
+    kernel = _marcher(scene.surface, str(prepared.low.dtype), Traits.of(scene))
+    given = (
         prepared.field,
         backend.resident(pack_table([scene])),
         held_blocks(scene),
@@ -167,6 +171,9 @@ def _along(scene: Scene, in_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]
         scene.tissue.wall_hu,
         *held,
     )
+    for part in launches.parts(len(in_camera), RAYS):
+        kernel(*given, *part)
+        backend.wait()
     median, expected = (backend.fetch(a) for a in held)
     return np.where(median < 0, np.nan, median), np.where(expected < 0, np.nan, expected)
 

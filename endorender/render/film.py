@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from endorender.errors import UserError
-from endorender.render import backend, rng
+from endorender.render import backend, launches, rng
 from endorender.render.exact import refuse_inside
 from endorender.render.medium import Prepared, cells, held_blocks, prepare
 from endorender.render.view import E, Traits, pack_emitters, pack_environment, pack_table, pack_view
@@ -18,8 +17,7 @@ from endorender.scene.light import Kind
 from endorender.scene.scene import GridMedium, Scene
 from endorender.scene.tissue import Tissue
 
-CUT_LIMIT = 1e-3  # share of paths ended by max_scatterings beyond which a dataset warns
-LAUNCH_SECONDS = 0.3  # a kernel cannot be interrupted: keep launches well below half a second
+CUT_LIMIT = 1e-3  # share of paths ended early beyond which a dataset warns
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,9 @@ class Radiance:
     """mean: (H, W, 3) float32 linear radiance. variance: (H, W, 3) float32, of the mean. spp: samples per pixel.
 
     The variance is that of independent samples. `radiance` spreads them evenly, which leaves less.
-    cut: share of the paths that `max_scatterings` ended. unspent: (3,) throughput that those still had, over all paths:
-    even light of radiance 1 all round would have brought that much more at most. None: not counted.
+    cut: share of the paths that `max_scatterings`, or their work (`launches`), ended. unspent: (3,) throughput that
+    those still had, over all paths: even light of radiance 1 all round would have brought that much more at most.
+    None: not counted.
     """
 
     mean: np.ndarray
@@ -104,10 +103,10 @@ def radiance(
     mean, squares, cut = (backend.resident(np.zeros((n, c), np.float32)) for c in (channels, channels, 1 + channels))
     key = rng.key(seed, frame)
 
-    def launch(p0: int, p1: int, s0: int, s1: int) -> None:
-        kernel(*fixed, mean, squares, cut, p0, p1, s0, s1, first.max_scatterings, key)
+    def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
+        kernel(*fixed, mean, squares, cut, p0, p1, s0, s1, *work, first.max_scatterings, key)
 
-    in_short_launches(launch, n, spp, progress)
+    launches.trace(launch, n, spp, progress)
     shape = (first.camera.height, first.camera.width, len(scenes), 3)
     means = backend.fetch(mean).reshape(shape)
     variances = backend.fetch(squares).reshape(shape) / (max(spp - 1, 1) * spp)
@@ -157,28 +156,3 @@ def packed(
         *mucosa.layer(first),
         *map(backend.resident, (pack_view(first, prepared, roulette), emitters, env, alias)),
     ]
-
-
-def in_short_launches(
-    launch: Callable[[int, int, int, int], None], pixels: int, spp: int, progress: Callable[[float], None] | None
-) -> None:
-    """Cover pixels × samples by launches that are timed and sized on the go. The result does not depend on them."""
-    # Elsewhere than on a CPU a launch takes one sample of many pixels: a card wants many threads with little work each,
-    # and Mesa's llvmpipe ends a thread after 65535 rounds of its loops, without a word.
-    most = spp if backend.running() == "cpu" else 1
-    budget = 4096.0  # paths in a launch
-    done = 0
-    while done < pixels:
-        block = int(min(max(budget / most, 256), pixels - done))
-        sample = 0
-        while sample < spp:
-            step = int(min(max(budget / block, 1), spp - sample, most))
-            began = time.perf_counter()
-            launch(done, done + block, sample, sample + step)
-            backend.wait()
-            seconds = time.perf_counter() - began
-            sample += step
-            budget = min(max(block * step * LAUNCH_SECONDS / max(seconds, 1e-4), budget / 4, 256), budget * 4)
-            if progress:
-                progress((done + block * sample / spp) / pixels)
-        done += block

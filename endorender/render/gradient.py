@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from endorender.errors import UserError
-from endorender.render import backend, rng
+from endorender.render import backend, launches, rng
 from endorender.render.exact import refuse_inside
-from endorender.render.film import Radiance, in_short_launches, packed
+from endorender.render.film import Radiance, packed
 from endorender.render.medium import Prepared, prepare
 from endorender.render.view import E, Traits, pack_emitters, pack_environment
 from endorender.scene.camera import Pinhole
@@ -151,12 +151,10 @@ def _run(
     grain = 2.0 ** (math.ceil(math.log2(whole)) - 36)
     work = [mean, squares, backend.resident(image_gradient.astype(np.float32)), grads, book, tape]
 
-    def launch(p0: int, p1: int, s0: int, s1: int) -> None:
-        for a in range(p0, p1, LINES):
-            b = min(a + LINES, p1)
-            kernel(*fixed, *work, rest, most_air, ambient, grain, a, b, s0, s1, scene.max_scatterings, key)
+    def launch(p0: int, p1: int, s0: int, s1: int, *counts: Any) -> None:
+        kernel(*fixed, *work, rest, most_air, ambient, grain, p0, p1, s0, s1, *counts, scene.max_scatterings, key)
 
-    in_short_launches(launch, n, spp, None)
+    launches.trace(launch, n, spp, most_pixels=LINES)
     shape = (scene.camera.height, scene.camera.width, 3)
     variance = backend.fetch(squares).reshape(shape) / (max(spp - 1, 1) * spp)
     return Radiance(backend.fetch(mean).reshape(shape), variance, spp), backend.fetch(grads), prepared

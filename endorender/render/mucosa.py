@@ -12,7 +12,7 @@ import numpy as np
 
 from endorender.ct.volume import Volume
 from endorender.engine import ti
-from endorender.render import backend, vessels
+from endorender.render import backend, launches, vessels
 from endorender.render.cache import kernels, per_object
 from endorender.render.grid import Grid
 from endorender.render.medium import prepare
@@ -24,6 +24,7 @@ HEAD = 2  # rows of parameters before the vessels
 GROWN = ("seed", "vessels", "territory", "capillary", "trunk", "depth")  # what the trees depend on
 GUIDE_MM = (0.08, 0.2, 0.35)  # depths below the wall over which its albedo averages the layer
 VALUE_RMS, SLOPE_RMS = 0.1911, 0.7052  # of `noise`: value, and length of its slope across a plane
+POINTS = 1 << 15  # of a launch: a few µs each
 STEEPEST = 0.45  # slope of the film over the cosine of incidence: below 1/2 no mirror ray goes below the surface
 
 
@@ -158,8 +159,10 @@ def _shares_at() -> Any:
         buckets: ti.types.ndarray(),
         points: ti.types.ndarray(),
         out: ti.types.ndarray(),
+        first: ti.i32,
+        last: ti.i32,
     ):
-        for i in range(points.shape[0]):
+        for i in range(first, last):
             at = vec3(points[i, 0], points[i, 1], points[i, 2])
             share = functions.shares(capsules, buckets, at)
             out[i, 0], out[i, 1] = share.x, share.y
@@ -171,7 +174,10 @@ def shares(scene: Scene, points: np.ndarray) -> np.ndarray:
     """(N, 3) points, grid frame -> (N, 2) shares of vessels and of blood-rich mucosa."""
     backend.ensure()
     out = backend.resident(np.zeros((len(points), 2), np.float32))
-    _shares_at()(*layer(scene), backend.resident(np.ascontiguousarray(points, np.float32)), out)
+    given = (*layer(scene), backend.resident(np.ascontiguousarray(points, np.float32)), out)
+    for part in launches.parts(len(points), POINTS):
+        _shares_at()(*given, *part)
+        backend.wait()
     return backend.fetch(out)
 
 

@@ -7,6 +7,7 @@ whatever the number of threads or the order of pixels, and a path can be replaye
 from endorender.engine import ti
 
 GAMMA = 0x9E3779B97F4A7C15
+INVERSE = pow(GAMMA, -1, 1 << 64)
 
 
 def mix_host(z: int) -> int:
@@ -42,6 +43,12 @@ def draw64(state: ti.template()):
     """64 random bits; advances the counter."""
     state += ti.u64(0x9E3779B97F4A7C15)
     return mix(state)
+
+
+@ti.func
+def drawn(start, state):
+    """How often a counter was advanced from start to state."""
+    return (state - start) * ti.u64(INVERSE)
 
 
 @ti.func

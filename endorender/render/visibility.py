@@ -3,11 +3,13 @@
 import numpy as np
 
 from endorender.engine import ti
-from endorender.render import backend
+from endorender.render import backend, launches
 from endorender.render.cache import kernels
 from endorender.render.exact import camera_in_grid, first_hits
 from endorender.render.medium import prepare
 from endorender.scene.scene import Scene
+
+RAYS = 1 << 14  # of a launch: a ray may take some thousand steps
 
 
 def hidden(scene: Scene, points: np.ndarray, tolerance: float = 0.1) -> np.ndarray:
@@ -40,8 +42,10 @@ def _stepper():
         pace: float,
         reach: float,
         found: ti.types.ndarray(),
+        first: ti.i32,
+        last: ti.i32,
     ):
-        for i in range(distance.shape[0]):
+        for i in range(first, last):
             t, left, on = distance[i], False, distance[i] < reach
             d = ti.math.vec3(along[i, 0], along[i, 1], along[i, 2])
             while on:
@@ -71,7 +75,7 @@ def enters_again(
     """
     backend.ensure()
     found = backend.resident(np.zeros(len(along), np.uint8))
-    _stepper()(
+    given = (
         backend.resident(inside),
         ti.math.vec3(*origin),
         backend.resident(along.astype(np.float32)),
@@ -80,4 +84,7 @@ def enters_again(
         reach,
         found,
     )
+    for part in launches.parts(len(along), RAYS):
+        _stepper()(*given, *part)
+        backend.wait()
     return backend.fetch(found).astype(bool)

@@ -7,7 +7,7 @@ in the colour of light only. Miller, Georgiev, Jarosz 2019 (null collisions); Ve
 from typing import Any
 
 from endorender.engine import ti
-from endorender.render import backend, boundary, illumination, primary, sampling, shading, tracking
+from endorender.render import backend, boundary, illumination, launches, primary, sampling, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.rng import rand, rand2
@@ -130,6 +130,9 @@ def tracer(
         last: ti.i32,
         sample0: ti.i32,
         sample1: ti.i32,
+        taken: ti.types.ndarray(),
+        spent: ti.types.ndarray(),
+        most_work: ti.i32,
         max_scatterings: ti.i32,
         frame_key: ti.u64,
     ):
@@ -141,11 +144,16 @@ def tracer(
             average, scatter = Spectrum(0.0), Spectrum(0.0)
             for c in ti.static(range(channels)):
                 average[c], scatter[c] = mean[pixel, c], squares[pixel, c]
-            ended, unspent = cut[pixel, 0], Spectrum(0.0)  # paths that max_scatterings ended; throughput they still had
+            ended, unspent = cut[pixel, 0], Spectrum(0.0)  # paths that were ended; throughput they still had
             for c in ti.static(range(channels)):
                 unspent[c] = cut[pixel, 1 + c]
-            for sample in range(sample0, eye.samples(pixel, q, sample0, sample1)):
+            from_sample = ti.max(sample0, taken[pixel])
+            for sample in range(from_sample, eye.samples(pixel, q, from_sample, sample1)):
+                if spent[0] >= most_work:
+                    spent[1] = 1
+                    break
                 rng = random.start(frame_key, pixel, sample)
+                began, work = rng, 0
                 even = random.lattice(frame_key, pixel, sample)
                 o, d, share_seen = eye.ray(pixel, even[:2], q, rng)
                 radiance, beta = Spectrum(0.0), Spectrum(1.0)
@@ -160,6 +168,11 @@ def tracer(
                 if ti.static(chromatic):
                     hero = ti.min(ti.cast(rand(rng) * 3.0, ti.i32), 2)
                 while True:
+                    work += ti.static(launches.EVENT_WORK)
+                    if work + ti.cast(random.drawn(began, rng), ti.i32) > ti.static(launches.PATH_WORK):
+                        ended += 1.0
+                        unspent += beta
+                        break
                     reduced = scatterings >= q.similar_after
                     # 1. Fly: to the wall, to a collision, or out.
                     event, hit, hu = NOTHING, FAR, 0.0
@@ -343,6 +356,8 @@ def tracer(
                 delta = radiance - average
                 average += delta / (sample + 1)
                 scatter += delta * (radiance - average)
+                taken[pixel] = sample + 1
+                ti.atomic_add(spent[0], work + ti.cast(random.drawn(began, rng), ti.i32))
             for c in ti.static(range(channels)):
                 mean[pixel, c], squares[pixel, c] = average[c], scatter[c]
                 cut[pixel, 1 + c] = unspent[c]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from endorender.engine import ti
-from endorender.render import backend, boundary, illumination, mucosa, primary, shading, tracking
+from endorender.render import backend, boundary, illumination, launches, mucosa, primary, shading, tracking
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.film import Radiance
@@ -84,14 +84,25 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
         majorant: float,
         mean: ti.types.ndarray(),
         squares: ti.types.ndarray(),
-        spp: ti.i32,
+        first: ti.i32,
+        last: ti.i32,
+        sample0: ti.i32,
+        sample1: ti.i32,
+        taken: ti.types.ndarray(),
+        spent: ti.types.ndarray(),
+        most_work: ti.i32,
         max_scatterings: ti.i32,
         frame_key: ti.u64,
     ):
-        for pixel in range(mean.shape[0]):
+        for pixel in range(first, last):
             q = shade.unpack(view)
-            for sample in range(eye.samples(pixel, q, 0, spp)):
+            from_sample = ti.max(sample0, taken[pixel])
+            for sample in range(from_sample, eye.samples(pixel, q, from_sample, sample1)):
+                if spent[0] >= most_work:
+                    spent[1] = 1
+                    break
                 rng = random.start(frame_key, pixel, sample)
+                began, work = rng, 0
                 o, d, share_seen = eye.ray(pixel, rand2(rng), q, rng)
                 beta, radiance = vec3(1.0), vec3(0.0)
                 scatterings = 0
@@ -99,6 +110,9 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                 # sampled that could lie on the path.
                 straight = True
                 while True:
+                    work += ti.static(launches.EVENT_WORK)
+                    if work + ti.cast(random.drawn(began, rng), ti.i32) > ti.static(launches.PATH_WORK):
+                        break
                     span = t.clip(field, o, d, q.inv)
                     if span[1] <= span[0]:
                         radiance += beta * lighting.environment(env, q.to_map @ d).radiance
@@ -214,6 +228,8 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                 for c in ti.static(range(3)):
                     mean[pixel, c] += delta[c] / (sample + 1)
                     squares[pixel, c] += delta[c] * (radiance[c] - mean[pixel, c])
+                taken[pixel] = sample + 1
+                ti.atomic_add(spent[0], work + ti.cast(random.drawn(began, rng), ti.i32))
 
     return trace
 
@@ -265,7 +281,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
         lit,
         traits,
     )
-    kernel(
+    given = [
         prepared.field,
         prepared.smooth.values,
         backend.resident(pack_table([scene])),
@@ -278,10 +294,13 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
         float(max(majorant, 1e-6)),
         mean,
         squares,
-        spp,
-        scene.max_scatterings,
-        random.key(seed, 0),
-    )
+    ]
+    key = random.key(seed, 0)
+
+    def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
+        kernel(*given, p0, p1, s0, s1, *work, scene.max_scatterings, key)
+
+    launches.trace(launch, n, spp)
     shape = (scene.camera.height, scene.camera.width, 3)
     variance = backend.fetch(squares) / (max(spp - 1, 1) * spp)
     return Radiance(backend.fetch(mean).reshape(shape), variance.reshape(shape), spp)

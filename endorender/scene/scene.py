@@ -20,6 +20,9 @@ from endorender.scene.tissue import Tissue, tissues
 
 Surface = Literal["interface", "hybrid", "volume"]
 Boundary = Literal["straight", "refracting"]
+# Mean free paths to a voxel's edge beyond which float32 no longer resolves the medium; docs/rendering.md has what was
+# measured. A path starts again a thousandth of a voxel beyond a wall, and what lies between is skipped.
+DENSEST = {"interface": 100.0, "hybrid": 1000.0, "volume": 1000.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +102,12 @@ class Scene:
     boundary: what the wall of `interface` does to light that passes: `straight` (it goes on undeviated, and what would
     be reflected back into the tissue is lost), `refracting` (Snell's law, internal reflection).
     mucosa: vessels, mottling and a wavy film (`interface` only), or None. Appearance only.
-    max_scatterings: the longest path; the default never binds in tissue.
+    max_scatterings: the longest path; the default never binds in tissue. Some 200 000 are traced at most.
     labels: (I, J, K) uint8 on the medium's grid, or None. label_tissues: {label: tissue}: in voxels of that label
     (nearest voxel) all optics are those of its tissue; any other label counts as 0, which is `tissue`. Geometry does
     not depend on labels. All tissues of a scene have one class of phase function and one `similarity_after`.
+
+    Raises UserError for what is no scene, and (TOO_DENSE) for extinctions above `densest()`.
     """
 
     medium: Volume | GridMedium
@@ -151,6 +156,7 @@ class Scene:
             raise UserError("tissues by label need a mask of labels", "INVALID_VALUE")
         for label, tissue in listed:
             self._refuse_label(label, tissue)
+        self._refuse_dense()
 
     def _checked_labels(self, labels: np.ndarray) -> np.ndarray:
         if isinstance(self.medium, GridMedium):
@@ -162,6 +168,26 @@ class Scene:
         ):
             raise UserError("labels must be whole numbers from 0 to 255", "INVALID_VALUE")
         return labels.astype(np.uint8, copy=False)
+
+    def densest(self) -> float:
+        """The highest extinction that the medium's grid resolves, mm⁻¹."""
+        edges = np.linalg.norm(np.asarray(self.medium.affine, float)[:3, :3], axis=0)
+        # A wall's nudge is a share of the shortest edge; rounding is worst, in mm, along the longest.
+        return DENSEST[self.surface] / float(edges.min() if self.surface == "interface" else edges.max())
+
+    def _refuse_dense(self) -> None:
+        medium, most = self.medium, self.densest()
+        if isinstance(medium, GridMedium):
+            found, way_out = float(medium.sigma_t.max()), "lower it"
+        else:
+            found = max(max(t.sigma_t) for t in self.tissues)
+            way_out = "lower sigma_t (or density), or refine the grid"
+        if found > most:
+            raise UserError(
+                f"sigma_t is {found:.4g} mm⁻¹, and voxels of this size resolve up to {most:.4g} "
+                f"({DENSEST[self.surface]:g} mean free paths to a voxel): {way_out}",
+                "TOO_DENSE",
+            )
 
     def _refuse_label(self, label: int, tissue: Tissue) -> None:
         if not 1 <= label <= 255:

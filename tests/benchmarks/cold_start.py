@@ -33,8 +33,8 @@ def ready(*args):
     stage("start Taichi")
     rehearse(*args)
     stage("read and compile kernels")
-    from endorender.render import backend, film
-    launches = film.in_short_launches
+    from endorender.render import backend, launches
+    trace = launches.trace
 
     def first(launch, *args):
         def one(*pixels):
@@ -42,9 +42,9 @@ def ready(*args):
             backend.wait()
             if "first pixel" not in stages:
                 stage("first pixel")
-        launches(one, *args)
+        trace(one, *args)
 
-    film.in_short_launches = first
+    launches.trace = first
 
 def waited(*args):
     out = wait(*args)

@@ -39,6 +39,25 @@ def test_half_is_stored_as_half_in_the_channels_that_viewers_expect(tmp_path):
     assert (got[0, 0] == 65504).all()
 
 
+def test_pictures_whose_light_is_lost_are_told():
+    """Within the camera's mask: held at the largest half beyond one pixel in a hundred, black beyond nine in ten."""
+    mask = np.ones((10, 20), bool)
+    mask[:5] = False
+    light = np.ones((10, 20, 3), np.float32)
+    light[:5] = 0
+    light[5, 0, 1] = 1e30
+    assert exr.spoilt(exr.half(light), mask) == []
+    assert exr.spoilt(exr.half(light), mask, clipped_limit=0)[0].startswith("1 of 100 pixels are brighter than 65504")
+    light[5, 1] = 65505
+    assert exr.spoilt(exr.half(light), mask)[0].startswith("2 of 100 pixels are brighter than 65504")
+    light[5:] = 0
+    light[5, :10] = 1
+    assert exr.spoilt(exr.half(light), mask) == []
+    light[5, 0] = 1e-9  # below what a half holds
+    assert exr.spoilt(exr.half(light), mask)[0].startswith("91 of 100 pixels are black")
+    assert exr.spoilt(exr.half(light), np.zeros_like(mask)) == []
+
+
 def test_header_round_trip_and_equal_bytes(tmp_path):
     pose = np.eye(4) + 1 / 3
     header = {"worldFromCamera": json.dumps(pose.tolist()), "spp": 16, "seed": "9223372036854775807", "units": "mm"}

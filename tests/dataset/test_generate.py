@@ -9,6 +9,8 @@ import pytest
 from endorender.ct.volume import Volume
 from endorender.dataset import configure, exr, generate, open_dataset
 from endorender.dataset.patient import volume_hash
+from endorender.dataset.verify import verify
+from endorender.dataset.writer import read_failed
 from endorender.errors import Notice, UserError
 from endorender.scene import cameras
 from tests.dataset.made import contents
@@ -264,6 +266,24 @@ def test_paths_cut_off_are_said(ct, tmp_path, monkeypatch):
         generate(configuration(ct, variations=[look], views=1), tmp_path / "data")
     assert "\n" not in str(said[0].message)
     assert open_dataset(tmp_path / "data").frames[0].scene["paths_cut"] == 0
+
+
+def test_light_beyond_what_a_file_holds_is_said_and_found(ct, tmp_path):
+    pale, light = {"name": "pale", "look": "pale_pink"}, "endoscope:intensity=1e30"
+    config = configuration(ct, variations=[pale], views=1, light=light)
+    with pytest.warns(Notice, match=r"in pale \d+ of \d+ pixels are brighter than 65504 and held there") as said:
+        generate(config, tmp_path / "data")
+    assert "\n" not in str(said[0].message)
+    assert ("VALUES", "p001/0000/pale.exr") in [(f.code, f.where) for f in verify(tmp_path / "data")]
+
+
+@pytest.mark.parametrize(("surface", "sigma"), [("interface", 1e39), ("volume", 1e9)])
+def test_extinction_that_no_voxel_resolves_ends_in_one_line(ct, tmp_path, surface, sigma):
+    dense = {"name": "dense", "look": "pale_pink", "tissue": {"sigma_t": [0, sigma, sigma, sigma]}}
+    generate(configuration(ct, variations=[dense], views=1, surface=surface), tmp_path / "data")
+    (failed,) = read_failed(tmp_path / "data")
+    assert "mean free paths to a voxel" in failed["error"]
+    assert "\n" not in failed["error"]
 
 
 def test_seed_changes_poses_and_noise(data, ct, tmp_path):

@@ -14,6 +14,7 @@ from endorender.dataset import exr, open_dataset
 from endorender.dataset.frame import Frame
 from endorender.dataset.layouts import export
 from endorender.dataset.verify import verify
+from endorender.dataset.view import write_png
 from endorender.dataset.writer import row
 from endorender.errors import UserError
 from tests.dataset.made import contents
@@ -136,13 +137,18 @@ def forged(root, name, change):
     channels, header = exr.read(root / name)
     change(channels)
     exr.write(root / name, channels, {k: v for k, v in header.items() if isinstance(v, (str, int))})
+    rehashed(root, name)
+
+
+def rehashed(root, name):
+    """Have the manifest name the bytes that a file has now."""
     digest = hashlib.sha256((root / name).read_bytes()).hexdigest()
     frames = open_dataset(root).frames
     for i, frame in enumerate(frames):
         files = {k: f.model_copy(update={"sha256": digest}) if f.path == name else f for k, f in frame.files.items()}
         frames[i] = frame.model_copy(update={"files": files})
     (root / "manifest.jsonl").write_text("".join(map(row, frames)))
-    (root / "SHA256SUMS").unlink()
+    (root / "SHA256SUMS").unlink(missing_ok=True)
 
 
 def put(channel, value):
@@ -176,12 +182,28 @@ def scaled(channel, factor):
         ("p001/0001/red.exr", put("G", np.inf), "VALUES"),
         ("p001/0001/red.exr", put("B", -0.5), "VALUES"),
         ("p001/0001/red.exr", lambda c: [scaled(n, 0)(c) for n in "RGB"], "VALUES"),
+        ("p001/0001/red.exr", lambda c: c["R"].__setitem__(slice(0, 2), 65504), "VALUES"),
+        ("p001/0001/red.exr", lambda c: [c[n].__setitem__(slice(2, None), 0) for n in "RGB"], "VALUES"),
     ],
 )
 def test_implausible_values_are_found_although_the_hash_is_right(data, name, change, code):
     forged(data, name, change)
     assert (code, name) in codes(data)
     assert {where for _, where in codes(data)} == {name, "SHA256SUMS"}
+
+
+@pytest.mark.parametrize(("value", "what"), [(0, "black"), (255, "white")])
+def test_pictures_of_which_nothing_is_left_are_found(data, value, what):
+    """As by an exposure that does not fit the light: beyond nine pixels in ten."""
+    name = "p001/0001/red.png"
+    shown = np.full((24, 32, 3), value, np.uint8)
+    for rows, found in ((3, False), (2, True)):
+        shown[:rows] = 90
+        shown[rows:] = value
+        write_png(data / name, shown)
+        rehashed(data, name)
+        said = [str(f) for f in verify(data) if f.where == name]
+        assert said == ([f"VALUES {name}: 704 of 768 pixels are {what}: another exposure would show more"] * found)
 
 
 @pytest.mark.parametrize(
