@@ -1,6 +1,9 @@
 """A kernel holds the interpreter's lock: no launch may do more than a budget of work, and none shows in the result."""
 
 import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -84,6 +87,26 @@ def test_paths_ended_by_their_work_are_counted():
     found = radiance([closed()], 1, 4)[0]
     assert found.cut == 1
     assert (found.unspent == 1).all()
+
+
+ENDLESS = """
+from endorender.render import radiance
+from tests.render.test_launches import closed
+radiance([closed()], 1_000_000, 3, progress=lambda share: print(share, flush=True))
+"""
+
+
+def test_ctrl_c_acts_among_paths_that_do_not_end():
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        try:
+            _, error = child.communicate(timeout=300)
+        finally:
+            child.kill()
+    assert error.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_rays_are_cut_too(monkeypatch):
