@@ -10,7 +10,6 @@ from endorender.ct.volume import Volume
 from endorender.dataset import configure, exr, generate, open_dataset
 from endorender.dataset.patient import volume_hash
 from endorender.dataset.verify import verify
-from endorender.dataset.writer import read_failed
 from endorender.errors import Notice, UserError
 from endorender.scene import cameras
 from tests.dataset.made import contents
@@ -280,10 +279,10 @@ def test_light_beyond_what_a_file_holds_is_said_and_found(ct, tmp_path):
 @pytest.mark.parametrize(("surface", "sigma"), [("interface", 1e39), ("volume", 1e9)])
 def test_extinction_that_no_voxel_resolves_ends_in_one_line(ct, tmp_path, surface, sigma):
     dense = {"name": "dense", "look": "pale_pink", "tissue": {"sigma_t": [0, sigma, sigma, sigma]}}
-    generate(configuration(ct, variations=[dense], views=1, surface=surface), tmp_path / "data")
-    (failed,) = read_failed(tmp_path / "data")
-    assert "mean free paths to a voxel" in failed["error"]
-    assert "\n" not in failed["error"]
+    with pytest.raises(UserError, match="mean free paths to a voxel") as error:
+        generate(configuration(ct, variations=[dense], views=1, surface=surface), tmp_path / "data")
+    assert error.value.code == "TOO_DENSE"
+    assert "\n" not in str(error.value)
 
 
 def test_seed_changes_poses_and_noise(data, ct, tmp_path):
