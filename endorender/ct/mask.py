@@ -56,9 +56,6 @@ def read_organ(spec: str | Path, volume: Volume) -> tuple[np.ndarray, str]:
     `segmentation.nii.gz:20` for the colon in a mask of TotalSegmentator. Raises CTError as `read_mask`.
     """
     path, wanted = chosen(spec)
-    file = str(path).rpartition(":")[0]
-    if os.path.isfile(file) and not os.path.exists(path):
-        raise CTError("the labels of a mask are numbers, as in MASK:20 or MASK:20,21", "MASK_VALUES")
     labels, digest = read_mask(path, volume)
     there = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:]) + 1
     listing = ", ".join(map(str, there[:12])) + (f" and {len(there) - 12} more" if len(there) > 12 else "")
@@ -74,6 +71,8 @@ def chosen(spec: str | Path) -> tuple[Path, tuple[int, ...]]:
     """`mask.nii.gz:20,21` -> its path and (20, 21); () where all labels count. Raises CTError MASK_VALUES."""
     match = re.fullmatch(r"(.+):\s*(\d+(?:\s*,\s*\d+)*)\s*", str(spec), re.DOTALL)
     if match is None:
+        if os.path.isfile(str(spec).rpartition(":")[0]) and not os.path.exists(spec):
+            raise CTError("the labels of a mask are numbers, as in MASK:20 or MASK:20,21", "MASK_VALUES")
         return Path(spec), ()
     wanted = tuple(sorted({int(n) for n in match[2].split(",")}))
     if not 1 <= wanted[0] <= wanted[-1] <= 255:

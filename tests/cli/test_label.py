@@ -9,6 +9,7 @@ from endorender.dataset.gallery import aliases, gallery, shots
 from endorender.errors import UserError
 from endorender.inverse import calibrate
 from endorender.viewer.page import _ct
+from tests.cli.test_main import mistake
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,15 @@ def test_fit(two, monkeypatch, tmp_path):
     raw = open_ct(ct)
     assert np.array_equal(seen[0].lumen.mask, prepare(raw, label=read_organ(label, raw)[0]).lumen.mask)
     assert (seen[0].path.points[:, 0] > 37).all()
+
+
+def test_names_of_organs_are_told_from_files_that_are_not_there(two, tmp_path):
+    ct, label = two
+    wrong = label.replace(":20", ":colon")
+    for command in (["render", "--ct", ct, "--out", tmp_path / "out"], ["inspect", ct], ["view", ct]):
+        line = mistake(*command, "--label", wrong)
+        assert "labels of a mask are numbers" in line
+        assert "MUELLER" not in line
 
 
 def test_gallery(two, monkeypatch):
