@@ -2,7 +2,8 @@
 
 A metric is a mean over pixels of some terms and a last step on that mean. So one definition serves the
 value of an image (mean over its pixels) and the pooled value (mean over all pixels of all images); the
-figure that papers quote is the mean of the images' values.
+figure that papers quote is the mean of the images' values. What needs neighbours (`whole`) is given the image
+instead of its pixels, and has one term for all of it: pooled, that is the mean of the images weighted by pixels.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ except ImportError as error:
 
 
 class Definition(NamedTuple):
-    """terms: (prediction, truth) (N,) -> one or two terms per pixel; finish: their means (2,) -> the value."""
+    """terms: (prediction, truth) (N,) -> one or two terms per pixel; finish: their means (2,) -> the value.
+
+    whole: terms are of the image instead, (H, W) with NaN where nothing is compared, and have one value each.
+    """
 
     terms: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
     finish: Callable[[Tensor], Tensor]
     unit: str = ""
     higher_is_better: bool = False
+    whole: bool = False
 
 
 def _mean(m: Tensor) -> Tensor:
@@ -44,11 +49,37 @@ def _log_ratio(p: Tensor, t: Tensor) -> Tensor:
     return p.log() - t.log()
 
 
-def _delta(power: int) -> Callable[[Tensor, Tensor], tuple[Tensor]]:
-    return lambda p, t: ((torch.maximum(p / t, t / p) < 1.25**power).to(p),)
+def _delta(ratio: float) -> Callable[[Tensor, Tensor], tuple[Tensor]]:
+    return lambda p, t: ((torch.maximum(p / t, t / p) < ratio).to(p),)
 
 
-# Eigen 2014 (abs_rel … delta3); silog as KITTI's benchmark has it, times 100; mae and median_rel are SimCol3D's
+BOUNDARY_RATIOS = tuple(1.05 + 0.2 * k / 9 for k in range(10))
+
+
+def boundary_f1(prediction: Tensor, truth: Tensor) -> tuple[Tensor]:
+    """Scale-invariant boundary F1 of an image (H, W), NaN where nothing is compared (Depth Pro, Bochkovskii 2024).
+
+    Two neighbours are an edge where one's depth is more than r times the other's; the four directions (which neighbour is
+    nearer, side by side or one above the other) are told apart, precision and recall are means over them, and F1 is
+    averaged over the ten r of BOUNDARY_RATIOS, 1.05 to 1.25, weighted by r. As in the published script, a direction
+    without an edge counts as 0: a smooth image has 0 whatever is predicted. Only pairs of compared pixels count.
+    """
+    bounds = torch.tensor(BOUNDARY_RATIOS, dtype=torch.float64, device=truth.device)
+    precision, recall = torch.zeros_like(bounds), torch.zeros_like(bounds)
+    for axis in (-2, -1):
+        steps = [depth.double().log().diff(dim=axis).flatten() for depth in (prediction, truth)]
+        compared = steps[0].isfinite() & steps[1].isfinite()
+        for sign in (-1, 1):
+            found, there = (sign * step[compared] > bounds.log()[:, None] for step in steps)
+            hits = (found & there).sum(1)
+            precision += hits / found.sum(1).clamp(min=1) / 4
+            recall += hits / there.sum(1).clamp(min=1) / 4
+    f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-300)
+    return ((f1 * bounds).sum() / bounds.sum(),)
+
+
+# Eigen 2014 (abs_rel … delta3; scale_inv is their eq. 3, mean d² − (mean d)² of d = ln p − ln t); silog is 100 times its
+# root, as KITTI's benchmark has it; delta_105 is at 1.05; mae and median_rel are SimCol3D's
 # (a median has no pooled value: what is pooled is the mean of the images' medians, weighted by pixels); within_10 is
 # PPSNet's a1.
 METRICS: dict[str, Definition] = {
@@ -61,12 +92,17 @@ METRICS: dict[str, Definition] = {
         lambda p, t: (_log_ratio(p, t), _log_ratio(p, t) ** 2),
         lambda m: 100 * (m[1] - m[0] ** 2).clamp(min=0).sqrt(),
     ),
+    "scale_inv": Definition(
+        lambda p, t: (_log_ratio(p, t), _log_ratio(p, t) ** 2), lambda m: (m[1] - m[0] ** 2).clamp(min=0)
+    ),
     "mae": Definition(lambda p, t: ((p - t).abs(),), _mean, "mm"),
     "median_rel": Definition(lambda p, t: (((p - t).abs() / t).quantile(0.5),), _mean),
     "within_10": Definition(lambda p, t: (((p - t).abs() / t < 0.1).to(p),), _mean, higher_is_better=True),
-    "delta1": Definition(_delta(1), _mean, higher_is_better=True),
-    "delta2": Definition(_delta(2), _mean, higher_is_better=True),
-    "delta3": Definition(_delta(3), _mean, higher_is_better=True),
+    "delta_105": Definition(_delta(1.05), _mean, higher_is_better=True),
+    "delta1": Definition(_delta(1.25), _mean, higher_is_better=True),
+    "delta2": Definition(_delta(1.25**2), _mean, higher_is_better=True),
+    "delta3": Definition(_delta(1.25**3), _mean, higher_is_better=True),
+    "boundary_f1": Definition(boundary_f1, _mean, higher_is_better=True, whole=True),
 }
 
 
@@ -104,11 +140,16 @@ def of_image(prediction: Tensor, truth: Tensor, mask: Tensor, protocol: Any, sca
         raise UserError("a prediction is not a positive number: train the network again", "BAD_PREDICTION")
     found = protocol.align(p, t, scale)
     p, t = found.prediction, found.truth
+    where = mask.flatten().nonzero()[:, 0][found.kept]
+    maps = [torch.full((mask.numel(),), torch.nan, dtype=p.dtype, device=p.device) for _ in range(2)]
+    for whole, pixels in zip(maps, (p, t)):
+        whole[where] = pixels
+    rows, columns = mask.shape[-2:] if mask.ndim > 1 else (1, mask.numel())
+    image = [whole.reshape(-1, rows, columns)[0] for whole in maps]
     means = torch.zeros(len(METRICS), 2, dtype=torch.float64)
     for row, definition in zip(means, METRICS.values()):
-        for k, term in enumerate(definition.terms(p, t)):
+        for k, term in enumerate(definition.terms(*image) if definition.whole else definition.terms(p, t)):
             row[k] = term.mean()
-    where = mask.flatten().nonzero()[:, 0][found.kept]
     return ImageResult(means, len(t), found.scale, p, t, where, found.shift)
 
 

@@ -28,12 +28,16 @@ def test_by_hand():
             "rmse_log": log(2),
             "log10": log10(2),
             "silog": 100 * log(2),
+            "scale_inv": log(2) ** 2,
             "mae": (1 + 4) / 2,
             "median_rel": (1 + 0.5) / 2,
             "within_10": 0,
+            "delta_105": 0,
             "delta1": 0,
             "delta2": 0,
             "delta3": 0,
+            # One pair, nearer on the left in both: precision and recall are 1 in one direction of four.
+            "boundary_f1": 1 / 4,
         }
     )
 
@@ -67,6 +71,7 @@ def published(gt, pred, scaling):
     thresh = np.maximum((gt / pred), (pred / gt))
     err = np.log(pred) - np.log(gt)
     return {
+        "delta_105": (thresh < 1.05).mean(),
         "delta1": (thresh < 1.25).mean(),
         "delta2": (thresh < 1.25**2).mean(),
         "delta3": (thresh < 1.25**3).mean(),
@@ -76,6 +81,7 @@ def published(gt, pred, scaling):
         "sq_rel": np.mean(((gt - pred) ** 2) / gt),
         "log10": np.mean(np.abs(np.log10(pred) - np.log10(gt))),  # these two: BTS and AdaBins
         "silog": np.sqrt(np.mean(err**2) - np.mean(err) ** 2) * 100,
+        "scale_inv": np.mean(err**2) - np.mean(err) ** 2,  # Eigen 2014, eq. 3
         "mae": np.mean(np.abs(pred - gt)),  # these two: SimCol3D
         "median_rel": np.median(np.abs((pred - gt) / gt)),
         "within_10": np.mean(np.where(np.abs(gt - pred) / gt < 0.1, 1.0, 0.0)),  # PPSNet's a1
@@ -89,7 +95,58 @@ def test_the_published_scripts_agree(protocol, pixels):
     gt = rng.uniform(2, 149, pixels)
     pred = gt * rng.lognormal(0.3, 0.4, pixels)
     result = of_image(*(torch.from_numpy(a)[None, None] for a in (pred, gt, gt > 0)), protocols.build(protocol))
-    assert result.values() == pytest.approx(published(gt, pred, protocol == "median"), rel=1e-9, abs=1e-6)
+    found = {name: value for name, value in result.values().items() if name != "boundary_f1"}  # of images: see below
+    assert found == pytest.approx(published(gt, pred, protocol == "median"), rel=1e-9, abs=1e-6)
+
+
+def depth_pro(prediction, truth):
+    """SI boundary F1 by the definition of Depth Pro (2024), section 4, pair by pair, on inverse depths."""
+    total, weights = 0.0, 0.0
+    for bound in np.linspace(1.05, 1.25, 10):
+        edges = []
+        for depth in (prediction, truth):
+            c, (h, w) = 1 / depth, depth.shape
+            pairs = [((y, x), (y, x + 1)) for y in range(h) for x in range(w - 1)]
+            below = [((y, x), (y + 1, x)) for y in range(h - 1) for x in range(w)]
+            edges.append(
+                [{pair for pair in some if c[pair[a]] / c[pair[1 - a]] > bound} for some in (pairs, below) for a in (0, 1)]
+            )
+        precision = np.mean([len(p & t) / max(len(p), 1) for p, t in zip(*edges)])
+        recall = np.mean([len(p & t) / max(len(t), 1) for p, t in zip(*edges)])
+        total += bound * (2 * precision * recall / (precision + recall) if precision + recall else 0)
+        weights += bound
+    return total / weights
+
+
+def test_boundary_f1_is_depth_pros():
+    rng = np.random.default_rng(7)
+    truth = np.exp(rng.normal(2, 0.15, (9, 12)))
+    prediction = truth * np.exp(rng.normal(0.5, 0.08, truth.shape))
+    mask = torch.ones(1, 9, 12, dtype=torch.bool)
+    p, t = torch.from_numpy(prediction)[None], torch.from_numpy(truth)[None]
+    for protocol in ("metric", "median"):
+        found = of_image(p, t, mask, protocols.build(protocol)).values()["boundary_f1"]
+        assert found == pytest.approx(depth_pro(prediction, truth))  # whatever the scale
+    assert of_image(t, t, mask, protocols.build("metric")).values()["boundary_f1"] == pytest.approx(1)
+    flat = of_image(0 * p + 5, t, mask, protocols.build("metric")).values()["boundary_f1"]
+    assert flat == 0  # a constant has no edge
+    # A step a pixel beside the true one is no hit.
+    step = torch.where(torch.arange(12) < 6, 10.0, 20.0).expand(1, 9, 12)
+    for moved, value in ((0, 1 / 4), (1, 0)):
+        values = of_image(step.roll(moved, -1).clone(), step, mask, protocols.build("metric")).values()
+        assert values["boundary_f1"] == pytest.approx(value)
+
+
+def test_boundary_f1_looks_at_pairs_that_are_both_compared():
+    truth = torch.tensor([[[10.0, 20, 10, 10], [10, 20, 10, 10]]])
+    wild = truth.clone()
+    wild[..., 3] = 1.0  # an edge that is not there, where nothing is known
+    whole = torch.ones(1, 2, 4, dtype=torch.bool)
+    known = whole.clone()
+    known[..., 3] = False
+    judged = [of_image(wild, truth, m, protocols.build("metric")).values()["boundary_f1"] for m in (known, whole)]
+    assert judged[0] == pytest.approx(1 / 2)  # two of four directions have edges, all found
+    assert judged[1] < 1 / 2
 
 
 def test_median_leaves_out_far_truth_and_clips_predictions():
