@@ -44,7 +44,8 @@ def _load() -> None:
     """Import the modules that register something; none of them loads Taichi or torch."""
     for module in ("endorender.dataset.layouts", "endorender.scene", "training.models", "training.losses"):
         importlib.import_module(module)
-    importlib.import_module("training.protocols")
+    for module in ("training.protocols", "training.baselines"):
+        importlib.import_module(module)
 
 
 def _presets() -> list[Entry]:

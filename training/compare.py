@@ -6,13 +6,13 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from endorender.dataset.arrays import opened
 from endorender.errors import UserError
-from training import statistics
+from training import baselines, statistics
 from training.files import SUMMARY, digests, read_csv, read_json
 from training.statistics import Interval
 
@@ -21,7 +21,10 @@ Table = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """An evaluation's folder. frames, by_…, log: rows of the CSV files; summary, run: the JSON files."""
+    """An evaluation's folder. frames, blind, by_…, log: rows of the CSV files; summary, run: the JSON files.
+
+    blind: of the baselines, empty in evaluations that were made before there were any.
+    """
 
     path: Path
     summary: dict[str, Any]
@@ -31,10 +34,16 @@ class Evaluation:
     by_radius: Table
     by_incidence: Table
     log: Table
+    blind: Table
 
     def values(self, protocol: str, metric: str) -> np.ndarray:
         """One metric of every frame, (N,), in the order of the frames."""
         return np.array([float(row[metric]) for row in self.frames if row["protocol"] == protocol])
+
+    def without_network(self, baseline: str, protocol: str, metric: str) -> np.ndarray:
+        """One metric of every frame, (N,), of a baseline; (0,) where it was not judged."""
+        rows = [row for row in self.blind if (row["protocol"], row["baseline"]) == (protocol, baseline)]
+        return np.array([float(row[metric]) for row in rows])
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """Contents of predictions.npz or shown.npz."""
@@ -56,7 +65,8 @@ def load_evaluation(path: str | Path) -> Evaluation:
         )
     run = read_json(path / "run.json", "an evaluation")
     names = ("frames", "by_depth", "by_radius", "by_incidence", "log")
-    return Evaluation(path, summary, run, *(_rows(path / f"{name}.csv") for name in names))
+    blind = _rows(path / "baselines.csv") if "baselines" in summary else []
+    return Evaluation(path, summary, run, blind=blind, **{name: _rows(path / f"{name}.csv") for name in names})
 
 
 def _rows(path: Path) -> Table:
@@ -74,8 +84,21 @@ class Arm:
     evaluations: tuple[Evaluation, ...]
 
     def values(self, protocol: str, metric: str) -> np.ndarray:
-        """One metric of every frame, (N,), averaged over seeds."""
-        return np.mean([e.values(protocol, metric) for e in self.evaluations], axis=0)
+        """One metric of every frame, (N,), averaged over seeds: to be shown. Intervals need `by_seed`."""
+        return self.by_seed(protocol, metric).mean(0)
+
+    def by_seed(self, protocol: str, metric: str) -> np.ndarray:
+        """One metric of every frame for each seed, (S, N)."""
+        return np.stack([e.values(protocol, metric) for e in self.evaluations])
+
+    def seeds(self) -> list[int]:
+        """The seed of each training."""
+        return [e.summary["network"]["seed"] for e in self.evaluations]
+
+    def without_network(self, baseline: str, protocol: str, metric: str) -> np.ndarray | None:
+        """As `by_seed`, of a baseline fitted on each training's own frames; None where some evaluation lacks it."""
+        found = [e.without_network(baseline, protocol, metric) for e in self.evaluations]
+        return np.stack(found) if all(map(len, found)) else None
 
     def per_seed(self, protocol: str, metric: str) -> list[float]:
         """The mean over frames, for each seed."""
@@ -96,10 +119,10 @@ class Arm:
 class Difference(NamedTuple):
     """An arm against the baseline, in one metric.
 
-    by_frame, by_view: percent less error than the baseline (percentage points more for the deltas), with
-    intervals that resample frames, or whole views: the conditions of a view share one geometry, so the
-    second is the more careful one. by_patient: whole patients, None of one alone. p: two-sided, of the
-    paired test that flips whole views.
+    by_frame, by_view: percent less error than the baseline (percentage points more for shares), with intervals over
+    seeds and over frames, or whole views: the conditions of a view share one geometry, so the second is the more
+    careful one. by_patient: over seeds and whole patients, None of one alone. p: two-sided, of patients where there are
+    several, of views otherwise; family_p: adjusted for all claims of the page, where it is one of them (`in_family`).
     """
 
     metric: str
@@ -107,12 +130,42 @@ class Difference(NamedTuple):
     by_view: Interval
     by_patient: Interval | None
     p: float
+    family_p: float | None = None
+
+    def decisive(self) -> Interval:
+        """Over patients where there are several, else over views."""
+        return self.by_patient or self.by_view
 
     def verdict(self) -> str:
-        """better, worse, or undecided: by both intervals, and by p < 0.05, which fewer than six views cannot reach."""
-        if not (self.by_frame.excludes_zero() and self.by_view.excludes_zero() and self.p < 0.05):
+        """better, worse, or undecided: by the decisive interval, and p < 0.05, adjusted if there are several claims."""
+        p = self.p if self.family_p is None else self.family_p
+        if not (self.decisive().excludes_zero() and p < 0.05):
             return "undecided"
         return "better" if self.by_frame.value > 0 else "worse"
+
+
+class Shape(NamedTuple):
+    """What a network knows beyond the lookup of its own training frames.
+
+    gain: percent less abs_rel, over seeds and patients (views of one patient). p: that it is `baselines.MARGIN`;
+    family_p: adjusted for all such claims of the page.
+    """
+
+    gain: Interval
+    p: float
+    family_p: float | None = None
+
+    def verdict(self) -> str:
+        """reads shape, does not beat the lookup, or undecided: `baselines.verdict`."""
+        return baselines.verdict(self.gain.low, self.gain.high, self.p if self.family_p is None else self.family_p)
+
+
+Claim = TypeVar("Claim", Difference, Shape)
+
+
+def in_family(claims: Sequence[Claim]) -> list[Claim]:
+    """Claims of one page, told of each other: Holm's adjustment."""
+    return [claim._replace(family_p=p) for claim, p in zip(claims, statistics.holm([claim.p for claim in claims]))]
 
 
 @dataclass(frozen=True)
@@ -125,8 +178,9 @@ class Section:
     arms: tuple[Arm, ...]
 
     def metrics(self) -> dict[str, dict[str, Any]]:
-        """Every metric's `unit` and `higher_is_better`."""
-        return self.arms[0].evaluations[0].summary["metrics"]
+        """`unit` and `higher_is_better` of every metric that all evaluations have: old ones have fewer."""
+        every = [e.summary["metrics"] for arm in self.arms for e in arm.evaluations]
+        return {name: about for name, about in every[0].items() if all(name in one for one in every)}
 
     def ids(self) -> list[str]:
         """Names of the frames, in order."""
@@ -148,21 +202,51 @@ class Section:
         # By the patient's name in its dataset: who is in several goes by one name, and each has a first view.
         return list(zip([name.split("/")[0] for name in self.ids()], self.column("view")))
 
+    def units(self) -> list[Any]:
+        """What counts as one frame's unit: its patient, or its view where there is one patient."""
+        patients = self.column("patient")
+        return patients if len(set(patients)) > 1 else self.views()
+
     def mean(self, arm: Arm, protocol: str, metric: str) -> Interval:
-        """Mean of the images' values, with its interval over frames."""
-        return statistics.mean(arm.values(protocol, metric))
+        """Mean of the images' values, with its interval over seeds and patients (views of one patient)."""
+        return statistics.mean(arm.by_seed(protocol, metric), self.units())
 
     def difference(self, arm: Arm, protocol: str, metric: str) -> Difference:
-        """The honest difference of an arm to the baseline: 100 (e_no − e_ft) / e_no."""
-        before, after = self.arms[0].values(protocol, metric), arm.values(protocol, metric)
+        """The honest difference of an arm to the baseline: 100 (e_no − e_ft) / e_no. Equal seeds are taken in pairs."""
+        before, after, paired = self._in_pairs(arm, protocol, metric)
         patients = self.column("patient")
-        units: list[Any] = [None, self.views(), *([patients] if len(set(patients)) > 1 else [])]
-        if self.metrics()[metric]["higher_is_better"]:
-            found = [statistics.mean(100 * (after - before), u) for u in units]
-        else:
-            found = [statistics.reduction(before, after, u) for u in units]
-        p = statistics.paired_test(before, after, self.views())
-        return Difference(metric, found[0], found[1], found[2] if len(found) > 2 else None, p)
+        every: list[Any] = [None, self.views(), *([patients] if len(set(patients)) > 1 else [])]
+        share = self.metrics()[metric]["higher_is_better"]
+        test = statistics.points_test if share else statistics.reduction_test
+        size = 100 if share else 1
+        found = [test(size * before, size * after, units, paired) for units in every]
+        by_patient = found[2].interval if len(found) > 2 else None
+        return Difference(metric, found[0].interval, found[1].interval, by_patient, found[-1].p)
+
+    def shape(self, arm: Arm, protocol: str) -> Shape | None:
+        """An arm's abs_rel against that of the lookups of its own trainings; None where none was fitted."""
+        blind = arm.without_network(baselines.LOOKUP, protocol, "abs_rel")
+        if blind is None:
+            return None
+        after = arm.by_seed(protocol, "abs_rel")
+        return Shape(*statistics.reduction_test(blind, after, self.units(), against=baselines.MARGIN))
+
+    def without_network(self, arm: Arm, protocol: str, metric: str) -> dict[str, Interval]:
+        """Mean and interval of every baseline that was judged for this arm."""
+        found = {name: arm.without_network(name, protocol, metric) for name in self.baselines()}
+        return {n: statistics.mean(values, self.units()) for n, values in found.items() if values is not None}
+
+    def baselines(self) -> list[str]:
+        """Names of the baselines that some evaluation judged, in their order."""
+        return list(dict.fromkeys(row["baseline"] for arm in self.arms for e in arm.evaluations for row in e.blind))
+
+    def _in_pairs(self, arm: Arm, protocol: str, metric: str) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Errors (S, N) of the baseline and of an arm, and whether row k of both is the same seed."""
+        first = self.arms[0]
+        before, after = first.by_seed(protocol, metric), arm.by_seed(protocol, metric)
+        if sorted(first.seeds()) != sorted(arm.seeds()) or len(set(arm.seeds())) < len(arm.seeds()):
+            return before, after, False
+        return before[np.argsort(first.seeds())], after[np.argsort(arm.seeds())], True
 
 
 def sections(evaluations: Sequence[Evaluation]) -> list[Section]:

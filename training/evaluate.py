@@ -2,6 +2,7 @@
 
 EVALUATION/summary.json     what was judged on what; means with intervals, pooled values
 EVALUATION/frames.csv       every metric of every frame under every protocol
+EVALUATION/baselines.csv    the same of every baseline (`training.baselines`)
 EVALUATION/by_depth.csv     error against true depth; by_radius.csv, by_incidence.csv: against the place in the image
                             (1: half the diagonal from the principal point) and the angle at which the wall is seen
 EVALUATION/predictions.npz  the network's depth of every frame, float32 mm, before any alignment
@@ -28,9 +29,10 @@ from endorender.errors import UserError
 from training import scale as scales
 from training import statistics
 from training.checkpoint import LOG, RUN, Run, data_identity, load_run
-from training.data import DepthFrames, aliases, home, opened, people, view_of
+from training.data import DepthFrames, aliases, opened, people, view_of
 from training.files import SUMMARY, Progress, command, digests, versions, write_csv, write_json
-from training.metrics import METRICS, ImageResult, of_image, pooled
+from training.judging import BASELINE_COLUMNS, judged, without_network
+from training.metrics import METRICS, ImageResult, pooled
 from training.protocols import protocols as REGISTRY
 
 DEPTH_EDGES_MM = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0, 150.0, np.inf)
@@ -94,6 +96,7 @@ def evaluate(
     predictions = predict(trained.network, tensors, batch, progress, sizes)
     truths = [(item["z_depth"], item["mask"]) for item in map(tensors.__getitem__, range(len(tensors)))]
     results = {name: judged(judge, frames, predictions, truths) for name, judge in judges.items()}
+    blind = without_network(trained.info, frames, tensors, truths, judges, results)
     summary = {
         "schema": 1,
         "label": label or label_of(trained.info),
@@ -115,6 +118,7 @@ def evaluate(
             | _aggregate(frames, results[name])
             for name in judges
         },
+        "baselines": blind.summary,
         "metrics": {name: {"unit": d.unit, "higher_is_better": d.higher_is_better} for name, d in METRICS.items()},
         "network": {"weights": trained.weights, "seed": trained.config.seed},
         "versions": versions(),
@@ -125,6 +129,7 @@ def evaluate(
     try:
         part.mkdir(parents=True)
         _write(part, frames, tensors, predictions, results, trained)
+        write_csv(part / "baselines.csv", BASELINE_COLUMNS, blind.rows)
         # What the report reads back is what was written, or is refused.
         write_json(part / SUMMARY, summary | {"files": digests(part)})
         _into_place(part, out)
@@ -215,7 +220,7 @@ def _aggregate(frames: Sequence[Any], results: list[ImageResult]) -> dict[str, A
         return {name: table(k for k, frame in enumerate(frames) if getattr(frame, key) == name) for name in names}
 
     return {
-        "interval": "mean of the images' values, then the limits of its 95 % bootstrap interval over frames",
+        "interval": "mean of the images' values, then the limits of its 95 % interval over frames, this training's",
         "mean": table(range(len(frames))),
         "mean_over_patients": {
             name: statistics.mean([row[name] for row in values], [frame.patient for frame in frames]).plain()
@@ -287,22 +292,6 @@ def shown(frames: Sequence[Any], results: dict[str, list[ImageResult]]) -> list[
         errors = [result.values()["abs_rel"] for result in found]
         picked += sorted(range(len(frames)), key=lambda k: -errors[k])[:WORST]
     return list(dict.fromkeys(picked))
-
-
-def judged(
-    judge: Any, frames: Sequence[Any], predictions: list[torch.Tensor], truths: list[tuple[torch.Tensor, torch.Tensor]]
-) -> list[ImageResult]:
-    """Every frame under one protocol. truths: (z_depth, mask) of each."""
-    scales: list[float | None] = [None] * len(frames)
-    if judge.per_trajectory:
-        paths: dict[tuple[str, ...], list[int]] = {}
-        for index, frame in enumerate(frames):
-            paths.setdefault((*home(frame), frame.variation), []).append(index)
-        for members in paths.values():
-            pixels = [(predictions[k][truths[k][1]].double(), truths[k][0][truths[k][1]].double()) for k in members]
-            for k in members:
-                scales[k] = judge.trajectory_scale(pixels)
-    return [of_image(p, depth, mask, judge, s) for p, (depth, mask), s in zip(predictions, truths, scales)]
 
 
 def places(frame: Any) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ OUT/tables, OUT/figures, OUT/index.html   the answer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from endorender.errors import UserError, unknown
 from training import claim_figures, statistics
+from training.compare import Section, in_family
 from training.data import FrameSet
 from training.files import Progress, write_csv
 from training.study import LEAD, LOOKS, PRESETS, Answer, Stage, Study, begin, log_of
@@ -65,24 +66,29 @@ def adapt(study: Study) -> Answer:
     arms = _arms(study, plain, cinematic, "adapt")
     judged: dict[str, list[Any]] = {"views of unseen patients": cinematic["test"], "shipped airway": _airway(study)}
     judged |= study.foreign_frames()
+    sections = {title: study.section(frames, title, arms) for title, frames in judged.items()}
+    compared = [(title, section, arm) for title, section in sections.items() for arm in section.arms[1:]]
+    gains = in_family([section.difference(arm, LEAD, "abs_rel") for _, section, arm in compared])
     rows = []
-    for title, frames in judged.items():
-        section = study.section(frames, title, arms)
-        for arm in section.arms[1:]:
-            d = section.difference(arm, LEAD, "abs_rel")
-            before, after = (section.mean(a, LEAD, "abs_rel").value for a in (section.arms[0], arm))
-            paper = PAPER["views of unseen patients" if title == "views of unseen patients" else "foreign data"]
-            patients = d.by_patient or ("", "", "")
-            rows.append([title, arm.label, before, after, *d.by_frame, *d.by_view[1:], *patients[1:], d.p, paper])
-            answer.claims.append(
-                f"{title}, {arm.label}: {statistics.in_words(d.by_view)} than {BASELINE} ({before:.3f} → "
-                f"{after:.3f}, interval over views; paper: {paper} %): {d.verdict()}."
-            )
+    for (title, section, arm), d in zip(compared, gains):
+        before, after = (section.mean(a, LEAD, "abs_rel").value for a in (section.arms[0], arm))
+        paper = PAPER["views of unseen patients" if title == "views of unseen patients" else "foreign data"]
+        patients = d.by_patient or ("", "", "")
+        rows.append(
+            [title, arm.label, before, after, *d.by_frame, *d.by_view[1:], *patients[1:], d.p, d.family_p, paper]
+        )
+        over = "patients" if d.by_patient else "views"
+        answer.claims.append(
+            f"{title}, {arm.label}: {statistics.in_words(d.decisive())} than {BASELINE} ({before:.3f} → "
+            f"{after:.3f}, interval over seeds and {over}; paper: {paper} %): {d.verdict()}."
+        )
+    for title, section in sections.items():
         answer.figures[f"frame by frame, {title}"] = claim_figures.frame_by_frame(section, LEAD)
         answer.figures[f"error against depth, {title}"] = claim_figures.against_depth(section, LEAD)
+    _beside_baselines(answer, sections)
     answer.tables["adapt"] = (
         ("test", "arm", "e_no", "e_ft", "reduction_percent", "low_frames", "high_frames", "low_views", "high_views",
-         "low_patients", "high_patients", "p", "paper_percent"), rows,
+         "low_patients", "high_patients", "p", "p_holm", "paper_percent"), rows,
     )  # fmt: skip
     return answer
 
@@ -103,7 +109,7 @@ def data(study: Study) -> Answer:
             if row["val_abs_rel_median"]
         )
         for arm in curves[count].arms:
-            mean = statistics.mean(arm.values(LEAD, "abs_rel"), curves[count].column("patient"))
+            mean = curves[count].mean(arm, LEAD, "abs_rel")
             steps = [_steps_to(run, target) for run in arms[arm.label]]
             reached = [s for s in steps if s is not None]
             rows.append([count, arm.label, *mean, target, len(reached), np.mean(reached) if reached else ""])
@@ -111,18 +117,45 @@ def data(study: Study) -> Answer:
         ("images", "arm", "abs_rel", "low_patients", "high_patients", "target_val_abs_rel", "seeds_that_reach_it",
          "further_steps_to_it"), rows,
     )  # fmt: skip
-    for half, whole in pairwise(counts):
-        before, after = curves[whole].arms[0], curves[half].arms[1]
-        d = statistics.reduction(
-            before.values(LEAD, "abs_rel"), after.values(LEAD, "abs_rel"), curves[whole].views()
-        )  # fmt: skip
-        verdict = "holds" if d.low >= 0 else "does not hold" if d.high < 0 else "undecided"
+    doubled = list(pairwise(counts))
+    gains = []
+    for half, whole in doubled:
+        before, after = (arm.by_seed(LEAD, "abs_rel") for arm in (curves[whole].arms[0], curves[half].arms[1]))
+        gains.append(statistics.reduction_test(before, after, curves[whole].units()))
+    over = "patients" if len(curves[counts[0]].data["patients"]) > 1 else "views"
+    for (half, whole), (d, _), p in zip(doubled, gains, statistics.holm([gain.p for gain in gains])):
+        verdict = "undecided" if p >= 0.05 or not d.excludes_zero() else "holds" if d.low > 0 else "does not hold"
         answer.claims.append(
             f"{half} images with cinematic fine-tuning against {whole} without: {statistics.in_words(d)} "
-            f"(interval over views): {verdict}."
+            f"(interval over seeds and {over}): {verdict}."
         )
+    _beside_baselines(answer, {f"views of unseen patients, {n} images": section for n, section in curves.items()})
     answer.figures["error against images"] = claim_figures.against_count(rows)
     return answer
+
+
+def _beside_baselines(answer: Answer, sections: Mapping[str, Section]) -> None:
+    """Adds, for every test and arm, what the baselines reach and whether the network reads shape."""
+    judged = [(title, section, arm) for title, section in sections.items() for arm in section.arms]
+    found = [section.shape(arm, LEAD) for _, section, arm in judged]
+    told = iter(in_family([shape for shape in found if shape]))
+    rows: list[list[Any]] = []
+    for (title, section, arm), known in zip(judged, found):
+        for name, mean in section.without_network(arm, LEAD, "abs_rel").items():
+            rows.append([title, arm.label, name, *mean, "", "", "", ""])
+        row: list[Any] = [title, arm.label, "network", *section.mean(arm, LEAD, "abs_rel")]
+        if known:
+            shape = next(told)
+            row += [*shape.gain, shape.verdict()]
+            answer.claims.append(
+                f"{title}, {arm.label}: {statistics.in_words(shape.gain)} than the lookup of its own training frames: "
+                f"{shape.verdict()}."
+            )
+        rows.append(row + [""] * (10 - len(row)))
+    answer.tables["baselines"] = (
+        ("test", "arm", "judged", "abs_rel", "low", "high", "percent_below_lookup", "percent_low", "percent_high",
+         "verdict"), rows,
+    )  # fmt: skip
 
 
 EXPERIMENTS: dict[str, Callable[[Study], Answer]] = {"adapt": adapt, "data": data, "variety": variety}

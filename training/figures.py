@@ -177,23 +177,55 @@ def against(section: Section, protocol: str, quantity: str = "depth") -> Figure:
 def by_condition(section: Section, protocol: str, metric: str = "abs_rel", column: str = "variation") -> Figure:
     """A metric's mean and interval for every value of a column, every arm beside the others."""
     names = list(dict.fromkeys(section.column(column)))
-    where = np.array(section.column(column))
+    where, units = np.array(section.column(column)), section.units()
+    if column == "patient":
+        units = section.views()
     count = len(section.arms)
     figure = Figure(figsize=(6.4, 0.9 + len(names) * (0.16 + 0.17 * count)), layout="constrained")
     axes = figure.subplots()
-    style_axes(axes, f"{metric} ({protocol}), mean over frames and its 95 % interval")
+    style_axes(axes, f"{metric} ({protocol}), mean and 95 % interval")
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=FAINT, linewidth=0.6)
     for k, (arm, colour) in enumerate(zip(section.arms, COLOURS)):
-        values = arm.values(protocol, metric)
-        found = [statistics.mean(values[where == name]) for name in names]
+        values = arm.by_seed(protocol, metric)
+        found = [
+            statistics.mean(values[:, where == name], [u for u, there in zip(units, where == name) if there])
+            for name in names
+        ]
         y = np.arange(len(names)) + (k - (count - 1) / 2) * 0.6 / max(count, 2)
         x = np.array([f.value for f in found])
         reach = np.array([[f.value - f.low for f in found], [f.high - f.value for f in found]])
-        axes.errorbar(x, y, xerr=reach, fmt="o", color=colour, label=wrapped(arm), markersize=5, capsize=2.5)
+        axes.errorbar(
+            x, y, xerr=np.nan_to_num(reach), fmt="o", color=colour, label=wrapped(arm), markersize=5, capsize=2.5
+        )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(left=0)
+    figure.legend(*axes.get_legend_handles_labels(), **LEGEND, ncols=min(count, 3))
+    return figure
+
+
+def without_network(section: Section, protocol: str, metric: str = "abs_rel") -> Figure:
+    """Every arm's error beside that of the baselines of its own training frames, with intervals."""
+    count, names = len(section.arms), [*section.baselines(), "network"]
+    figure = Figure(figsize=(6.8, 1.0 + len(names) * (0.14 + 0.17 * count)), layout="constrained")
+    axes = figure.subplots()
+    style_axes(axes, f"{metric} ({protocol}), mean and 95 % interval")
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", color=FAINT, linewidth=0.6)
+    ends = [0.0]
+    for k, (arm, colour) in enumerate(zip(section.arms, COLOURS)):
+        found = section.without_network(arm, protocol, metric) | {"network": section.mean(arm, protocol, metric)}
+        shown = [(n, found[name]) for n, name in enumerate(names) if name in found]
+        y = np.array([n for n, _ in shown]) + (k - (count - 1) / 2) * 0.6 / max(count, 2)
+        x = np.array([f.value for _, f in shown])
+        reach = np.nan_to_num(np.array([[f.value - f.low for _, f in shown], [f.high - f.value for _, f in shown]]))
+        axes.errorbar(x, y, xerr=reach, fmt="o", color=colour, label=wrapped(arm), markersize=5, capsize=2.5)
+        ends.append(float(x.max()))
+    axes.axhline(len(names) - 1.5, color="#8c959f", linewidth=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, min(axes.get_xlim()[1], 1.6 * max(ends)))
     figure.legend(*axes.get_legend_handles_labels(), **LEGEND, ncols=min(count, 3))
     return figure
 

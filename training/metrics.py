@@ -59,8 +59,8 @@ BOUNDARY_RATIOS = tuple(1.05 + 0.2 * k / 9 for k in range(10))
 def boundary_f1(prediction: Tensor, truth: Tensor) -> tuple[Tensor]:
     """Scale-invariant boundary F1 of an image (H, W), NaN where nothing is compared (Depth Pro, Bochkovskii 2024).
 
-    Two neighbours are an edge where one's depth is more than r times the other's; the four directions (which neighbour is
-    nearer, side by side or one above the other) are told apart, precision and recall are means over them, and F1 is
+    Two neighbours are an edge where one's depth is more than r times the other's; the four directions (which neighbour
+    is nearer, side by side or one above the other) are told apart, precision and recall are means over them, and F1 is
     averaged over the ten r of BOUNDARY_RATIOS, 1.05 to 1.25, weighted by r. As in the published script, a direction
     without an edge counts as 0: a smooth image has 0 whatever is predicted. Only pairs of compared pixels count.
     """
@@ -78,8 +78,8 @@ def boundary_f1(prediction: Tensor, truth: Tensor) -> tuple[Tensor]:
     return ((f1 * bounds).sum() / bounds.sum(),)
 
 
-# Eigen 2014 (abs_rel … delta3; scale_inv is their eq. 3, mean d² − (mean d)² of d = ln p − ln t); silog is 100 times its
-# root, as KITTI's benchmark has it; delta_105 is at 1.05; mae and median_rel are SimCol3D's
+# Eigen 2014 (abs_rel … delta3; scale_inv is their eq. 3, mean d² − (mean d)² of d = ln p − ln t); silog is 100 times
+# its root, as KITTI's benchmark has it; delta_105 is at 1.05; mae and median_rel are SimCol3D's
 # (a median has no pooled value: what is pooled is the mean of the images' medians, weighted by pixels); within_10 is
 # PPSNet's a1.
 METRICS: dict[str, Definition] = {

@@ -30,8 +30,12 @@ class Aligned(NamedTuple):
 
 
 class Protocol(Model):
-    """per_trajectory: the scale is one for all images of a patient under one condition (`trajectory_scale`)."""
+    """per_trajectory: the scale is one for all images of a patient under one condition (`trajectory_scale`).
 
+    gives_scale: a prediction's scale is given away, so that its unit does not matter.
+    """
+
+    gives_scale: ClassVar[bool] = True
     bounded: ClassVar[bool] = False  # whether the scale is held at or above 0, which is then reported
 
     @property
@@ -46,6 +50,8 @@ class Protocol(Model):
 @protocols.register("metric")
 class MetricProtocol(Protocol):
     """Depths in mm as predicted: no scaling, no clipping. Every valid pixel of the truth counts."""
+
+    gives_scale: ClassVar[bool] = False
 
     def align(self, prediction: Tensor, truth: Tensor, scale: float | None = None) -> Aligned:
         return Aligned(prediction, truth, truth > 0)

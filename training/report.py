@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from endorender.dataset.folders import claim
-from training import figures
-from training.compare import Arm, Section, load_evaluation, sections
+from training import baselines, figures
+from training.compare import Arm, Difference, Section, Shape, in_family, load_evaluation, sections
 from training.files import command, versions, write_atomic, write_csv
 
 PAGE = "report.html"
@@ -34,12 +34,14 @@ def report(evaluations: Sequence[str | Path], out: str | Path, title: str | None
     for folder in ("figures", "tables"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     shown = [_section(section, out, number) for number, section in enumerate(found, 1)]
+    _judge_together(shown)
     page = template("report.html").render(
         title=title or "Depth from one endoscope image",
         sections=shown,
         sources=list(_sources(found)),
         versions=versions(),
         command=command(),
+        margin=baselines.MARGIN,
         protocols=sorted({name for section in found for name in section.protocols}),
     )
     write_atomic(out / PAGE, page)
@@ -87,10 +89,20 @@ def _section(section: Section, out: Path, number: int) -> dict[str, Any]:
     rows = [usual[(2 * k + 1) * len(usual) // (2 * min(ROWS, len(usual)))] for k in range(min(ROWS, len(usual)))]
     compared = len(section.arms) > 1
     write_csv(out / "tables" / f"{number}_metrics.csv", TABLE, _rows(section, ordered))
+    blind = [p for p in ordered if any(section.without_network(arm, p, "abs_rel") for arm in section.arms)]
+    write_csv(out / "tables" / f"{number}_baselines.csv", BLIND, _blind_rows(section, blind))
     return {
         "section": section,
         "lead": lead,
         "headlines": [_headline(section, arm, lead) for arm in section.arms[1:]],
+        "shapes": [
+            {"arm": arm, "error": section.mean(arm, lead, "abs_rel"), "shape": section.shape(arm, lead)}
+            for arm in section.arms
+        ],
+        "blind": [{"protocol": p, "arms": _blind(section, p)} for p in blind],
+        "baselines": save("baselines", figures.without_network(section, lead)) if lead in blind else None,
+        "several": len(section.data["patients"]) > 1,
+        "once": [arm.label for arm in section.arms if len(arm.evaluations) == 1],
         "tables": [{"protocol": p, "rows": list(_table(section, p))} for p in ordered],
         "pictures": {p: save(f"pictures_{p}", figures.pictures(section, p, rows)) for p in ordered},
         "worst": save("worst", figures.pictures(section, lead, worst)),
@@ -128,6 +140,43 @@ def _rows(section: Section, protocols: Sequence[str]) -> Iterator[list[Any]]:
                     row += [d.by_frame.value, *d.by_frame[1:], *d.by_view[1:]]
                     row += [*(d.by_patient[1:] if d.by_patient else ("", "")), d.p]
                 yield row + [""] * (len(TABLE) - len(row))
+
+
+BLIND = ("protocol", "arm", "baseline", "metric", "unit", "mean", "low", "high")
+
+
+def _blind_rows(section: Section, protocols: Sequence[str]) -> Iterator[list[Any]]:
+    """What the baselines reach, fitted on each arm's training frames."""
+    for protocol in protocols:
+        for arm in section.arms:
+            for metric, about in section.metrics().items():
+                for name, mean in section.without_network(arm, protocol, metric).items():
+                    yield [protocol, arm.label, name, metric, about["unit"], *mean]
+
+
+def _blind(section: Section, protocol: str) -> list[dict[str, Any]]:
+    """abs_rel and δ1 of every arm and of its baselines."""
+    return [
+        {
+            "arm": arm,
+            "own": {m: section.mean(arm, protocol, m) for m in ("abs_rel", "delta1")},
+            "without": {
+                name: {m: section.without_network(arm, protocol, m)[name] for m in ("abs_rel", "delta1")}
+                for name in section.without_network(arm, protocol, "abs_rel")
+            },
+        }
+        for arm in section.arms
+    ]
+
+
+def _judge_together(shown: Sequence[dict[str, Any]]) -> None:
+    """Holm's adjustment over the page: the gains of all sections are one family, what reads shape is another."""
+    gains: list[tuple[dict[str, Any], Difference]] = [(h, h["difference"]) for s in shown for h in s["headlines"]]
+    shapes: list[tuple[dict[str, Any], Shape]] = [(h, h["shape"]) for s in shown for h in s["shapes"] if h["shape"]]
+    for (place, _), gain in zip(gains, in_family([gain for _, gain in gains])):
+        place["difference"] = gain
+    for (place, _), shape in zip(shapes, in_family([shape for _, shape in shapes])):
+        place["shape"] = shape
 
 
 def _stored(section: Section) -> set[str]:

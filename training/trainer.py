@@ -13,7 +13,7 @@ from endorender.dataset.folders import sweep
 from endorender.dataset.frame import refuse_absent
 from endorender.errors import UserError
 from endorender.registry import validated
-from training import scale
+from training import baselines, scale
 from training.checkpoint import RUN, WEIGHTS, Run, data_identity, digest, load_run, read_weights
 from training.config import TrainConfig
 from training.data import aliases, frame_size, opened, people, refuse_shared_patients, subset
@@ -179,6 +179,8 @@ def _describe(
             for name, chosen in frames.items()
         },
         "scale": scale.describe(frames["train"], frame_size(frames["train"][0])),
+        # What a network has to beat, fitted on the very frames that it is trained on.
+        "baselines": None if rank() else baselines.fitted(frames["train"]),
         # Every person that any of these weights was ever trained on, by the hash of the CT.
         "seen": before | people(frames["train"]),
         "weights": sum(p.numel() for p in network.parameters()),

@@ -43,7 +43,7 @@ def variety(study: Study) -> Answer:
             found[title][k] = tables[title].arms[0]
     unseen, known = (found[title] for title in judged)
     units = [tables[title].column("patient") for title in judged]
-    errors = {k: (unseen[k].values(LEAD, "abs_rel"), known[k].values(LEAD, "abs_rel")) for k in p.conditions}
+    errors = {k: (unseen[k].by_seed(LEAD, "abs_rel"), known[k].by_seed(LEAD, "abs_rel")) for k in p.conditions}
     rows = []
     for k, (u, s) in errors.items():
         gap = statistics.gap(u, s, units[0], units[1])
@@ -73,8 +73,8 @@ def variety(study: Study) -> Answer:
     if not whole.low > 0:  # one patient has no interval
         verdict = f"is undecided, for at K = {first} there is no gap that excludes zero"
     answer.claims.append(
-        f"Gap at K = {first}: {_signed(whole)} of abs_rel (interval over patients). Gap at K = {last} less half of it: "
-        f"{_signed(half)}. That the gap is at most half {verdict}."
+        f"Gap at K = {first}: {_signed(whole)} of abs_rel (interval over seeds and patients). "
+        f"Gap at K = {last} less half of it: {_signed(half)}. That the gap is at most half {verdict}."
     )
     answer.figures["gap against conditions"] = claim_figures.against_conditions(rows)
     return answer

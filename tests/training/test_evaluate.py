@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.stats import t
 
 from endorender.dataset import open_dataset
 from endorender.dataset.layouts import export
@@ -157,8 +158,9 @@ def test_all_protocols_at_once_and_intervals_over_patients(tmp_path, run, make_t
         value, low, high = found[name]["mean_over_patients"]["abs_rel"]
         means = [v[0] for v in (found[name]["by_patient"][p]["abs_rel"] for p in ("p4", "p5", "p6"))]
         assert value == pytest.approx(np.mean(means))
-        # Three patients: the widest resamples take one of them three times.
-        assert min(means) - 1e-12 <= low <= value <= high <= max(means) + 1e-12
+        # Three patients: Student's t, with two degrees of freedom.
+        reach = t.ppf(0.975, 2) * np.std(means, ddof=1) / np.sqrt(3)
+        assert (low, high) == pytest.approx((value - reach, value + reach))
     scales = {r["frame"]: float(r["scale"]) for r in load_evaluation(done).frames if r["protocol"] == "simcol"}
     assert len(set(scales.values())) == 9  # three patients under three conditions
     # Aligned by least squares, no other scale has a smaller error.

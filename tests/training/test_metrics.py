@@ -109,7 +109,11 @@ def depth_pro(prediction, truth):
             pairs = [((y, x), (y, x + 1)) for y in range(h) for x in range(w - 1)]
             below = [((y, x), (y + 1, x)) for y in range(h - 1) for x in range(w)]
             edges.append(
-                [{pair for pair in some if c[pair[a]] / c[pair[1 - a]] > bound} for some in (pairs, below) for a in (0, 1)]
+                [
+                    {pair for pair in some if c[pair[a]] / c[pair[1 - a]] > bound}
+                    for some in (pairs, below)
+                    for a in (0, 1)
+                ]
             )
         precision = np.mean([len(p & t) / max(len(p), 1) for p, t in zip(*edges)])
         recall = np.mean([len(p & t) / max(len(t), 1) for p, t in zip(*edges)])
