@@ -96,7 +96,14 @@ def _section(section: Section, out: Path, number: int) -> dict[str, Any]:
         "lead": lead,
         "headlines": [_headline(section, arm, lead) for arm in section.arms[1:]],
         "shapes": [
-            {"arm": arm, "error": section.mean(arm, lead, "abs_rel"), "shape": section.shape(arm, lead)}
+            {
+                "arm": arm,
+                "error": section.mean(arm, lead, "abs_rel"),
+                "shape": section.shape(arm, lead),
+                "nearest": min(
+                    section.without_network(arm, lead, "abs_rel").items(), key=lambda x: x[1].value, default=None
+                ),
+            }
             for arm in section.arms
         ],
         "blind": [{"protocol": p, "arms": _blind(section, p)} for p in blind],

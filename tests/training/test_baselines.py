@@ -160,6 +160,7 @@ def test_of_an_older_run_only_what_needs_no_fitting_is_judged_and_it_is_said(don
         assert values["abs_rel"] == pytest.approx(known[name]["abs_rel"], rel=1e-4)  # the scale is given away
     text = report([again], tmp_path / "report").read_text()
     assert "keeps no fitted lookup" in text
+    assert "Nearest to the truth without a network is inverse" in text
     older = shutil.copytree(again, tmp_path / "older")  # an evaluation of before there were any
     summary = json.loads((older / "summary.json").read_text())
     del summary["baselines"], summary["files"]["baselines.csv"]
