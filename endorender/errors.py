@@ -33,6 +33,11 @@ def plain(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def readable(word: str) -> str:
+    """A word of the command line as text: under an ASCII locale what lies beyond it arrives as surrogates (PEP 383)."""
+    return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def hint(name: object, known: Iterable[object]) -> str:
     """` (did you mean 'gamma'?)` for the known name nearest to a mistyped one, empty where none is near."""
     near = difflib.get_close_matches(str(name), [str(k) for k in known], 1)

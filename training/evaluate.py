@@ -25,7 +25,7 @@ import torch
 from endorender.dataset.folders import sweep, temporary
 from endorender.dataset.frame import refuse_absent
 from endorender.dataset.layouts import ForeignFrame
-from endorender.errors import UserError
+from endorender.errors import UserError, readable
 from training import scale as scales
 from training import statistics
 from training.checkpoint import LOG, RUN, Run, data_identity, load_run
@@ -99,9 +99,9 @@ def evaluate(
     blind = without_network(trained.info, frames, tensors, truths, judges, results)
     summary = {
         "schema": 1,
-        "label": label or label_of(trained.info),
+        "label": readable(label or label_of(trained.info)),
         "data": {
-            "title": title or f"patient {', '.join(aliases(frames))}",
+            "title": readable(title) if title else f"patient {', '.join(aliases(frames))}",
             "split": split,
             "patients": aliases(frames),
             "seen_in_training": seen,

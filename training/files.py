@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from endorender.dataset.folders import temporary
-from endorender.errors import UserError
+from endorender.errors import UserError, readable
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 SUMMARY = "summary.json"  # of an evaluation
@@ -150,7 +150,7 @@ def command(argv: Sequence[str] | None = None) -> str:
 def _private(flag: str, word: str) -> str:
     """The value of an option, or PATH. Without an option before it only an experiment's name is no path."""
     harmless = flag in WORDS and not _is_path(word)
-    return word if harmless or (not flag and word in EXPERIMENTS) else "PATH"
+    return readable(word) if harmless or (not flag and word in EXPERIMENTS) else "PATH"
 
 
 def _is_path(word: str) -> bool:

@@ -1,7 +1,12 @@
 """What users and disks do to files: one clear line, exit code 2, nothing executed, nothing overwritten."""
 
+import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +17,8 @@ from endorender.errors import UserError
 from endorender.viewer.colours import Predictions
 from endorender.viewer.page import _dataset
 from tests.dataset.made import make
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 class Payload:
@@ -116,14 +123,23 @@ def test_a_patient_in_two_splits_is_refused_before_anything_is_written(made, tmp
     info = tmp_path / "data/dataset.json"
     frames = open_dataset(tmp_path / "data")
     one = frames.split("train")[0]
-    import json
-
     values = json.loads(info.read_text())
     values["splits"]["test"] = [*values["splits"]["test"], one]
     info.write_text(json.dumps(values))
     done = command("train", tmp_path / "data", "--config", made / "small.yaml", "--out", tmp_path / "out")
     refused(done, f"patient {one} is in two splits, train and test")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_label_beyond_ascii_under_an_ascii_locale(made, tmp_path):
+    words = ["evaluate", made / "run", "--data", made / "data", "--label", "Größe μ", "--title", "Übung", "--out"]
+    command = [sys.executable, "-m", "endorender", *map(str, words), str(tmp_path / "e")]
+    ascii_only = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([os.fsencode(w) for w in command], env=ascii_only, capture_output=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    summary = json.loads((tmp_path / "e/summary.json").read_text(encoding="utf-8"))
+    assert (summary["label"], summary["data"]["title"]) == ("Größe μ", "Übung")
+    assert "--label Größe μ --title Übung" in summary["command"]
 
 
 # --- files that a disk cut short or somebody overwrote
