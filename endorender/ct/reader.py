@@ -116,6 +116,8 @@ def open_ct(
 ) -> Volume:
     """A volume from what users write: `sample`, `phantom:SEED`, or a path for `load`; in C order. Raises CTError."""
     name = str(spec)
+    if not name.strip():  # a variable of the shell that is not set; pathlib would take it for the folder one is in
+        raise CTError("the path of the scan is empty: give a path, sample, or phantom:SEED", "BAD_SPEC")
     if name.startswith("phantom:"):
         from endorender.ct import phantoms
 

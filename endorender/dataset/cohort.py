@@ -21,7 +21,7 @@ def apart(ct: str) -> list[str]:
     """
     root = Path(ct)
     try:
-        whole = not root.is_dir()
+        whole = not ct.strip() or not root.is_dir()  # an empty one is for the reader to refuse
     except (OSError, ValueError):  # no name that a path can have: for the reader to say
         whole = True
     if whole or any(_dicom(path) for path in _files(root)):

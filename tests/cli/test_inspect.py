@@ -140,3 +140,11 @@ def test_a_way_that_narrows_stops_the_scope_where_it_narrows():
     assert gaps == []
     grid, _ = inspection.on_grid(volume, None)
     assert grid is volume
+
+
+def test_an_empty_path_is_no_folder(scans, tmp_path, monkeypatch):
+    """As of a shell's variable that is not set: what lies in the folder one is in is not asked for."""
+    monkeypatch.chdir(scans)
+    assert "path of the scan is empty" in mistake("inspect", "")
+    assert "at least 1 character" in mistake("render", "--ct", "", "--out", tmp_path / "out", "--views", 1)
+    assert not (tmp_path / "out").exists()
