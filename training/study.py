@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Stage = Callable[[str], AbstractContextManager[Progress]]  # a title -> that stage's progress
 LOOKS = ("yellow_tan", "pale_pink", "dark_red", "deep_red")
 EXPERIMENT = "experiment.json"
+GIVEN = "given dataset"  # how the titles of data begin that is no part of the protocol
 LEAD = "median"  # the protocol whose abs_rel decides
 # Each counts up when docs/protocol.md changes what is done, beyond the numbers in PRESETS.
 PROTOCOL = {"adapt": 3, "data": 3, "variety": 3}  # the fingerprint knows no name: one number, one meaning
@@ -170,7 +171,7 @@ class Study:
         from training.checkpoint import data_identity
 
         found = [open_data(path).frames for path in self.foreign]
-        return {f"given dataset {data_identity(frames)[:8]}": frames for frames in found}
+        return {f"{GIVEN} {data_identity(frames)[:8]}": frames for frames in found}
 
 
 def log_of(run: Path) -> list[dict[str, str]]:
