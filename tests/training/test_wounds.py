@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import hashlib
 import io
 import json
@@ -89,7 +90,8 @@ def wounds_of_values(home):
     row = json.loads((home / "data/manifest.jsonl").read_text().splitlines()[1])
     for file, whole in zip(TABLES, (info, row)):
         for path in places(whole):
-            yield from ((file, path, new) for new in (..., *VALUES))
+            was = functools.reduce(lambda value, key: value[key], path, whole)
+            yield from ((file, path, new) for new in (..., *VALUES) if new is ... or new != was)
 
 
 def wounded_value(data, file, path, new, forged):
