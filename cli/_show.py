@@ -32,6 +32,13 @@ def scores(evaluation: Path) -> str:
     for protocol, found in summary["protocols"].items():
         cells = (found["mean"][name] for name in shown)
         lines.append(f"{protocol:10}" + "".join(_with_limits(*cell) for cell in cells))
+    blind = summary["baselines"]
+    for protocol, found in blind["protocols"].items():
+        errors = ", ".join(f"{name} {mean['abs_rel'][0]:.3f}" for name, mean in found["mean"].items())
+        word = found.get("abs_rel_below_lookup", {}).get("verdict")
+        lines.append(f"{protocol}: without a network abs_rel is {errors}" + (f"; the network: {word}" if word else ""))
+    if not blind["fitted_on_training_frames"]:
+        lines.append("this run keeps no lookup fitted on its training frames: train it again to hold it against one")
     data = summary["data"]
     lines += [
         f"{protocol}: depth runs backwards or is flat in {found['scale_at_bound']} of {data['frames']} frames"

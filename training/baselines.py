@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
+from endorender.errors import UserError
 from endorender.registry import Model, Registry
 from training.files import derive
 
@@ -173,6 +174,8 @@ def of_run(info: Mapping[str, Any]) -> tuple[dict[str, Baseline], bool]:
     kept = info.get("baselines")
     if kept is None:
         return {name: baselines.build(name) for name in baselines if baselines[name].free}, False  # type: ignore[attr-defined]
+    if not isinstance(kept, list) or not all(isinstance(b, dict) and isinstance(b.get("type"), str) for b in kept):
+        raise UserError("the run's baselines are not as they were written: train the network again", "TRUNCATED")
     return {spec["type"]: baselines.build(spec) for spec in kept if spec["type"] in baselines}, True
 
 

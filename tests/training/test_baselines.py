@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from cli._show import scores
+from endorender.errors import UserError
 from training import baselines
 from training import evaluate as evaluation
 from training.baselines import LOOKUP, Baseline, Constant, Pixels, fitted, of_run, pixels_of
@@ -167,6 +169,21 @@ def test_of_an_older_run_only_what_needs_no_fitting_is_judged_and_it_is_said(don
     (older / "baselines.csv").unlink()
     (older / "summary.json").write_text(json.dumps(summary))
     assert "judged no baseline" in report([older], tmp_path / "report2").read_text()
+
+
+@pytest.mark.parametrize(
+    "kept", [5, [5], [{"type": 5}], [{"kind": "constant"}], [{"type": "lookup", "coefficients": [1]}]]
+)
+def test_wounded_baselines_are_refused_in_one_line(kept):
+    with pytest.raises(UserError) as refusal:
+        of_run({"baselines": kept})
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_command_line_says_it(done):
+    text = scores(done)
+    assert "median: without a network abs_rel is constant 0." in text
+    assert "the network: does not beat the lookup" in text
 
 
 def test_one_class_adds_a_baseline(run, make_tubes, tmp_path, monkeypatch):
