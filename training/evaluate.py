@@ -12,7 +12,6 @@ EVALUATION/run.json, log.csv   copies of the run's
 
 from __future__ import annotations
 
-import errno
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice, pairwise
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from endorender.dataset.folders import sweep, temporary
+from endorender.dataset.folders import into_place, sweep, temporary
 from endorender.dataset.frame import refuse_absent
 from endorender.dataset.layouts import ForeignFrame
 from endorender.errors import UserError, readable
@@ -132,7 +131,7 @@ def evaluate(
         write_csv(part / "baselines.csv", BASELINE_COLUMNS, blind.rows)
         # What the report reads back is what was written, or is refused.
         write_json(part / SUMMARY, summary | {"files": digests(part)})
-        _into_place(part, out)
+        into_place(part, out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return out
@@ -142,15 +141,6 @@ def _nothing(dataset: Any, split: str | None) -> str:
     """Why a dataset has no frame of the kind that was asked for, and what it has."""
     held = [name for name in ("train", "val", "test") if dataset.select(split=name)]
     return f"the split {split} has no such frame; splits with frames are: {', '.join(held) or 'none'}"
-
-
-def _into_place(part: Path, out: Path) -> None:
-    try:
-        part.replace(out)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        raise UserError(f"another process has filled {out} meanwhile: choose another output folder", "EXISTS") from None
 
 
 def bound(results: Sequence[ImageResult]) -> int:

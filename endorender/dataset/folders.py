@@ -6,6 +6,7 @@ next run that writes to the same place sweeps it away.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -20,6 +21,16 @@ PART = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)\.part")
 def temporary(path: Path) -> Path:
     """Where this process writes what will be called `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def into_place(part: Path, out: Path) -> None:
+    """A whole folder to where it belongs, in one move. Errors (UserError): EXISTS where another process was faster."""
+    try:
+        part.replace(out)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise UserError(f"another process has filled {out} meanwhile: choose another --out", "EXISTS") from None
 
 
 def sweep(path: Path) -> None:

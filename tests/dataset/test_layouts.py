@@ -493,6 +493,22 @@ def test_simcol3d_of_another_size_has_its_own_camera(tmp_path):
     np.testing.assert_allclose(open_layout(out, "simcol3d").frames[0].K, ((80, 0, 24.5), (0, 80, 60.5), (0, 0, 1)))
 
 
+def test_two_exports_into_one_folder(data, tmp_path, monkeypatch):
+    write = layouts["depth_anything"].write
+
+    def meanwhile(self, splits, out):
+        write(self, splits, out)
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/train.txt").write_text("another's")
+
+    monkeypatch.setattr(layouts["depth_anything"], "write", meanwhile)
+    with pytest.raises(UserError, match="meanwhile") as refusal:
+        export(data, "depth_anything", tmp_path / "out")
+    assert refusal.value.code == "EXISTS"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out/train.txt").read_text() == "another's"
+
+
 def test_mistakes_are_said_in_one_line(data, scoped, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("mine")

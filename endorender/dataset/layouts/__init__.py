@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from endorender.dataset.folders import sweep, temporary
+from endorender.dataset.folders import into_place, sweep, temporary
 from endorender.dataset.frame import Dataset, open_dataset, refuse_absent
 from endorender.dataset.info import SPLITS
 from endorender.dataset.layouts import c3vd, depth_anything, hdf5, nerfstudio, pairs, simcol3d, webdataset
@@ -53,9 +53,7 @@ def export(
         part.mkdir(parents=True)
         try:
             chosen.write(splits, part)
-            if out.exists():
-                out.rmdir()
-            part.rename(out)
+            into_place(part, out)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return out
