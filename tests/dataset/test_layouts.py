@@ -12,6 +12,7 @@ from PIL import Image
 from endorender.dataset import open_dataset
 from endorender.dataset.layouts import export, layouts, open_layout
 from endorender.dataset.variation import SETTINGS
+from endorender.errors import UserError
 from tests.dataset.formulas import (
     OLYMPUS,
     c3vd_points,
