@@ -8,10 +8,10 @@ beneath it (Davison & Hinkley 1997, section 3.8), so that resampling the views o
 twice.
 
 Where each factor has FEW units or more: percentiles of the crossed bootstrap (Efron 1979; Owen 2007). Below that
-percentiles are too narrow (three seeds and eight patients: they cover 76 to 90 % instead of 95 %), and the limits are
-Student's t of the linearised statistic, the factors' quantiles weighted by their variances (Cochran & Cox 1950), which
-cover 95 to 99 %; the degrees of freedom of Welch and Satterthwaite fell to 92 %. tests/training/test_statistics.py
-simulates coverage.
+percentiles are mostly too narrow (three seeds and eight patients: 76 to 90 % instead of 95 % in three cases of four),
+and the limits are Student's t of the linearised statistic, the factors' quantiles weighted by their variances (Cochran
+& Cox 1950), which cover 95 to 99 %; the degrees of freedom of Welch and Satterthwaite fell to 92 %.
+tests/training/test_statistics.py simulates coverage.
 """
 
 from __future__ import annotations
