@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -66,7 +67,9 @@ class Registry:
         if isinstance(spec, str):
             spec = {"type": spec}
         if not isinstance(spec, Mapping) or "type" not in spec:
-            raise UserError(f"a {self.kind} is a name or a mapping with the key 'type', got {spec!r}")
+            raise UserError(
+                f"a {self.kind} is a name or a mapping with the key 'type', got {reprlib.repr(spec)}", "INVALID_VALUE"
+            )
         name = spec["type"]
         if not isinstance(name, str):
             raise UserError(f"the type of a {self.kind} is a word; there are: {', '.join(self)}", "INVALID_VALUE")

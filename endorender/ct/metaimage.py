@@ -15,9 +15,8 @@ from endorender.ct.files import Entry
 from endorender.ct.raw import HEADER_BYTES, beside, block, three
 from endorender.ct.resample import straighten
 from endorender.ct.values import check_grid, checked_hu
-from endorender.ct.volume import Volume
+from endorender.ct.volume import SHEAR_DEG, Skewed, Volume
 
-SHEAR_DEG = 0.1
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 TYPES = {
     "MET_CHAR": "i1",
@@ -73,7 +72,7 @@ def read(entry: Entry, resample: bool = False, assume_hu: bool = False) -> Volum
         for opened in streams:
             opened.close()
     hu, found = checked_hu(values, assume_hu)
-    return straighten(Volume(hu, affine, (*notes, *found), {"source": "MetaImage"}), resample, SHEAR_DEG)
+    return straighten(Skewed(hu, affine, (*notes, *found), {"source": "MetaImage"}), resample, SHEAR_DEG)
 
 
 def _fields(stream: Any) -> dict[str, str]:

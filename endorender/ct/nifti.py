@@ -18,9 +18,8 @@ from endorender.ct.limits import inflation
 from endorender.ct.nifti_header import MAX_EXTENSION, PAIR, check, is_bare_pair, is_pair, kinds, parsed
 from endorender.ct.resample import straighten
 from endorender.ct.values import MAX_VOXELS, check_grid, checked_hu, compact
-from endorender.ct.volume import Volume
+from endorender.ct.volume import SHEAR_DEG, Skewed, Volume
 
-SHEAR_DEG = 0.1
 MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 
 
@@ -34,7 +33,7 @@ def read(source: Path | Entry, resample: bool = False, assume_hu: bool = False) 
     with closing(image.dataobj.file_like):
         check_grid(shape, np.linalg.norm(affine[:3, :3], axis=0))
         hu, found = checked_hu(values(image, shape, notes), assume_hu)
-    return straighten(Volume(hu, affine, (*notes, *found)), resample, SHEAR_DEG)
+    return straighten(Skewed(hu, affine, (*notes, *found)), resample, SHEAR_DEG)
 
 
 def opened(source: Path | Entry, notes: list[str]) -> tuple[Any, tuple[int, ...], np.ndarray]:

@@ -17,9 +17,8 @@ from endorender.ct.kinds import MODALITIES
 from endorender.ct.raw import HEADER_BYTES, beside, block, three
 from endorender.ct.resample import straighten
 from endorender.ct.values import check_grid, checked_hu
-from endorender.ct.volume import Volume
+from endorender.ct.volume import SHEAR_DEG, Skewed, Volume
 
-SHEAR_DEG = 0.1
 # From the space of the file to RAS.
 SPACES = {
     "right-anterior-superior": (1, 1, 1),
@@ -79,7 +78,7 @@ def read(entry: Entry, resample: bool = False, assume_hu: bool = False) -> Volum
         for opened in streams:
             opened.close()
     hu, found = checked_hu(values, assume_hu)
-    return straighten(Volume(hu, affine, (*notes, *found), {"source": "NRRD"}), resample, SHEAR_DEG)
+    return straighten(Skewed(hu, affine, (*notes, *found), {"source": "NRRD"}), resample, SHEAR_DEG)
 
 
 def _header(stream: Any) -> dict[str, Any]:

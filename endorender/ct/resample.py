@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from endorender.ct.errors import CTError
-from endorender.ct.volume import AIR_HU, Volume
+from endorender.ct.volume import AIR_HU, Volume, shear_of
 
 ANISOTROPY = 1.5  # voxels longer than this times their width show as stairs on the wall
 EDGE = 1e-4  # voxels by which rounding may push a point over the edge of a grid
@@ -66,18 +66,17 @@ def _spline_along(hu: np.ndarray, axis: int, step: float) -> np.ndarray:
 
 
 def straighten(volume: Volume, resample: bool, limit_deg: float) -> Volume:
-    """A volume whose axes are perpendicular within limit_deg, by trilinear resampling if they are not.
+    """The volume, `Skewed` or not, whose axes are perpendicular within limit_deg, by trilinear resampling if they are not.
 
     Raises CTError SHEARED unless `resample`. The new grid keeps the first two axes' plane and pitches, has its third
     axis along their normal, and holds the whole old one; what no slice covers is air.
     """
-    unit = volume.affine[:3, :3] / volume.spacing
-    gram = np.abs(unit.T @ unit - np.eye(3)).max()
-    shear = float(np.degrees(np.arcsin(min(1.0, gram))))
+    shear = shear_of(volume.affine)
     if shear <= limit_deg:
-        return volume
+        return Volume(volume.hu, volume.affine, volume.warnings, volume.meta)
     if not resample:
         raise CTError(f"the axes are {shear:.2f} degrees from perpendicular: --resample straightens them", "SHEARED")
+    unit = volume.affine[:3, :3] / volume.spacing
     normal = np.cross(unit[:, 0], unit[:, 1])
     normal *= np.sign(normal @ unit[:, 2]) / np.linalg.norm(normal)
     axes = np.stack([unit[:, 0], np.cross(normal, unit[:, 0]), normal], axis=1)

@@ -15,13 +15,12 @@ from endorender.ct.phases import layers
 from endorender.ct.pixels import hounsfield
 from endorender.ct.resample import straighten
 from endorender.ct.values import MAX_VOXELS, check_grid, checked_hu
-from endorender.ct.volume import Volume
+from endorender.ct.volume import SHEAR_DEG, Skewed, Volume
 
 if TYPE_CHECKING:
     from endorender.ct.slices import Slice
 
 Progress = Callable[[float, int, str], None]
-SHEAR_DEG = 0.1
 INVENTED = 0.5  # slices that --resample is advised to invent, for each that is there
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -70,7 +69,7 @@ def assemble(
     affine = LPS_TO_RAS @ affine
     check_grid(hu.shape, np.linalg.norm(affine[:3, :3], axis=0))
     meta = {"source": "DICOM", **dict(first.facts)}
-    return straighten(Volume(hu, affine, (*notes, *found), meta), resample, SHEAR_DEG)
+    return straighten(Skewed(hu, affine, (*notes, *found), meta), resample, SHEAR_DEG)
 
 
 def _check_places(stack: list[Slice], places: list[Slice]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from endorender.ct.errors import CTError
-from endorender.ct.volume import AIR_HU
+from endorender.ct.volume import AIR_HU, PITCH_MM
 
 MAX_VOXELS = 2**30  # 4096 slices of 512 x 512: 2 GiB as int16
 BRIGHT_HU = 2000  # the densest bone
@@ -15,7 +15,6 @@ PADDING_SPREAD = 0.04  # of its depth below air, by which lossy compression move
 PADDING_SHARE = 0.4  # of what lies below vacuum that is the padding itself; the rest is its smeared rim
 SMEAR_VOXELS = 4  # as far as resampling (Lanczos, cubic) and wavelets carry a step
 STRAY = 0.05  # of what lies below vacuum that may lie elsewhere: wedges where the circle meets the edge
-PITCH_MM = (0.02, 20.0)  # micro-CT to the thickest slices in use; outside it the unit is wrong
 
 
 def compact(hu: np.ndarray) -> np.ndarray:

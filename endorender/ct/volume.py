@@ -14,12 +14,45 @@ from endorender.errors import UserError
 AIR_HU = -1024  # what padding and the outside of a scan are taken to be
 
 
-def refuse_affine(affine: np.ndarray) -> None:
-    """Raise UserError for what is no world_from_voxel: finite, invertible, the last row 0 0 0 1."""
-    if np.shape(affine) != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise UserError("affine must be an invertible (4, 4) matrix of finite numbers", "INVALID_VALUE")
-    if not np.allclose(affine[3], (0, 0, 0, 1), rtol=0, atol=1e-6):
+PITCH_MM = (0.02, 20.0)  # micro-CT to the thickest slices in use; outside it the unit is wrong
+SHEAR_DEG = 0.1  # of the axes from perpendicular: what rounding in a header leaves
+
+
+def matrix(value: Any, refusal: str) -> np.ndarray:
+    """A (4, 4) matrix of finite real numbers, lists of lists among them; an array stays as it is. Raises UserError."""
+    try:
+        found = np.asarray(value)
+    except ValueError:  # lists of several lengths
+        found = np.empty(0)
+    if found.shape != (4, 4) or found.dtype.kind not in "iuf" or not np.isfinite(found).all():
+        raise UserError(refusal, "INVALID_VALUE")
+    return found if isinstance(value, np.ndarray) else found.astype(float)
+
+
+def refuse_no_array(value: Any, what: str, shape: str) -> None:
+    """Raise UserError for what is no numpy array of real numbers."""
+    if not isinstance(value, np.ndarray):
+        way_out = f"np.asarray(...) makes one, got {type(value).__name__}"
+        raise UserError(f"{what} must be a numpy array {shape}: {way_out}", "INVALID_VALUE")
+    if value.dtype.kind not in "iuf":
+        raise UserError(f"{what} must be whole or real numbers, got {value.dtype}", "INVALID_VALUE")
+
+
+def checked_affine(affine: Any) -> np.ndarray:
+    """A world_from_voxel: finite, invertible, the last row 0 0 0 1. Raises UserError for what is none."""
+    refusal = "affine must be an invertible (4, 4) matrix of finite numbers"
+    found = matrix(affine, refusal)
+    if abs(np.linalg.det(found[:3, :3])) < 1e-9:
+        raise UserError(refusal, "INVALID_VALUE")
+    if not np.allclose(found[3], (0, 0, 0, 1), rtol=0, atol=1e-6):
         raise UserError("the last row of an affine is 0 0 0 1", "INVALID_VALUE")
+    return found
+
+
+def shear_of(affine: np.ndarray) -> float:
+    """Degrees by which the axes of a world_from_voxel are off from perpendicular, at most."""
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return float(np.degrees(np.arcsin(min(1.0, np.abs(unit.T @ unit - np.eye(3)).max()))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +61,7 @@ class Volume:
 
     hu: (I, J, K) Hounsfield units, int16 or float32; finite, within what int16 holds.
     affine: (4, 4) world_from_voxel: index (i, j, k) -> RAS+ millimetres; voxel centres at integers. It may mirror: axes
-    of a scan run in any direction.
+    of a scan run in any direction. Perpendicular within 0.1 degrees, voxels of 0.02 to 20 mm.
     warnings: one line each about what was noticed or mended while reading.
     meta: an allow-list of acquisition facts (kernel, kVp, thickness, resampling); never patient data.
 
@@ -41,16 +74,32 @@ class Volume:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        refuse_no_array(self.hu, "hu", "(I, J, K)")
         if self.hu.ndim != 3 or min(self.hu.shape) < 2:
             raise UserError(f"hu must be (I, J, K) with at least 2 voxels a side, got {self.hu.shape}", "INVALID_VALUE")
-        if self.hu.dtype.kind not in "iuf":
-            raise UserError(f"hu must be whole or real numbers, got {self.hu.dtype}", "INVALID_VALUE")
         # The smallest and the greatest are NaN where any voxel is. Of int16 none is looked at.
         if self.hu.dtype != np.int16 and not (self.hu.min() >= -32768 and self.hu.max() <= 32767):
             raise UserError(
                 "hu must be finite and from -32768 to 32767: replace NaN and infinite voxels by air", "INVALID_VALUE"
             )
-        refuse_affine(self.affine)
+        object.__setattr__(self, "affine", checked_affine(self.affine))
+        self._refuse_grid()
+
+    def _refuse_grid(self) -> None:
+        least, most = PITCH_MM
+        # Resampling and cropping round a little beyond the limits that a reader keeps.
+        if self.spacing.min() < 0.999 * least or self.spacing.max() > 1.001 * most:
+            pitch = " x ".join(f"{s:.4g}" for s in self.spacing)
+            raise UserError(
+                f"the affine has voxels of {pitch} mm, a CT's are {least:g} to {most:g} mm: is it in millimetres?",
+                "INVALID_VALUE",
+            )
+        if (shear := shear_of(self.affine)) > SHEAR_DEG + 1e-3:
+            raise UserError(
+                f"the affine's axes are {shear:.2f} degrees from perpendicular: straighten the volume "
+                "(endorender.ct.resample.straighten)",
+                "INVALID_VALUE",
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -81,3 +130,10 @@ class Volume:
         i, j, k = self.shape
         sp = " x ".join(f"{s:.3g}" for s in self.spacing)
         return f"Volume({i} x {j} x {k}, {sp} mm, HU {self.hu.min():.0f}..{self.hu.max():.0f})"
+
+
+class Skewed(Volume):
+    """What a file holds, before `resample.straighten`: its axes need not be perpendicular."""
+
+    def _refuse_grid(self) -> None:
+        pass

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from endorender.ct.volume import Volume, refuse_affine
+from endorender.ct.volume import Volume, checked_affine, matrix, refuse_no_array
 from endorender.errors import UserError
 from endorender.scene.camera import cameras
 from endorender.scene.halfspace import Wall
 from endorender.scene.light import lights
 from endorender.scene.mucosa import Mucosa, mucosas
-from endorender.scene.phase import HenyeyGreenstein
+from endorender.scene.phase import HenyeyGreenstein, phase_functions
 from endorender.scene.tissue import Tissue, tissues
 
 Surface = Literal["interface", "hybrid", "volume"]
@@ -60,6 +61,8 @@ class GridMedium:
     phase: Any = dataclasses.field(default_factory=HenyeyGreenstein)
 
     def __post_init__(self) -> None:
+        refuse_no_array(self.sigma_t, "sigma_t", "(I, J, K)")
+        refuse_no_array(self.albedo, "albedo", "(I, J, K, 3)")
         if self.sigma_t.ndim != 3 or not self.sigma_t.size or self.albedo.shape != (*self.sigma_t.shape, 3):
             raise UserError(
                 f"sigma_t must be (I, J, K) and albedo (I, J, K, 3), got {self.sigma_t.shape} and {self.albedo.shape}",
@@ -70,13 +73,13 @@ class GridMedium:
             raise UserError("sigma_t must be >= 0 and finite everywhere", "INVALID_VALUE")
         if not (self.albedo.min() >= 0 and self.albedo.max() <= 1):
             raise UserError("albedo must be in [0, 1] everywhere", "INVALID_VALUE")
-        refuse_affine(self.affine)
+        object.__setattr__(self, "affine", checked_affine(self.affine))
+        object.__setattr__(self, "phase", phase_functions.build(self.phase))
 
 
-def refuse_pose(pose: np.ndarray) -> None:
-    """Raise UserError for what is no world_from_camera: (4, 4), a rotation without mirror, the last row 0 0 0 1."""
-    if pose.shape != (4, 4) or not np.isfinite(pose).all():
-        raise UserError("world_from_camera must be a (4, 4) rigid transform of finite numbers", "INVALID_VALUE")
+def checked_pose(pose: Any) -> np.ndarray:
+    """A world_from_camera: (4, 4), a rotation without mirror, the last row 0 0 0 1. Raises UserError for others."""
+    pose = matrix(pose, "world_from_camera must be a (4, 4) rigid transform of finite numbers")
     turn = pose[:3, :3]
     if not np.allclose(turn @ turn.T, np.eye(3), atol=1e-5) or not np.allclose(pose[3], (0, 0, 0, 1), atol=1e-6):
         raise UserError(
@@ -88,6 +91,7 @@ def refuse_pose(pose: np.ndarray) -> None:
         raise UserError(
             "world_from_camera mirrors: camera axes are x right, y down, z forward (OpenCV)", "INVALID_VALUE"
         )
+    return pose
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,10 +130,15 @@ class Scene:
     def __post_init__(self) -> None:
         if not isinstance(self.medium, (Volume, GridMedium)):
             raise UserError("the medium of a scene is a Volume or a GridMedium", "INVALID_VALUE")
-        refuse_pose(np.asarray(self.world_from_camera, float))
-        if not np.isfinite(self.threshold):
+        object.__setattr__(self, "camera", cameras.build(self.camera))
+        object.__setattr__(self, "world_from_camera", checked_pose(self.world_from_camera))
+        if not isinstance(self.threshold, numbers.Real) or not np.isfinite(self.threshold):
             raise UserError(f"the threshold must be a finite HU, got {self.threshold}", "INVALID_VALUE")
-        if not 0 <= self.max_scatterings < 1 << 24 or self.max_scatterings != int(self.max_scatterings):
+        if (
+            not isinstance(self.max_scatterings, numbers.Real)
+            or not 0 <= self.max_scatterings < 1 << 24
+            or self.max_scatterings != int(self.max_scatterings)
+        ):
             raise UserError(
                 f"max_scatterings must be a whole number from 0 to 16777215, got {self.max_scatterings}",
                 "INVALID_VALUE",
@@ -144,12 +153,19 @@ class Scene:
             raise UserError("a GridMedium has no wall: its surface mode is 'volume'", "INVALID_VALUE")
         if self.mucosa is not None and self.surface != "interface":
             raise UserError("the mucosa layer lies on a wall: it needs the surface mode 'interface'", "INVALID_VALUE")
-        if not self.lights:
-            raise UserError("a scene needs a light", "INVALID_VALUE")
+        if not isinstance(self.lights, (list, tuple)) or not self.lights:
+            raise UserError("a scene needs a light: lights is a list of them, as [Endoscope()]", "INVALID_VALUE")
+        object.__setattr__(self, "lights", tuple(lights.build(light) for light in self.lights))
+        if self.mucosa is not None:
+            object.__setattr__(self, "mucosa", mucosas.build(self.mucosa))
         wall: Wall = self.boundary if self.surface == "interface" else "open"
-        object.__setattr__(self, "tissue", self.tissue.behind(wall))
+        object.__setattr__(self, "tissue", tissues.build(self.tissue).behind(wall))
         if self.labels is not None:
-            object.__setattr__(self, "labels", self._checked_labels(np.asarray(self.labels)))
+            object.__setattr__(self, "labels", self._checked_labels(self.labels))
+        if not isinstance(self.label_tissues, Mapping) or not all(
+            isinstance(n, numbers.Integral) for n in self.label_tissues
+        ):
+            raise UserError("label_tissues is a mapping from labels, whole numbers, to tissues", "INVALID_VALUE")
         listed = sorted((label, tissues.build(tissue).behind(wall)) for label, tissue in self.label_tissues.items())
         object.__setattr__(self, "label_tissues", dict(listed))
         if listed and self.labels is None:
@@ -158,7 +174,11 @@ class Scene:
             self._refuse_label(label, tissue)
         self._refuse_dense()
 
-    def _checked_labels(self, labels: np.ndarray) -> np.ndarray:
+    def _checked_labels(self, labels: Any) -> np.ndarray:
+        try:
+            labels = np.asarray(labels)
+        except ValueError:  # lists of several lengths
+            raise UserError("labels must be an array (I, J, K) of whole numbers", "INVALID_VALUE") from None
         if isinstance(self.medium, GridMedium):
             raise UserError("labels choose tissues: a GridMedium has none", "INVALID_VALUE")
         if labels.shape != self.medium.hu.shape:

@@ -8,6 +8,7 @@ import pytest
 from endorender.ct import CTError, Volume, isotropic, onto
 from endorender.ct.lumen import sample
 from endorender.ct.resample import straighten
+from endorender.ct.volume import Skewed
 
 AFFINE = np.array([[0.0, -0.8, 0, 30], [0.8, 0, 0, -20], [0, 0, 2.5, 5], [0, 0, 0, 1]])
 
@@ -76,7 +77,7 @@ def sheared(degrees: float, axis: int) -> Volume:
     affine[:3, 3] = -13.7, 21.3, -1234.567
     affine[axis, 2] = 2.5 * np.tan(np.radians(degrees))
     at = np.stack(np.meshgrid(*map(np.arange, (7, 6, 9)), indexing="ij"), axis=-1)
-    return Volume((-500 + (at @ affine[:3, :3].T + affine[:3, 3]) @ [3, 5, 0.2]).astype(np.float32), affine)
+    return Skewed((-500 + (at @ affine[:3, :3].T + affine[:3, 3]) @ [3, 5, 0.2]).astype(np.float32), affine)
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -116,3 +116,63 @@ def test_numbers_of_models(value):
     ):
         with pytest.raises(ValueError, match=r"finite|less|greater"):
             build()
+
+
+NO_ARRAYS = {"lists": [[[0.0] * 2] * 2] * 2, "text": "abc", "None": None, "complex": np.zeros((2, 2, 2), complex)}
+
+
+@pytest.mark.parametrize("name", NO_ARRAYS)
+def test_no_arrays(name):
+    value = NO_ARRAYS[name]
+    colours = value if name != "complex" else np.zeros((2, 2, 2, 3), complex)
+    refused("hu must be", Volume, value, EYE)
+    refused("sigma_t must be", GridMedium, value, np.ones((2, 2, 2, 3)), EYE)
+    refused("albedo must be", GridMedium, np.ones((2, 2, 2)), colours, EYE)
+
+
+@pytest.mark.parametrize("value", ["abc", None, [[1.0]], [[1], [1, 2]], EYE.astype(complex), EYE.astype(object)])
+def test_no_matrices(value):
+    refused("affine", Volume, np.zeros((2, 2, 2), np.int16), value)
+    refused("affine", GridMedium, np.ones((2, 2, 2)), np.ones((2, 2, 2, 3)), value)
+    refused("world_from_camera", tube_scene().with_, world_from_camera=value)
+
+
+def test_matrices_may_be_lists():
+    assert Volume(np.zeros((2, 2, 2), np.int16), EYE.tolist()).to_world(np.ones(3)).tolist() == [1, 1, 1]
+    assert isinstance(tube_scene().with_(world_from_camera=EYE.tolist()).world_from_camera, np.ndarray)
+
+
+@pytest.mark.parametrize("value", [None, "nothing", 3])
+def test_parts_of_a_scene(value):
+    word = "no {} is called" if isinstance(value, str) else "a {} is a name"
+    code = "UNKNOWN_NAME" if isinstance(value, str) else "INVALID_VALUE"
+    medium, scene = cube_scene(1.0, 0.5, [Constant()]).medium, tube_scene()
+    for kind, call in (
+        ("camera", lambda: scene.with_(camera=value)),
+        ("tissue", lambda: scene.with_(tissue=value)),
+        ("light", lambda: scene.with_(lights=[value])),
+        ("phase", lambda: dataclasses.replace(medium, phase=value)),
+    ):
+        with pytest.raises(UserError, match=word.format(kind)) as said:
+            call()
+        assert said.value.code == code
+    refused("lights is a list", scene.with_, lights=value)
+    refused("label_tissues is", scene.with_, label_tissues=value)
+    if value != 3:
+        refused("threshold", scene.with_, threshold=value)
+        refused("max_scatterings", scene.with_, max_scatterings=value)
+
+
+def test_one_light_is_no_list():
+    refused("lights is a list", tube_scene().with_, lights=Constant())
+
+
+def test_a_grid_no_scan_has():
+    """The limits of the readers, which no file passes."""
+    voxels = np.zeros((2, 2, 2), np.int16)
+    for pitch in (1e6, 20.5, 0.019, 1e-3):
+        refused("voxels of", Volume, voxels, np.diag([1, pitch, 1, 1]))
+    for axis in (0, 1):
+        refused("1.00 degrees from perpendicular", Volume, voxels, with_(EYE, (axis, 2), np.tan(np.radians(1))))
+    Volume(voxels, with_(EYE, (0, 2), np.tan(np.radians(0.09))))
+    Volume(voxels, np.diag([0.02, 20, 1, 1]))
