@@ -8,7 +8,7 @@ from typing import Any
 def inspected(
     path: str,
     series: str | None,
-    region: int | None,
+    region: str | None,
     label: str | None,
     scope: str | None,
     cleanse: str | None,
@@ -22,10 +22,11 @@ def inspected(
     from cli.progress import bar
     from endorender import ct
     from endorender.ct import inspection
-    from endorender.dataset.spec import parse_scope
+    from endorender.dataset.spec import parse_scope, regions
     from endorender.outputs import refuse_over
 
     wide = None if scope is None else parse_scope(scope).diameter
+    chosen = regions(region)
     refuse_over((preview, cleanse), (path, mask_of(label)))
     with bar("reading") as progress:
         try:
@@ -50,17 +51,19 @@ def inspected(
     shown = volume
     try:
         grid, under = inspection.on_grid(volume, mask)
-        ready = ct.prepare(grid, region, under)
+        ready = ct.prepare(grid, chosen, under)
     except ct.CTError as error:
         if error.code not in ("LUMEN", "NO_PATH") or region is not None or mask is not None:
             raise  # what was asked for is not there
         facts["lumen_problem"] = {"code": error.code, "problem": str(error)}
     else:
         shown, lumen, way = ready
-        facts["lumens"], facts["gaps"] = ct.lumens(grid, under, wide, ready)
+        facts["lumens"], facts["gaps"] = ct.lumens(grid, under, wide, None if isinstance(chosen, tuple) else ready)
         if wide is not None:
             facts["scope"] = {"diameter_mm": wide, **inspection.passage(way, wide)}
     facts = ct.describe(volume, lumen, way) | facts
+    if isinstance(chosen, tuple):
+        facts["region"] = list(chosen)
     if preview:
         ct.preview(shown, lumen, way, preview, volume)
     return facts
@@ -72,11 +75,14 @@ def shown(facts: dict[str, Any]) -> str:
         rows = [_series(row) for row in facts["series"]]
         return f"{len(rows)} series; look into one with --series NUMBER\n" + "\n".join(rows)
     from cli._show import table
+    from endorender.ct.hollows import AIR_HU
 
     facts = dict(facts)
     lines = ["lumens"]
     for row in facts.pop("lumens", []):
-        lines.append(f"  {row['region']}) {row['volume_ml']:g} ml{_way(row)}")
+        volume = f"{row['volume_ml']:g} ml up to its wall (" if "volume_ml" in row else ""
+        air = f"{row['air_ml']:g} ml of air below {AIR_HU:g} HU{')' if volume else ''}"
+        lines.append(f"  {row['region']}) {volume}{air}{_way(row)}")
     for gap in facts.pop("gaps", []):
         a, b = gap["regions"]
         at = ", ".join(f"{x:g}" for x in gap["at_mm"])
@@ -102,7 +108,7 @@ def shown(facts: dict[str, Any]) -> str:
         lines.append(
             f"tagged fluid: {', '.join(f'{v:g}' for v in fluid['pools_ml'])} ml of {fluid['hu']} HU; {way_out}"
         )
-    facts.pop("lumens_ml", None)
+    facts.pop("lumens_air_ml", None)
     return table(facts) + "\n" + "\n".join(lines)
 
 

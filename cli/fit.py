@@ -31,6 +31,7 @@ import click
 @click.option("--label", metavar="MASK[:LABELS]", help="Only air under this mask is lumen (NIfTI or DICOM SEG).")
 @click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")
 @click.option("--assume-hu", is_flag=True, help="Accept values that do not look like HU.")
+@click.option("--cleanse", is_flag=True, help="Turn tagged fluid into air (see: inspect --cleanse).")
 def command(out: str, **options: Any) -> None:
     """Fit how the wall looks to photographs, so that rendered data look like them.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 
@@ -11,20 +13,36 @@ import click
 @click.option(
     "--label", multiple=True, metavar="MASK[:LABELS]", help="Only air under this mask is lumen; one for each --ct."
 )
+@click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
+@click.option("--phase", metavar="N|all", help="Which of several scans of one place under one series.")
+@click.option("--region", metavar="N|N,N", help="Which lumen: 1 is the largest; several: one after the other.")
+@click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")
+@click.option("--assume-hu", is_flag=True, help="Accept values that do not look like HU.")
+@click.option("--cleanse", is_flag=True, help="Turn tagged fluid into air (see: inspect --cleanse).")
 @click.option("--size", default="320x240", metavar="WxH", show_default=True, help="Pixels.")
 @click.option("--spp", default=64, type=click.IntRange(1), show_default=True, help="Samples per pixel.")
 @click.option("--views", default=4, type=click.IntRange(1, 32), show_default=True, help="Views of each CT.")
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Other views, other vessels.")
-def command(out: str, ct: tuple[str, ...], label: tuple[str, ...], size: str, spp: int, views: int, seed: int) -> None:
+def command(
+    out: str,
+    ct: tuple[str, ...],
+    label: tuple[str, ...],
+    region: str | None,
+    size: str,
+    spp: int,
+    views: int,
+    seed: int,
+    **reading: Any,
+) -> None:
     """Render all looks with vessels and film, denoised, and compare their figures with the published panels.
 
     Example: endorender gallery --ct sample --views 1 --size 160x120 --spp 16 --out gallery
     """
     from cli.progress import bar
     from endorender.dataset.gallery import CTS, gallery
-    from endorender.dataset.spec import pixels
+    from endorender.dataset.spec import pixels, regions
 
     with bar("rendering") as progress:
         told = lambda done, what: progress(done, 1, what)  # noqa: E731
-        text = gallery(out, ct or CTS, pixels(size), spp, views, seed, told, label)
+        text = gallery(out, ct or CTS, pixels(size), spp, views, seed, told, label, regions(region), **reading)
     click.echo(f"{text}\npictures: {out}/gallery.png")

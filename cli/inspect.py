@@ -11,7 +11,7 @@ import click
 @click.argument("path")
 @click.option("--series", metavar="NUMBER|UID", help="Which series of a DICOM folder.")
 @click.option("--phase", metavar="N|all", help="Which of several scans of one place under one series.")
-@click.option("--region", type=int, metavar="N", help="Which lumen: 1 is the largest.")
+@click.option("--region", metavar="N|N,N", help="Which lumen: 1 is the largest; several: one after the other.")
 @click.option("--label", metavar="MASK[:LABELS]", help="Only air under this mask is lumen (NIfTI or DICOM SEG).")
 @click.option("--scope", metavar="SPEC", help="Outside in mm, or NAME (see: list scope): say whether it passes.")
 @click.option("--cleanse", metavar="PNG", help="Take tagged fluid out, and draw here what was changed.")
@@ -23,7 +23,7 @@ def command(
     path: str,
     series: str | None,
     phase: str | None,
-    region: int | None,
+    region: str | None,
     label: str | None,
     scope: str | None,
     cleanse: str | None,

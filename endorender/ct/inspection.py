@@ -28,7 +28,7 @@ def describe(volume: Volume, lumen: Lumen | None = None, path: Way | None = None
     """
     facts = survey.facts(volume)
     if lumen is not None:
-        facts["lumens_ml"] = list(lumen.candidates)
+        facts["lumens_air_ml"] = list(lumen.candidates)
         facts["region"] = lumen.region
         facts["volume_ml"] = round(lumen.volume_ml, 1)
         facts["wall_hu"] = lumen.threshold
@@ -58,7 +58,10 @@ def on_grid(volume: Volume, label: np.ndarray | None) -> tuple[Volume, np.ndarra
 def lumens(
     grid: Volume, label: np.ndarray | None = None, scope_mm: float | None = None, ready: Prepared | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Each hollow: region, volume, length of the way through, narrowest and widest radius. And the gaps between them.
+    """Each hollow: region, air, volume, length of the way through, narrowest and widest radius. And the gaps between.
+
+    air_ml is what surely is air (below -925 HU), by which hollows are found and numbered; volume_ml reaches to the wall
+    of the lumen that is rendered, and is there where a way was found.
 
     grid: isotropic. label: as for `lumen.find`. scope_mm: diameter of an endoscope; then also whether it passes, or
     how far it comes. ready: one of them, if it is prepared already. A hollow with no way through carries `problem`
@@ -66,7 +69,7 @@ def lumens(
     Raises CTError LUMEN if there is no hollow.
     """
     candidates = (hollow.find(grid, None, label) if ready is None else ready.lumen).candidates
-    rows: list[dict[str, Any]] = [{"region": n, "volume_ml": ml} for n, ml in enumerate(candidates, 1) if ml]
+    rows: list[dict[str, Any]] = [{"region": n, "air_ml": ml} for n, ml in enumerate(candidates, 1) if ml]
     found: list[tuple[Volume, np.ndarray]] = []
     for row in rows[:MEASURED]:
         region = row["region"]
@@ -91,21 +94,28 @@ def passage(way: Way, scope_mm: float) -> dict[str, Any]:
     """Whether an endoscope of this diameter passes along a way, and if not, where it is stopped (mm from its start).
 
     A way begins and ends near closed walls, or where the scan was cut: its first and last two diameters do not count,
-    which `ends_left_out_mm` says. Where it passes: the tightest place of what counts.
+    nor those of each of its pieces, which `ends_left_out_mm` says. Where it passes: the tightest place of what counts.
     """
     if not 0 < scope_mm < np.inf:
         raise CTError("an endoscope's diameter is a number of mm above 0", "BAD_SPEC")
     along = way.along
-    ends = 2 * scope_mm
-    inner = np.flatnonzero((along >= ends) & (along <= along[-1] - ends))
-    if not len(inner):  # a way that is all ends: its middle must do
-        inner = np.array([len(along) // 2])
-        ends = float(min(along[inner[0]], along[-1] - along[inner[0]]))
+    pieces = [_inner(along[piece], 2 * scope_mm) for piece in way.pieces]
+    inner = np.concatenate([piece.start + places for piece, (places, _) in zip(way.pieces, pieces)])
+    ends = min(left_out for _, left_out in pieces)
     tight = inner[2 * way.clearance[inner] < scope_mm]
     at = tight[0] if len(tight) else inner[way.clearance[inner].argmin()]
     facts = {"scope_passes": not len(tight), "ends_left_out_mm": round(ends, 1)}
     where = ("stopped_at_mm", "diameter_there_mm") if len(tight) else ("tightest_at_mm", "diameter_there_mm")
     return facts | dict(zip(where, (round(float(along[at]), 1), round(float(2 * way.clearance[at]), 1))))
+
+
+def _inner(along: np.ndarray, ends: float) -> tuple[np.ndarray, float]:
+    """Places of a piece that count, without so many mm at its ends, and the mm that were left out."""
+    inner = np.flatnonzero((along >= along[0] + ends) & (along <= along[-1] - ends))
+    if len(inner):
+        return inner, ends
+    middle = len(along) // 2  # a way that is all ends: its middle must do
+    return np.array([middle]), float(min(along[middle] - along[0], along[-1] - along[middle]))
 
 
 def _plane(volume: Volume, scanned: Volume | None, across: int, at: int) -> np.ndarray:

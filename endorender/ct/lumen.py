@@ -27,7 +27,8 @@ class Lumen:
     """One connected hollow.
 
     mask: (I, J, K) bool. threshold: HU; the wall is this iso-surface of the trilinear HU field. spacing: (3,) mm.
-    volume_ml: of the mask. region: its number, 1 = largest. candidates: ml of all lumens that were found.
+    volume_ml: of the mask. region: its number, 1 = largest. candidates: ml of all lumens that were found,
+    of what surely is air (below -925 HU): less than up to the wall.
     left_out: other air of 1 ml or more, as ml and the reason why it is no lumen.
     """
 
@@ -110,7 +111,7 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
     piece = among.pieces[number - 1] if 1 <= number <= len(volumes) else None
     if piece is None:
         listing = ", ".join(f"{i}: {v:g} ml" for i, v in enumerate(volumes, 1) if v)
-        raise CTError(f"no region {number}; the lumens are {listing}", "LUMEN")
+        raise CTError(f"no region {number}; the lumens are {listing} of air below {AIR_HU:g} HU", "LUMEN")
     box = voxels.wider(piece.box, 15.0 / volume.spacing, volume.shape)
     core = np.zeros([s.stop - s.start for s in box], bool)
     core[tuple(slice(p.start - s.start, p.stop - s.start) for p, s in zip(piece.box, box))] = piece.core

@@ -13,6 +13,7 @@ from endorender.ct import formats
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry, files, single
 from endorender.ct.limits import regular
+from endorender.ct.phases import ALL
 from endorender.ct.volume import Volume
 from endorender.ct.voxels import in_order
 
@@ -61,6 +62,7 @@ def _loaded(
         what = formats.kind(single(path))
         read = formats.readable(what)
         if read is not None:
+            _refuse_choice("the file", series, phase)
             return read(single(path), resample, assume_hu)
         if what != ".zip":
             formats.refuse(what)
@@ -69,7 +71,17 @@ def _loaded(
     except CTError as error:
         if error.code != "NO_CT":
             raise
-        return volume_of(inside(path, error), series)(resample, assume_hu)
+        read = volume_of(inside(path, error), series)
+        _refuse_choice("the file", None, phase)
+        return read(resample, assume_hu)
+
+
+def _refuse_choice(what: str, series: str | None, phase: str | int | None) -> None:
+    """Raise where one of several is asked for, and there is but one volume. Raises CTError NO_SERIES, NO_PHASE."""
+    if series is not None and str(series) != "1":
+        raise CTError(f"{what} holds one volume alone: leave --series out", "NO_SERIES")
+    if phase is not None and str(phase) not in ("1", ALL):
+        raise CTError(f"{what} holds one phase alone: leave --phase out", "NO_PHASE")
 
 
 def inside(path: Path, without_dicom: CTError) -> list[Entry]:
@@ -124,8 +136,10 @@ def open_ct(
         seed = name.removeprefix("phantom:")
         if not seed.isascii() or not seed.isdigit():
             raise CTError("a phantom is phantom:SEED with a whole number", "BAD_SPEC")
+        _refuse_choice("a phantom", series, phase)
         return phantoms.colon(int(seed))
     if name == "sample":
+        _refuse_choice("the sample", series, phase)
         with resources.as_file(resources.files("endorender.ct") / "samples" / SAMPLE) as file:
             volume = load(file)
     else:

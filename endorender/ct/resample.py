@@ -66,7 +66,7 @@ def _spline_along(hu: np.ndarray, axis: int, step: float) -> np.ndarray:
 
 
 def straighten(volume: Volume, resample: bool, limit_deg: float) -> Volume:
-    """The volume, `Skewed` or not, whose axes are perpendicular within limit_deg, by trilinear resampling if they are not.
+    """The volume with its axes perpendicular within limit_deg, by trilinear resampling if they are not (`Skewed`).
 
     Raises CTError SHEARED unless `resample`. The new grid keeps the first two axes' plane and pitches, has its third
     axis along their normal, and holds the whole old one; what no slice covers is air.

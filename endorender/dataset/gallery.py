@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from endorender.dataset.folders import claim, temporary
+from endorender.dataset.patient import said_of
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import groups, write_png
 from endorender.errors import UserError
@@ -86,16 +87,24 @@ def shots(
     views: int,
     seed: int,
     progress: Progress,
+    region: int | Sequence[int] | None = None,
+    cleanse: bool = False,
+    reading: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[str, int, dict[str, np.ndarray]]]:
     """(CT by alias, number of the view, look -> denoised (H, W, 3) linear radiance), view by view."""
+    from endorender.ct import cleanse as fluid
     from endorender.ct import open_ct, prepare, read_organ
     from endorender.render import denoise, guides, in_parts
     from endorender.scene import LOOKS, Endoscope, Mucosa, Pinhole, Scene
     from endorender.scene.trajectory import poses
 
     for c, (ct, alias) in enumerate(zip(cts, aliases(cts))):
-        raw = open_ct(ct)
-        ready = prepare(raw, label=read_organ(label[c], raw)[0] if label else None)
+        with said_of(cts, alias):
+            raw = open_ct(ct, **(reading or {}))
+            organ = read_organ(label[c], raw)[0] if label else None
+            if cleanse:
+                raw, _ = fluid.cleanse(raw)
+            ready = prepare(raw, region, organ)
         cameras = poses(ready.volume, ready.lumen, ready.path, CANDIDATES, seed, jitter=0.98)
         scene = Scene(
             medium=ready.volume,
@@ -139,11 +148,15 @@ def gallery(
     seed: int = 0,
     progress: Progress | None = None,
     label: Sequence[str] = (),
+    region: int | Sequence[int] | None = None,
+    cleanse: bool = False,
+    **reading: Any,
 ) -> str:
     """Render every look over `views` views of each CT into a folder and return the comparison as text.
 
     Writes CT-VIEW-LOOK.png, gallery.png with all of them, and comparison.json. label: a mask for each CT under which
-    its lumen lies, as for `ct.read_organ`. Needs the extra `denoise`.
+    its lumen lies, as for `ct.read_organ`. region: which lumen of each, as for `ct.prepare`. cleanse: turn tagged fluid
+    into air first. reading: series, phase, resample, assume_hu, as for `ct.open_ct`. Needs the extra `denoise`.
     """
     from endorender.scene import LOOKS
 
@@ -156,7 +169,8 @@ def gallery(
     for old in out.iterdir():
         old.unlink()  # of a run that was interrupted
     rows, figures = [], {name: [] for name in LOOKS}  # type: ignore[var-annotated]
-    for ct, n, images in shots(cts, label, size, spp, views, seed, progress or (lambda done, text: None)):
+    told_of = progress or (lambda done, text: None)
+    for ct, n, images in shots(cts, label, size, spp, views, seed, told_of, region, cleanse, reading):
         pictures = {name: LOOKS[name].response.apply(image) for name, image in images.items()}
         for name, picture in pictures.items():
             write_png(out / f"{ct.replace(':', '')}-{n}-{name}.png", picture)

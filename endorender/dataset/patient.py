@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -118,7 +118,7 @@ def scanned(
     alias = patient.alias
     report(0, f"{alias}: reading the CT")
     reading = partial(_reading, report, alias)
-    with said_of(config, alias):
+    with said_of(config.ct, alias):
         series, phase = patient.series or config.series, patient.phase or config.phase
         raw = open_ct(patient.ct, series, config.resample, config.assume_hu, reading, phase)
         digest, voxels = volume_hash(raw), voxels_hash(raw)
@@ -218,12 +218,12 @@ def other_ct(alias: str) -> UserError:
 
 
 @contextlib.contextmanager
-def said_of(config: RenderConfig, alias: str) -> Iterator[None]:
+def said_of(several: Sized, alias: str) -> Iterator[None]:
     """A scan's error names its patient where there are several: nothing else tells which."""
     try:
         yield
     except UserError as error:
-        if len(config.ct) == 1 or alias in str(error):
+        if len(several) == 1 or alias in str(error):
             raise
         raise UserError(f"{alias}: {error}", error.code) from None
 
@@ -234,7 +234,7 @@ def refuse_absent(config: RenderConfig) -> None:
     from endorender.ct.limits import regular
 
     for n, patient in enumerate(config.ct):
-        with said_of(config, patient.alias):
+        with said_of(config.ct, patient.alias):
             if patient.source == "file":
                 regular(Path(patient.ct))
             for spec in config.label[n : n + 1]:

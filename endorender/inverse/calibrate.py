@@ -27,6 +27,7 @@ from endorender.render import radiance
 from endorender.scene import LOOKS, Endoscope, Pinhole, Scene, Tissue, lights
 from endorender.scene.response import LUMA, Response
 from endorender.scene.trajectory import poses as plausible
+from endorender.scene.trajectory import refuse_outside
 
 # What is fitted where nothing else is said. White balance stands at 1: the light's and the tissue's colours multiply.
 WITH_POSES = ("tissue.albedo", "phase.g", "tissue.roughness", EXPOSURE, GAMMA)
@@ -77,6 +78,7 @@ def calibrate(
     phase: str | int | None = None,
     resample: bool = False,
     assume_hu: bool = False,
+    cleanse: bool = False,
     plan: Plan | None = None,
     seed: int = 0,
     progress: Said | None = None,
@@ -87,7 +89,8 @@ def calibrate(
     near the given ones and refine them. look: where the tissue starts. light: the scope's, as known. response: what
     is known of it, over a plain gamma. names: what to fit (docs/gradients.md), without `camera`. size: longer side of
     the pictures that are compared, pixels. views: photographs used at most, or plausible views. region, label: as for
-    `ct.prepare` and `ct.read_organ`.
+    `ct.prepare` and `ct.read_organ`. cleanse: turn tagged fluid into air first. Poses that do not lie in the lumen are
+    refused by number; those that are refined, once they were.
     """
     say = progress or (lambda done, total, text: None)
     if refine and poses is None:
@@ -103,8 +106,12 @@ def calibrate(
     say(0, 1, "reading the CT")
     raw = scans.open_ct(ct, series, resample, assume_hu, lambda done, total, text: say(0, 1, text), phase)
     organ = None if label is None else scans.read_organ(label, raw)[0]
+    if cleanse:
+        raw, _ = scans.cleanse.cleanse(raw)
     say(0, 1, "finding the lumen")
     ready = scans.prepare(raw, region, organ)
+    if taken.poses is not None and not refine:
+        refuse_outside(ready.volume, ready.lumen, taken.poses)
     base = _scenes(ready, look, light, seed, views if taken.poses is None else 1)
     small = taken.resized(size)
     scenes = [s.with_(camera=small.camera) for s in base]
@@ -137,6 +144,7 @@ def calibrate(
             notes += said
             refined = np.array(taken.poses)
             refined[chosen] = [s.world_from_camera for s in scenes]
+            refuse_outside(ready.volume, ready.lumen, refined, chosen)
         known, exposures = _begun(scenes, shown, known, seed, toned)
         method = f"{len(scenes)} of {len(taken.images)} photographs, compared pixel by pixel from their poses"
     known = known.model_copy(update={"exposure": float(np.exp(np.mean(np.log(exposures))))})

@@ -153,12 +153,15 @@ def _flown(
     return out
 
 
-def refuse_outside(volume: Volume, lumen: Lumen, given: np.ndarray) -> None:
+def refuse_outside(volume: Volume, lumen: Lumen, given: np.ndarray, which: np.ndarray | None = None) -> None:
     """Raise UserError POSES with the number, from 1, of the first pose that is not in the lumen. given: (N, 4, 4).
 
     A place is in tissue where the trilinear HU lie above the wall's threshold, and in this lumen where they lie below
     and a voxel around it belongs to it. volume, lumen: as prepared, which is cropped to 25 mm around the lumen.
+    which: indices of those that are looked at; None: all.
     """
+    which = np.arange(len(given)) if which is None else which
+    given = given[which]
     at = volume.to_voxel(given[:, :3, 3])
     inside = ((at >= 0) & (at <= np.array(volume.shape) - 1)).all(1)
     solid = inside & (sample(volume, volume.hu.astype(np.float32), given[:, :3, 3]) >= lumen.threshold)
@@ -172,7 +175,7 @@ def refuse_outside(volume: Volume, lumen: Lumen, given: np.ndarray) -> None:
     ):
         if bad.any():
             more = f" ({bad.sum() - 1} more likewise)" if bad.sum() > 1 else ""
-            raise UserError(f"pose {int(np.flatnonzero(bad)[0]) + 1} {why}{more}", "POSES")
+            raise UserError(f"pose {int(which[bad][0]) + 1} {why}{more}", "POSES")
 
 
 def _pose(

@@ -32,7 +32,7 @@ def opened(
 
     what: a folder with dataset.json, or what `endorender.ct.open_ct` takes. port: on which it will be served; 0 for any
     free one. evaluation: a folder that `endorender evaluate` wrote about this dataset. device: for the preview of a
-    CT. reading: series, region, label, resample, assume_hu of a CT (`endorender.ct.prepare`, `read_organ`).
+    CT. reading: series, phase, region, label, resample, assume_hu, cleanse of a CT (`endorender.ct.prepare`).
 
     Raises UserError where there is nothing to show, the extra is missing or the port cannot be had.
     """
@@ -88,8 +88,17 @@ def _dataset(what: str, evaluation: str | None) -> Any:
     return FramesPage(dataset, predictions)
 
 
-def _ct(what: str, device: str, report: Progress, region: Any = None, label: str | None = None, **reading: Any) -> Any:
+def _ct(
+    what: str,
+    device: str,
+    report: Progress,
+    region: Any = None,
+    label: str | None = None,
+    cleanse: bool = False,
+    **reading: Any,
+) -> Any:
     from endorender.ct import CTError, open_ct, prepare, read_organ
+    from endorender.ct import cleanse as fluid
     from endorender.viewer.anatomy import AnatomyPage
 
     report(0, 1, "reading the CT")
@@ -100,6 +109,8 @@ def _ct(what: str, device: str, report: Progress, region: Any = None, label: str
             raise UserError(f"neither a dataset (there is no dataset.json) nor a CT: {error}", "NO_CT") from None
         raise
     organ = None if label is None else read_organ(label, volume)[0]
+    if cleanse:
+        volume, _ = fluid.cleanse(volume)
     report(0, 1, "finding the lumen")
     # A path is patient data: on the page the patient is p001, as in a dataset.
     alias = what if what == "sample" or what.startswith("phantom:") else "p001"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from endorender.ct import Volume, inspection, lumens, survey
+from endorender.ct import CTError, Volume, inspection, lumen, lumens, open_ct, survey
 from tests.cli.test_main import mistake, run
 from tests.ct import made
 from tests.ct.test_cleanse import colon
@@ -148,3 +148,58 @@ def test_an_empty_path_is_no_folder(scans, tmp_path, monkeypatch):
     assert "path of the scan is empty" in mistake("inspect", "")
     assert "at least 1 character" in mistake("render", "--ct", "", "--out", tmp_path / "out", "--views", 1)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("--series", "2"), "--series out"), (("--phase", 7), "--phase out"), (("--series", "1.2.3"), "--series out")],
+)
+def test_one_volume_has_no_choice(scans, tmp_path, words, said):
+    """As loud as in a DICOM folder that holds no such series or phase; 1 and all are true of one volume."""
+    for scan in ("sample", "phantom:1", scans / "two.nii.gz", scans.parent / "alone"):
+        if scan == scans.parent / "alone" and not scan.exists():
+            scan.mkdir()
+            (scan / "two.nii.gz").write_bytes((scans / "two.nii.gz").read_bytes())
+        with pytest.raises(CTError) as error:
+            open_ct(scan, **{words[0][2:]: words[1]})
+        assert error.value.code == ("NO_SERIES" if "series" in said else "NO_PHASE")
+    assert open_ct(scans / "two.nii.gz", series="1", phase="all").shape == open_ct(scans / "two.nii.gz", phase=1).shape
+    assert said in mistake("inspect", "sample", *words)
+    assert said in mistake("view", "sample", "--port", 0, *words)
+    assert said in mistake("render", "--ct", "sample", "--out", tmp_path / "out", "--views", 1, *words)
+    assert said in mistake("gallery", "--ct", "sample", "--out", tmp_path / "pictures", *words)
+
+
+def test_several_regions_are_one_way(scans):
+    both = facts_of(scans / "two.nii.gz", "--region", "2,1", "--scope", 6)
+    one, two = both["lumens"]
+    assert both["region"] == [2, 1]
+    assert both["volume_ml"] == pytest.approx(one["volume_ml"] + two["volume_ml"], abs=0.2)
+    assert both["path_mm"] == pytest.approx(one["path_mm"] + two["path_mm"], abs=0.2)
+    assert both["scope"]["scope_passes"]
+    assert "region is a number" in mistake("inspect", scans / "two.nii.gz", "--region", "1,1")
+    assert "no region 3" in mistake("inspect", scans / "two.nii.gz", "--region", "1,3")
+
+
+def test_each_end_of_a_piece_is_left_out():
+    """Where several lumens are one way, each ends at closed walls."""
+    free = np.full(100, 6.0)
+    free[[0, 49, 50, 99]] = 1.0
+    points = np.stack([np.arange(100.0), np.zeros(100), np.zeros(100)], 1)
+    found = inspection.passage(lumen.Path(points, free, (0, 50)), 4.0)
+    assert found["scope_passes"]
+    free[70] = 1.0
+    assert inspection.passage(lumen.Path(points, free, (0, 50)), 4.0)["stopped_at_mm"] == 69.0
+
+
+def test_air_and_lumen_are_told_apart():
+    """What is surely air numbers the lumens; the lumen reaches to its wall."""
+    facts = facts_of("sample")
+    (first, *_) = facts["lumens"]
+    assert first["air_ml"] == facts["lumens_air_ml"][0] < first["volume_ml"] == facts["volume_ml"]
+    assert f"1: {first['air_ml']:g} ml" in mistake("inspect", "sample", "--region", 2)
+    assert "of air below -925 HU" in mistake("inspect", "sample", "--region", 2)
+    assert (
+        f"1) {first['volume_ml']:g} ml up to its wall ({first['air_ml']:g} ml of air below -925 HU)"
+        in run("inspect", "sample").output
+    )

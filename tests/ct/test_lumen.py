@@ -214,7 +214,7 @@ def test_facts_and_picture(airway, tmp_path):
     assert facts["size"] == list(volume.shape)
     assert facts["path_mm"] == pytest.approx(path.length, abs=0.1)
     assert facts["narrowest_radius_mm"] == pytest.approx(path.clearance.min(), abs=0.1)
-    assert facts["lumens_ml"]
+    assert facts["lumens_air_ml"]
     preview(volume, found, path, tmp_path / "a.png")
     from PIL import Image
 
@@ -250,7 +250,7 @@ def test_hollows_keep_their_numbers_under_a_mask():
     assert found.candidates == (0.0, *second.candidates[1:])
     assert np.array_equal(found.mask, second.mask)
     assert np.array_equal(lumen.find(volume, 3, label).mask, third.mask)
-    with pytest.raises(CTError, match=r"no region 1; the lumens are 2: .* ml, 3: .* ml$"):
+    with pytest.raises(CTError, match=r"no region 1; the lumens are 2: .* ml, 3: .* ml of air below -925 HU$"):
         lumen.find(volume, 1, label)
 
 
