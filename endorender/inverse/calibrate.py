@@ -6,6 +6,7 @@ photographs' colours at every percentile of luminance (`target.by_rank`), which 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from endorender import ct as scans
-from endorender.errors import UserError, unknown
+from endorender.errors import Notice, UserError, plain, unknown
 from endorender.inverse import pose as where
 from endorender.inverse.develop import developed
 from endorender.inverse.fit import Fit, Plan, fit
-from endorender.inverse.photographs import Photographs, photographs
+from endorender.inverse.photographs import Photographs, photographs, wall_of
 from endorender.inverse.target import by_rank
 from endorender.inverse.unknowns import EXPOSURE, GAMMA
 from endorender.registry import validated
@@ -102,6 +103,13 @@ def calibrate(
             "--poses, or photographs of one camera",
             "CALIBRATION",
         )
+    notes: tuple[str, ...] = ()
+    if wall := wall_of(Path(images)):
+        notes = (
+            f"the photographs were rendered with {plain(wall)}, and are fitted with a straight wall (surface "
+            "interface, boundary straight): parameters are those that look like them so, not those that made them",
+        )
+        warnings.warn(notes[0], Notice, stacklevel=2)
     known = validated(Response, {**PLAIN, **(response or {})}, "response")
     say(0, 1, "reading the CT")
     raw = scans.open_ct(ct, series, resample, assume_hu, lambda done, total, text: say(0, 1, text), phase)
@@ -116,7 +124,6 @@ def calibrate(
     small = taken.resized(size)
     scenes = [s.with_(camera=small.camera) for s in base]
     plan = plan or Plan()
-    notes: tuple[str, ...] = ()
     refined = None
     names = list(names or (WITHOUT if taken.poses is None else WITH_POSES))
     toned = known.gamma is not None and "gamma" not in (response or {})
@@ -137,7 +144,7 @@ def calibrate(
         small = small.chosen(chosen)
         scenes = [scenes[0].with_(world_from_camera=p, camera=c) for p, c in zip(taken.poses[chosen], small.cameras)]
         if not taken.alike:
-            notes = ("the photographs have cameras of their own; the configuration holds the first one's",)
+            notes += ("the photographs have cameras of their own; the configuration holds the first one's",)
         shown = small.images
         if refine:
             scenes, said = _posed(scenes, small, known, seed, say)

@@ -23,6 +23,7 @@ from endorender.scene.response import LUMA
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 SHEETS = ("contact_sheet.png",)  # of our own datasets: no photographs
+WALL = {"surface": "interface", "boundary": "straight"}  # with which scenes are fitted
 FLATTEST = 24.0  # between the darkest and the brightest tenth of luma; a lumen's view has more (our choice)
 DARKEST = 30.0  # luma of the brightest tenth below which nothing is lit
 
@@ -105,6 +106,21 @@ def _cameras(manifest: Path, folder: Path, files: Sequence[Path], size: tuple[in
         )
     built = {text: calibration(json.loads(text), *size) for text in set(own.values())}
     return tuple(built[text or next(iter(own.values()))] for text in told)
+
+
+def wall_of(folder: Path) -> str:
+    """`boundary refracting` or the like where the photographs lie in a dataset whose wall is another than fits have,
+    which is `interface` and `straight`; else empty."""
+    above = folder.resolve()
+    info = next((f / "dataset.json" for f in (above, *above.parents[:3]) if (f / "dataset.json").is_file()), None)
+    if info is None:
+        return ""
+    try:
+        values = json.loads(read_text(info, "dataset"))["configuration"]
+        found = {name: str(values.get(name, usual)) for name, usual in WALL.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return ""  # whose dataset.json it is, is not known
+    return " and ".join(f"{name} {found[name]}" for name, usual in WALL.items() if found[name] != usual)
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -9,7 +9,8 @@ import yaml
 from PIL import Image
 
 from endorender.dataset import configure, generate, open_dataset
-from endorender.inverse.photographs import read_poses
+from endorender.errors import Notice
+from endorender.inverse.photographs import read_poses, wall_of
 from endorender.render import geometry
 from tests.cli.test_main import mistake, run
 from tests.ct.made import CANARY
@@ -116,6 +117,26 @@ def test_each_photograph_is_seen_by_its_own_camera(clinic, tmp_path, monkeypatch
     for scene, frame in zip(fitted["scenes"], open_dataset(made).frames, strict=True):
         assert scene.camera.fov == frame.camera["fov"]
         assert geometry(scene).z_depth == pytest.approx(frame.geometry()["z_depth"], rel=1e-5, nan_ok=True)
+
+
+def test_a_wall_that_fits_do_not_have_is_told(clinic, monkeypatch):
+    """The adjoint has no refracting wall: what a dataset was rendered with is said before the fit and in its notes."""
+    module = importlib.import_module("endorender.inverse.calibrate")
+    made, told = clinic / "made", json.loads((clinic / "made" / "dataset.json").read_text())
+    assert wall_of(made) == wall_of(made / "p001") == wall_of(clinic / "photographs") == ""
+    monkeypatch.setitem(told["configuration"], "boundary", "refracting")
+    (clinic / "bent" / "pictures").mkdir(parents=True)
+    (clinic / "bent" / "dataset.json").write_text(json.dumps(told))
+    assert wall_of(clinic / "bent") == "boundary refracting"
+    for n, file in enumerate(sorted((clinic / "photographs").iterdir())):
+        (clinic / "bent" / "pictures" / f"{n}.png").write_bytes(file.read_bytes())
+    monkeypatch.setattr(module, "fit", lambda *_, **__: "found")
+    with pytest.warns(Notice, match="rendered with boundary refracting, and are fitted with a straight wall"):
+        done = module.calibrate(
+            str(clinic / f"{CANARY}.nii.gz"), clinic / "bent" / "pictures", clinic / "camera.yaml",
+            clinic / "poses.json", size=16,
+        )  # fmt: skip
+    assert "boundary refracting" in done.notes[0]
 
 
 def test_without_poses_it_says_that_nothing_was_compared_place_by_place(clinic, tmp_path):
