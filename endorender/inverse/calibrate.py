@@ -38,6 +38,7 @@ FIRST_SPP = 16
 VIEWS = 6  # plausible views, or photographs that are used at most
 LIKE = 0.5  # correlation with the shaded wall below which a search has found nothing
 VAGUE_MM, VAGUE_RAD = 0.5, np.radians(1.5)  # spread of a refined pose that people are told of
+POSE = "the pose of photograph"
 METERED = 75.0  # percentile by which exposures begin
 
 Said = Callable[[float, int, str], None]  # what is done, of how much, what is going on
@@ -119,7 +120,7 @@ def calibrate(
     say(0, 1, "finding the lumen")
     ready = scans.prepare(raw, region, organ)
     if taken.poses is not None and not refine:
-        refuse_outside(ready.volume, ready.lumen, taken.poses)
+        refuse_outside(ready.volume, ready.lumen, taken.poses, what=POSE)
     base = _scenes(ready, look, light, seed, views if taken.poses is None else 1)
     small = taken.resized(size)
     scenes = [s.with_(camera=small.camera) for s in base]
@@ -151,7 +152,7 @@ def calibrate(
             notes += said
             refined = np.array(taken.poses)
             refined[chosen] = [s.world_from_camera for s in scenes]
-            refuse_outside(ready.volume, ready.lumen, refined, chosen)
+            refuse_outside(ready.volume, ready.lumen, refined, chosen, POSE)
         known, exposures = _begun(scenes, shown, known, seed, toned)
         method = f"{len(scenes)} of {len(taken.images)} photographs, compared pixel by pixel from their poses"
     known = known.model_copy(update={"exposure": float(np.exp(np.mean(np.log(exposures))))})

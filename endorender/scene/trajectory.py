@@ -153,12 +153,14 @@ def _flown(
     return out
 
 
-def refuse_outside(volume: Volume, lumen: Lumen, given: np.ndarray, which: np.ndarray | None = None) -> None:
+def refuse_outside(
+    volume: Volume, lumen: Lumen, given: np.ndarray, which: np.ndarray | None = None, what: str = "pose"
+) -> None:
     """Raise UserError POSES with the number, from 1, of the first pose that is not in the lumen. given: (N, 4, 4).
 
     A place is in tissue where the trilinear HU lie above the wall's threshold, and in this lumen where they lie below
     and a voxel around it belongs to it. volume, lumen: as prepared, which is cropped to 25 mm around the lumen.
-    which: indices of those that are looked at; None: all.
+    which: indices of those that are looked at; None: all. what: a number follows it in the message.
     """
     which = np.arange(len(given)) if which is None else which
     given = given[which]
@@ -175,7 +177,7 @@ def refuse_outside(volume: Volume, lumen: Lumen, given: np.ndarray, which: np.nd
     ):
         if bad.any():
             more = f" ({bad.sum() - 1} more likewise)" if bad.sum() > 1 else ""
-            raise UserError(f"pose {int(which[bad][0]) + 1} {why}{more}", "POSES")
+            raise UserError(f"{what} {int(which[bad][0]) + 1} {why}{more}", "POSES")
 
 
 def _pose(

@@ -77,8 +77,8 @@ def test_fit_refuses_poses_in_another_lumen(two, tmp_path):
     ct, label = two
     arguments = ("fit", "--ct", ct, "--images", tmp_path, "--camera", tmp_path / "camera.json", "--poses",
                  tmp_path / "poses.json", "--out", tmp_path / "out.yaml")  # fmt: skip
-    assert "pose 2 lies" in mistake(*arguments, "--label", label)
-    assert "pose 1 lies" in mistake(*arguments, "--region", 1)
+    assert "photograph 2 lies" in mistake(*arguments, "--label", label)
+    assert "photograph 1 lies" in mistake(*arguments, "--region", 1)
     assert not (tmp_path / "out.yaml").exists()
 
 
