@@ -9,7 +9,7 @@ import pytest
 
 from endorender.ct import CTError, load, survey
 from endorender.dataset import RenderConfig, configure
-from endorender.dataset.info import SCHEMA
+from endorender.dataset.generate import describe
 from tests.cli.test_main import run
 from tests.ct import made
 from tests.ct.corpus import cases
@@ -100,7 +100,7 @@ def test_a_begun_dataset_keeps_the_phase(tmp_path):
     ct = path_of("two acquisitions at a distance of 0 mm", tmp_path / "in")
     config = RenderConfig(ct=[{"ct": str(ct), "alias": "a", "phase": 2}])
     (tmp_path / "out").mkdir()
-    info = {"schema": SCHEMA, "configuration": config.public()}
+    info = describe(config, config.views * len(config.columns))
     (tmp_path / "out" / "dataset.json").write_text(json.dumps(info))
     again = configure(None, tmp_path / "out", ct=(str(ct),))
     assert again.ct[0].phase == 2

@@ -156,7 +156,7 @@ def test_an_edge_is_as_blurred_as_the_circle_of_confusion(focus):
     camera = ThinLens(width=64, height=2, fov=14, focus=focus, aperture=2.0)
     # The cube's face is at z = 0, its edge at x = 20, far enough aside for its flank to stay hidden.
     pose = affine((1, 1, 1), translation=(16.0, 10.0, -60.0))
-    scene = cube_scene(4000.0, 0.0, [Constant()], edge=20.0, pose=pose).with_(camera=camera)
+    scene = cube_scene(200.0, 0.0, [Constant()], edge=20.0, pose=pose).with_(camera=camera)
     light = radiance([scene], 4096, 3)[0].mean[..., 0].mean(0)
     f = camera.K[0, 0]
     diameter = 2.0 * f * abs(1 / focus - 1 / 60)  # 0 and 17 pixels

@@ -144,8 +144,8 @@ def test_a_label_beyond_ascii_under_an_ascii_locale(made, tmp_path):
 
 # --- files that a disk cut short or somebody overwrote
 EVALUATION = (
-    "by_depth.csv", "by_incidence.csv", "by_radius.csv", "frames.csv", "log.csv", "predictions.npz", "run.json",
-    "shown.npz", "summary.json",
+    "baselines.csv", "by_depth.csv", "by_incidence.csv", "by_radius.csv", "frames.csv", "log.csv", "predictions.npz",
+    "run.json", "shown.npz", "summary.json",
 )  # fmt: skip
 WOUNDS = {
     "empty": lambda whole: b"",
