@@ -44,7 +44,7 @@ validation: $(STAMP)
 
 $(STAMP): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) -e '.[train,onnx,denoise,quadrants,dicom,formats,export,view,cluster,dev]'
+	$(PIP) -e '.[train,onnx,denoise,quadrants,dicom,formats,export,view,video,cluster,dev]'
 	touch $@
 
 clean:

@@ -23,6 +23,7 @@ COMMANDS = (
     "export",
     "train",
     "evaluate",
+    "predict",
     "report",
     "experiment",
     "export-model",
@@ -36,6 +37,7 @@ EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript"), "onnx"),
     "ray": "cluster",
     "viser": "view",
+    "av": "video",
 }
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REFUSED = (*FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EIO)

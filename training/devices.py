@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from endorender.errors import UserError
+from typing import Any
+
+from endorender.errors import UserError, unknown
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "cuda", "metal": "mps"}
+
+
+def torch_device(device: str) -> Any:
+    """The torch.device of a name; `auto` is the first card there is, else the CPU. Errors (UserError): as below, and
+    UNKNOWN_NAME."""
+    import torch
+
+    if device not in ACCELERATORS:
+        raise UserError(unknown("device", device, ACCELERATORS), "UNKNOWN_NAME")
+    name = accelerator(device)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return torch.device(name)
 
 
 def accelerator(device: str) -> str:

@@ -65,6 +65,7 @@ def export_model(run: str | Path, out: str | Path, size: str = "128x96") -> Path
         "output": {"z_depth": ["batch", 1, height, width], "unit": "mm"},
         "model": found.info["config"]["model"],
         "weights": found.weights,
+        "scale": found.info.get("scale"),  # of training: by it `predict` brings pictures to the network
         "largest_relative_difference_from_torch": worst,
     }
     with whole(out, out.with_name(out.name + ".json")) as (file, beside):

@@ -1,0 +1,47 @@
+"""`endorender predict`: depth of pictures or a video by a trained network."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("predict")
+@click.argument("run", type=click.Path())
+@click.option("--images", required=True, type=click.Path(), metavar="DIR|VIDEO", help="Pictures, or a video.")
+@click.option("--out", required=True, type=click.Path(), help="Folder of the predictions.")
+@click.option("--camera", type=click.Path(), metavar="CALIB", help="Calibration, YAML or JSON, as for fit.")
+@click.option("--formats", metavar="A,B", help="png, exr, npz, preview, points, confidence.  [all; a video: some]")
+@click.option("--mask", default="auto", show_default=True, metavar="auto|none", help="The scope's black surround.")
+@click.option(
+    "--confidence/--no-confidence",
+    default=True,
+    show_default=True,
+    help="How far copies agree; costs three times more.",
+)
+@click.option("--input-size", metavar="WxH|native", help="Pixels at which the network sees.  [the scale of training]")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or metal.")
+@click.option("--resume", is_flag=True, help="Go on where it was interrupted.")
+def command(
+    run: str,
+    images: str,
+    out: str,
+    camera: str | None,
+    formats: str | None,
+    mask: str,
+    confidence: bool,
+    input_size: str | None,
+    device: str,
+    resume: bool,
+) -> None:
+    """Predict depth by the network of RUN, a run's folder or an ONNX file.
+
+    Example: endorender predict runs/tuned --images photographs --camera scope.yaml --out depth
+    """
+    from cli._options import names
+    from cli.progress import bar
+    from training.predict import counted, predict
+
+    kinds = names(formats)
+    with bar("predicting") as progress:
+        done = predict(run, images, out, camera, kinds, mask, confidence, input_size, device, resume, progress)
+    click.echo("pictures with a depth: {} of {}".format(*counted(done)))
