@@ -138,8 +138,10 @@ class SideBySide:
 
     def discard(self) -> None:
         """What was begun is removed; nothing happens after `close`."""
-        self._container.close()
-        self._part.unlink(missing_ok=True)
+        try:
+            self._container.close()
+        finally:
+            self._part.unlink(missing_ok=True)
 
 
 def text(value: Any) -> str:

@@ -73,7 +73,7 @@ def predict(
     refuse_over([out], [run, images, given])
     _refuse_full(out, resume)
     network = predictor(run, device)
-    frames = source(images)
+    frames = source(images, None if progress is None else lambda text: progress(0, 0, text))
     if formats is None and isinstance(frames, Video):
         chosen = [kind for kind in chosen if kind in OF_VIDEO]
     if isinstance(frames, Video) and frames.broken:
@@ -82,10 +82,14 @@ def predict(
     work.begin(resume)
     todo = {number for number in range(len(frames)) if not work.marker(number).is_file()}
     if todo:
+        if progress:
+            progress(0, 0, "looking for the scope's mask")
         seen = masks(frames) if mask == "auto" else {}
+        # Only what is left is counted: what was done before took no time, and would make the time left too short.
+        count = len(todo)
         for picture in frames.read(todo):
             if progress:
-                progress(len(frames) - len(todo), len(frames), "predicting depth")
+                progress(count - len(todo), count, "predicting depth")
             work.one(picture, seen)
             todo.discard(picture.number)
     if todo:

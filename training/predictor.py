@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from endorender.errors import UserError
 from training import scale as scales
-from training.checkpoint import load_run
+from training.checkpoint import RUN, load_run
 from training.devices import torch_device
 
 MOST_PIXELS = 1 << 24  # that a network is shown at once
@@ -119,7 +119,7 @@ def predictor(run: str | Path, device: str = "auto") -> Predictor:
     if path.is_file():
         network = Exported(path)
         return Predictor(network, _told(path, network.size), network.weights, torch.device("cpu"))
-    if not path.is_dir():
+    if not (path / RUN).is_file():
         raise UserError("there is neither a run nor an ONNX file at RUN", "NOT_FOUND")
     found = load_run(path)
     on = torch_device(device)

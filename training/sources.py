@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from endorender import pictures
-from endorender.dataset.photograph import fault, listed
+from endorender.dataset.photograph import SUFFIXES, fault, listed
 from endorender.errors import UserError
 
 # The rule of the mask, our choice. It is found on pictures of one size together, taken to come from one scope.
@@ -94,13 +94,17 @@ class Video:
         return _identity((self.file,))
 
 
-def source(images: str | Path) -> Folder | Video:
-    """A folder of pictures or a video. Errors (UserError): NOT_FOUND, NO_IMAGES, MISSING_EXTRA, VIDEO."""
+def source(images: str | Path, say: Callable[[str], None] | None = None) -> Folder | Video:
+    """A folder of pictures, one picture, or a video, which is decoded once to count its frames.
+
+    say: told how far that is. Errors (UserError): NOT_FOUND, NO_IMAGES, MISSING_EXTRA, VIDEO."""
     path = Path(images)
     if path.is_dir():
         return Folder(tuple(listed(path)))
     if not path.is_file():
         raise UserError("neither a folder of pictures nor a video is there: check --images", "NOT_FOUND")
+    if path.suffix.lower() in SUFFIXES:
+        return Folder((path,))
     try:
         import av
     except ImportError:
@@ -115,6 +119,8 @@ def source(images: str | Path) -> Folder | Video:
                 rate = Fraction(container.streams.video[0].average_rate or rate)
         for _ in _decoded(path):
             count += 1
+            if say and count % 100 == 1:
+                say(f"looking through the video: {count} frames")
     except (av.FFmpegError, OSError, ValueError):
         broken = True  # what comes before is whole
     if not count:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from endorender.scene.photograph import calibration, fault, listed
+from endorender.scene.photograph import SUFFIXES, calibration, fault, listed
 
-__all__ = ["calibration", "fault", "listed", "points"]
+__all__ = ["SUFFIXES", "calibration", "fault", "listed", "points"]
 
 
 def points(camera: Any, z_depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -221,8 +221,11 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(trained, folder, tmp_path)
         assert contents(out).items() < whole.items()
         left = out / "depth" / f".frame_000002.png.{2**22 + 1}.part"  # as of a process that was killed
         left.write_bytes(b"half")
-        predict(trained, folder, out, camera, resume=True)
+        told: list[tuple[int, int, str]] = []
+        predict(trained, folder, out, camera, resume=True, progress=lambda *said, told=told: told.append(said))
         assert contents(out) == whole
+        if stage == "predicting depth":  # what was done before is not counted: it would make the time left too short
+            assert [said for said in told if said[2] == stage] == [(0, 2, stage), (1, 2, stage)]
     with pytest.raises(UserError, match="not empty") as caught:
         predict(trained, folder, tmp_path / "whole", camera)
     assert caught.value.code == "EXISTS"
@@ -281,6 +284,25 @@ def test_a_video_that_does_not_decode_is_one_line(trained, tmp_path):
     assert "the video does not decode" in mistake("predict", trained, "--images", video, "--out", tmp_path / "o")
     video.write_bytes(raw[: len(raw) // 3])  # its index stood at the end
     assert "the video does not decode" in mistake("predict", trained, "--images", video, "--out", tmp_path / "o")
+
+
+def test_a_video_that_is_damaged_later_is_read_until_there(trained, tmp_path):
+    video = film(tmp_path / f"{WORD}.mp4", 40, (96, 128))
+    import av
+
+    with av.open(str(video)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux() if packet.size]
+    raw = bytearray(video.read_bytes())
+    for start, size in places[20:]:
+        raw[start : start + size] = bytes(size)
+    video.write_bytes(raw)
+    with pytest.warns(Notice) as told:
+        out = predict(trained, video, tmp_path / "out", confidence=False)
+    done, all_ = counted(out)
+    assert 3 < all_ < 40
+    assert done == all_ - 1
+    said = [str(w.message) for w in told]
+    assert said[0] == f"the video is damaged after its frame {all_ - 1}: what comes before is read"
 
 
 def test_a_video_without_the_extra_is_one_line(trained, tmp_path, monkeypatch):
@@ -374,6 +396,13 @@ def test_a_run_that_was_ended_by_ctrl_c_says_how_to_go_on(trained, folder, tmp_p
     result = run("predict", trained, "--images", folder, "--out", tmp_path / "out")
     assert result.exit_code == 130
     assert "--resume continues" in result.stderr
+
+
+def test_one_picture_is_enough(trained, folder, tmp_path):
+    out = predict(trained, folder / f"{WORD}_1.png", tmp_path / "out", formats=["npz"])
+    whole = predict(trained, folder, tmp_path / "whole", formats=["npz"])
+    assert counted(out) == (1, 1)
+    assert np.array_equal(arrays(out)["z_depth"], arrays(whole, 1)["z_depth"])
 
 
 def test_looked_at_pictures_are_spread_evenly():
