@@ -154,5 +154,5 @@ def _divided(part: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> np.ndar
     # Noise in the lung makes many small ridges; a little blur leaves those of the walls.
     ridges = ndimage.gaussian_filter(part.astype(np.float32), 0.5 / float(spacing.min()))
     # Deep in the lumen nothing is left to divide.
-    open_to = air & (close | rim) & ~ndimage.binary_erosion(mask)
+    open_to = air & (close | rim) & ~voxels.inner(mask)
     return np.asarray((watershed(ridges, markers, mask=open_to) == 1) | (mask & air))

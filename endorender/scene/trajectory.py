@@ -250,15 +250,15 @@ def _frames(points: np.ndarray) -> np.ndarray:
     """(N, 3, 3) columns across, across, along: carried along the path without spinning about it (Bishop 1975)."""
     tangent = np.gradient(points, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
-    out = np.empty((len(points), 3, 3))
     # Patient's anterior (RAS y) up at first; superior where the path itself runs forward or back.
     first = np.array([0.0, 1.0, 0.0]) if abs(tangent[0, 1]) < 0.8 else np.array([0.0, 0.0, 1.0])
-    down = -first
+    down = np.empty_like(tangent)
+    last = -first
     for n, t in enumerate(tangent):
-        down = down - (down @ t) * t
-        down /= np.linalg.norm(down)
-        out[n] = np.stack([np.cross(down, t), down, t], axis=1)
-    return out
+        last = last - (last @ t) * t
+        last /= np.linalg.norm(last)
+        down[n] = last
+    return np.stack([np.cross(down, tangent), down, tangent], axis=2)
 
 
 def _upright(forward: np.ndarray, down: np.ndarray) -> np.ndarray:
