@@ -52,14 +52,16 @@ def poses(
         raise ValueError(f"jitter must be in [0, 1], got {jitter}")
     rng = np.random.default_rng([seed, 0x905E5])
     ways = [Path(path.points[piece], path.clearance[piece]) for piece in path.pieces]
+    open_to = [_inner(way) for way in ways]
     if scope is not None:
-        ways = [way for way in ways if _room(volume, lumen, way, scope).any()]
+        open_to = [inner[_room(volume, lumen, way, scope)] for way, inner in zip(ways, open_to)]
+        ways, open_to = [w for w, o in zip(ways, open_to) if len(o)], [o for o in open_to if len(o)]
         if not ways:
             raise CTError(_too_wide(volume, lumen, path, scope), "NO_PATH")
     out, n = [], 0
-    for way, count in zip(ways, _shares([way.length for way in ways], views)):
+    for way, inner, count in zip(ways, open_to, _shares([way.length for way in ways], views)):
         if count:
-            out.append(_flown(volume, lumen, way, [x[n : n + count] for x in each], rng, scope))
+            out.append(_flown(volume, lumen, way, inner, [x[n : n + count] for x in each], rng, scope))
             n += count
     return np.concatenate(out)
 
@@ -124,16 +126,15 @@ def _flown(
     volume: Volume,
     lumen: Lumen,
     path: Path,
+    inner: np.ndarray,
     each: list[np.ndarray],
     rng: np.random.Generator,
     scope: Scope | None,
 ) -> np.ndarray:
-    """(V, 4, 4) of one piece of a path. each: the four of `poses`, of V views."""
+    """(V, 4, 4) of one piece of a path. inner: its points that are open to a camera. each: the four of `poses`, of V
+    views."""
     points, views = path.points, len(each[0])
     step = path.length / (len(points) - 1)
-    inner = _inner(path)
-    if scope is not None:
-        inner = inner[_room(volume, lumen, path, scope)]
     usable_at = {limit: inner[path.clearance[inner] >= limit] for limit in np.unique(each[0])}
     if narrow := [limit for limit, found in usable_at.items() if not len(found)]:
         raise CTError(
