@@ -144,7 +144,7 @@ def _grown(
     # Air that is surely air may join at a higher threshold (two hollows behind a film): it is no leak.
     air = voxels.beside(voxels.beside(voxels.inner(voxels.inner(part < AIR_HU)))) | core
     near = voxels.widened(air, LEAK_MM, volume.spacing)
-    most = LEAK_SHARE * core.sum()
+    most = LEAK_SHARE * np.count_nonzero(core)
     low, high, piece = AIR_HU, WALL_HU, core
     grown = voxels.flooded(part < high, piece, near, most)
     if grown is not None:
@@ -175,7 +175,7 @@ def measured(
     whole = np.zeros(volume.shape, bool)
     whole[box] = mask
     voxel_ml = float(np.abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    return Lumen(whole, threshold, volume.spacing, float(mask.sum() * voxel_ml), region, candidates)
+    return Lumen(whole, threshold, volume.spacing, np.count_nonzero(mask) * voxel_ml, region, candidates)
 
 
 def sample(volume: Volume, field: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -107,7 +107,7 @@ def seal(volume: Volume, lumen: Lumen, places: np.ndarray | None = None) -> tupl
         blended = np.rint(blended).astype(np.int16) if hu.dtype == np.int16 else blended
         hu[box][core] = np.where(soft > 0, blended, hu[box][core])
     voxel_ml = float(np.abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    meta = {**volume.meta, "sealed_ml": round(float(other.sum()) * voxel_ml, 1)}
+    meta = {**volume.meta, "sealed_ml": round(np.count_nonzero(other) * voxel_ml, 1)}
     sealed = dataclasses.replace(volume, hu=hu, meta=meta)
     labels, _ = ndimage.label(hu[box] < hollow.WALL_HU)
     if places is None:

@@ -2,7 +2,8 @@
 
 `depth`, `flooded` and `graph` give what scipy.ndimage's distance_transform_edt and label and scikit-image's
 MCP_Geometric do, which take three to thirty times as long here, seconds of every start: they do not know that a lumen
-fills little of its box, and cannot stop at a leak.
+fills little of its box, and cannot stop at a leak. `widened`, `beside` and `inner` are its filters of a mask, as
+whole slices: several times as fast.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def widened(mask: np.ndarray, by_mm: float, spacing: np.ndarray) -> np.ndarray:
     for axis, n in enumerate(np.maximum(1, np.rint(by_mm / spacing).astype(int))):
         reach, most = 0, min(int(n), mask.shape[axis] - 1)
         while reach < most:
-            by = min(2 * reach + 1, most - reach)  # as far as leaves no gap
+            by = min(reach + 1, most - reach)  # as far as leaves no gap, at the edges neither
             old, out = out, out.copy()
             to, of = np.moveaxis(out, axis, 0), np.moveaxis(old, axis, 0)
             to[by:] |= of[:-by]
@@ -103,12 +104,12 @@ def flooded(air: np.ndarray, seed: np.ndarray, near: np.ndarray, most: float) ->
     steps = np.array([air.shape[1] * air.shape[2], air.shape[2], 1])
     steps = np.concatenate([steps, -steps])
     away, left = ~near.ravel(), (air & ~seed).ravel()
-    outside = int((seed.ravel() & away).sum())
+    outside = np.count_nonzero(seed.ravel() & away)
     # Of the seed only what lies at its surface can go on.
     fresh = np.flatnonzero(left & beside(seed).ravel())
     while len(fresh) and outside <= most:
         left[fresh] = False
-        outside += int(away[fresh].sum())
+        outside += np.count_nonzero(away[fresh])
         there = (fresh[:, None] + steps).ravel()
         fresh = np.unique(there[left[there]])
     return None if outside > most else (air & ~left.reshape(air.shape)) | seed
@@ -166,7 +167,9 @@ def depth(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
     along the axis of what is known at the place and the square of the step to it. On that line only the voxel's own
     run of mask matters, since the outside at its ends is nearer than all that lies beyond.
     """
+    kind = np.int32 if np.prod([n + 1.0 for n in mask.shape]) < 2**31 else np.int64  # half the memory where it serves
     at = np.unravel_index(np.flatnonzero(mask), mask.shape)  # much faster than nonzero in three axes
+    at = tuple(a.astype(kind) for a in at)
     squared = np.full(len(at[0]), np.inf)
     for axis in range(3):
         mm, size = float(spacing[axis]), mask.shape[axis] + 1
@@ -178,11 +181,11 @@ def depth(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
         first = np.flatnonzero(np.diff(place, prepend=-2) != 1)
         length = np.diff(first, append=len(place))
         before = place - np.repeat(place[first] - 1, length)
-        best = np.minimum(known, (np.minimum(before, np.repeat(length + 1, length) - before) * mm) ** 2)
+        best = np.minimum(known, (np.minimum(before, np.repeat((length + 1).astype(kind), length) - before) * mm) ** 2)
         # A step that already costs more than the best cannot better it, so none leaves the run. As long as many can be
         # bettered all are tried: a slice is read much faster than places here and there. At first nothing is known.
-        step, many = 1, axis > 0
-        while many and (many := np.count_nonzero(best > (step * mm) ** 2) > MANY * len(best)):
+        step = 1
+        while axis > 0 and np.count_nonzero(best > (step * mm) ** 2) > MANY * len(best):
             there = np.minimum(known[: -2 * step], known[2 * step :])
             there += (step * mm) ** 2
             np.minimum(best[step:-step], there, out=best[step:-step])

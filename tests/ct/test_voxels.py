@@ -89,6 +89,30 @@ def test_beside_is_a_dilation_by_six_neighbours(mask, spacing):
     assert (voxels.beside(mask) == ndimage.binary_dilation(mask)).all()
 
 
+@pytest.mark.parametrize(("mask", "spacing"), list(masks())[:6])
+def test_inner_is_an_erosion_by_six_neighbours(mask, spacing):
+    assert (voxels.inner(mask) == ndimage.binary_erosion(mask)).all()
+
+
+@pytest.mark.parametrize("by_mm", [0.1, 0.8, 2.5, 4.0, 90.0])
+@pytest.mark.parametrize(("mask", "spacing"), [*masks(), (np.eye(3, dtype=bool)[..., None], np.ones(3))])
+def test_widened_is_a_maximum_over_a_box(mask, spacing, by_mm):
+    kept = mask.copy()
+    size = 2 * np.maximum(1, np.rint(by_mm / spacing).astype(int)) + 1
+    wide = voxels.widened(mask, by_mm, spacing)
+    assert (wide == ndimage.maximum_filter(mask.view(np.uint8), size=tuple(size))).all()
+    wide[:] = False
+    assert (mask == kept).all()
+
+
+@pytest.mark.parametrize("many", [0.0, 1.0])
+@pytest.mark.parametrize(("mask", "spacing"), list(masks())[::3])
+def test_depth_by_slices_or_by_places_is_the_same(mask, spacing, many, monkeypatch):
+    expected = voxels.depth(mask, spacing)
+    monkeypatch.setattr(voxels, "MANY", many)
+    assert (voxels.depth(mask, spacing) == expected).all()
+
+
 def test_in_order_changes_the_order_alone():
     array = np.asfortranarray(np.random.default_rng(0).integers(-1000, 1000, (300, 5, 70), dtype=np.int16))
     for given in (array, array[::-1, :, ::2], np.ascontiguousarray(array)):
