@@ -85,8 +85,11 @@ def test_exposure_and_gamma_are_begun_from_levels():
 
 @pytest.mark.slow
 def test_a_pose_in_a_phantom_from_traced_pictures():
-    """From 5 mm and 10 degrees off; tests/benchmarks/recovery.py has more views and more samples."""
-    (row,) = recoveries.pose(5.0, 10.0, count=1, size=48, spp=100, far=True, steps=(16,) * 4 + (48,) * 6)
+    """From 5 mm and 10 degrees off; tests/benchmarks/recovery.py has more views and more samples.
+
+    With 100 samples a pixel the photograph's own noise moves the pose by 0.1 to 0.3 mm.
+    """
+    (row,) = recoveries.pose(5.0, 10.0, count=1, size=48, spp=400, far=True, steps=(16,) * 4 + (48,) * 6)
     _, _, _, mm_searched, degrees_searched, mm, degrees, _ = row
     assert mm_searched < 2
     assert degrees_searched < 5
