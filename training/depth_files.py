@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from endorender.dataset import exr
-from endorender.dataset.folders import temporary
 from endorender.errors import UserError
+from endorender.outputs import temporary
 from training.files import write_atomic
 
 PNG_UNIT_MM = 0.01  # of a level of the 16-bit PNG: up to 655.35 mm

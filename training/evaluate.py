@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from endorender.dataset.folders import into_place, sweep, temporary
 from endorender.dataset.frame import refuse_absent
 from endorender.dataset.layouts import ForeignFrame
 from endorender.errors import UserError, readable
+from endorender.outputs import into_place, sweep, temporary
 from training import scale as scales
 from training import statistics
 from training.checkpoint import LOG, RUN, Run, data_identity, load_run

@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from endorender.dataset.folders import temporary
 from endorender.errors import UserError, readable
+from endorender.outputs import temporary
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 SUMMARY = "summary.json"  # of an evaluation

@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from endorender.dataset.folders import sweep
 from endorender.dataset.photograph import calibration, points
 from endorender.errors import Notice, UserError, unknown
-from endorender.outputs import refuse_over
+from endorender.outputs import refuse_over, sweep
 from training import depth_files as files
 from training.files import Progress, fingerprint, versions
 from training.predictor import Exported, Predictor, predictor

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from endorender.dataset.folders import claim
+from endorender.outputs import claim
 from training import baselines, figures
 from training.compare import Arm, Difference, Section, Shape, in_family, load_evaluation, sections
 from training.files import command, versions, write_atomic, write_csv

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from endorender.dataset.folders import sweep
 from endorender.dataset.frame import refuse_absent
 from endorender.errors import UserError
+from endorender.outputs import sweep
 from endorender.registry import validated
 from training import baselines, scale
 from training.checkpoint import RUN, WEIGHTS, Run, data_identity, digest, load_run, read_weights

@@ -16,8 +16,9 @@ from endorender.ct.errors import CTError
 from endorender.ct.files import Entry, partner, silent, single, unpacked
 from endorender.ct.limits import inflation
 from endorender.ct.nifti_header import MAX_EXTENSION, PAIR, check, is_bare_pair, is_pair, kinds, parsed
+from endorender.ct.raw import three
 from endorender.ct.resample import straighten
-from endorender.ct.values import MAX_VOXELS, check_grid, checked_hu, compact
+from endorender.ct.values import check_grid, checked_hu, compact
 from endorender.ct.volume import SHEAR_DEG, Skewed, Volume
 
 MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
@@ -86,17 +87,7 @@ def _opened(entry: Entry, streams: list[Any], notes: list[str]) -> tuple[Any, tu
         raise CTError(f"no readable NIfTI ({type(error).__name__}): export the scan again", "UNREADABLE") from None
     if stream is not stream_of_voxels:
         stream.close()
-    shape = tuple(int(n) for n in image.shape)
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3:
-        size = " x ".join(map(str, shape))
-        raise CTError(f"the image is {size}, not one 3-D volume: extract one time point or channel", "NOT_3D")
-    if min(shape) < 1:
-        raise CTError("the header gives a size below 1: export the scan again", "UNREADABLE")
-    if np.prod(np.array(shape, dtype=float)) > MAX_VOXELS:
-        size = " x ".join(map(str, shape))
-        raise CTError(f"{size} voxels are more than {MAX_VOXELS}: crop the scan first", "TOO_LARGE")
+    shape = three([int(n) for n in image.shape])
     dtype = image.header.get_data_dtype()
     if dtype.kind not in "iuf":
         raise CTError(f"values of type {dtype.kind} are no Hounsfield units: export the CT itself", "NOT_HU")

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from endorender.dataset.folders import claim, temporary
 from endorender.dataset.patient import said_of
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import groups, write_png
 from endorender.errors import UserError
+from endorender.outputs import claim, temporary
 
 if TYPE_CHECKING:
     from endorender.scene import Scene

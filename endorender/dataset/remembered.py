@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from endorender.dataset.given import parted
+from endorender.outputs import temporary
 
 if TYPE_CHECKING:
     from endorender.dataset.config import RenderConfig
@@ -35,7 +36,7 @@ def keep(root: Path, config: RenderConfig, given: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError, RuntimeError):
         path = _place(root)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        part = temporary(path)
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             json.dump(known, file)
         part.replace(path)

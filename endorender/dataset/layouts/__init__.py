@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from endorender.dataset.folders import into_place, sweep, temporary
 from endorender.dataset.frame import Dataset, open_dataset, refuse_absent
 from endorender.dataset.info import SPLITS
 from endorender.dataset.layouts import c3vd, depth_anything, hdf5, nerfstudio, pairs, simcol3d, webdataset
@@ -16,6 +15,7 @@ from endorender.dataset.layouts.layout import ForeignFrame, Layout, foreign_data
 from endorender.dataset.spec import parse_spec
 from endorender.dataset.writer import disk_errors
 from endorender.errors import UserError, unknown
+from endorender.outputs import into_place, sweep, temporary
 
 __all__ = ["ForeignFrame", "Layout", "export", "layouts", "open_data", "open_layout"]
 __all__ += ["c3vd", "depth_anything", "hdf5", "nerfstudio", "pairs", "simcol3d", "webdataset"]
