@@ -1,5 +1,9 @@
 """No command writes over what it reads, and none leaves half a file."""
 
+import os
+import subprocess
+import sys
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -73,3 +77,17 @@ def test_files_are_whole_or_not_there(tmp_path):
 
 def test_what_is_not_there_overwrites_nothing(tmp_path):
     refuse_over((None, tmp_path / "new", "\0", "x" * 5000), ("sample", "phantom:3", None, tmp_path, "\0"))
+
+
+def test_what_a_dead_process_left_is_swept_whatever_its_ending(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = [tmp_path / f".tissue.{dead.pid}.part.yaml", tmp_path / f".tissue.yaml.{dead.pid}.part"]
+    others = [tmp_path / f".tissue.{dead.pid}.part.json", tmp_path / f".tissue.{os.getppid()}.part.yaml"]
+    for path in (*left, *others):
+        path.write_text("half")
+    with whole(tmp_path / "tissue.yaml") as (part,):
+        part.write_text("whole")
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)  # another file's, and of a process that lives
+    assert (tmp_path / "tissue.yaml").read_text() == "whole"
