@@ -15,7 +15,8 @@ class UserError(ValueError):
     code = "USER_ERROR"
 
     def __init__(self, message: str, code: str | None = None):
-        super().__init__(message)
+        # A file can hold half a surrogate pair. No encoding does, and pydantic encodes what its validators raise.
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())
         if code is not None:
             self.code = code
 

@@ -100,6 +100,8 @@ def read_info(root: Path) -> dict[str, Any]:
     known = set(info["patients"])
     if not all(alias in known for name in SPLITS for alias in info["splits"][name]):
         raise damaged("dataset.json", "a split holds a patient that the dataset has not")
+    if info["frames"] != sum(planned(info).values()) * len(info["variations"]):
+        raise damaged("dataset.json", "frames is not the number of views times that of variations")
     return info
 
 

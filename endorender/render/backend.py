@@ -53,7 +53,8 @@ def init(device: str = "cpu", threads: int | None = None) -> None:
     if device not in ARCHES:
         raise UserError(unknown("device", device, ARCHES), "UNKNOWN_NAME")
     # Taichi's own optimiser costs five times the compile time of LLVM's and gains nothing measurable here.
-    options: dict[str, Any] = {"log_level": ti.ERROR, "advanced_optimization": False, "fast_math": True}
+    # With fast_math one expression is rounded in another way in another kernel: equal tissues by label changed bytes.
+    options: dict[str, Any] = {"log_level": ti.ERROR, "advanced_optimization": False, "fast_math": False}
     if threads is not None:
         options["cpu_max_num_threads"] = threads
     if "folder" not in _process:
@@ -163,8 +164,8 @@ def running() -> str | None:
 def resident(array: np.ndarray) -> Any:
     """The array where kernels want it: in place on a CPU, copied once to a GPU.
 
-    Its elements are scalars on both: no kernel may declare an array of vectors. It holds no NaN that a kernel looks at:
-    Taichi compiles with `fast_math`, under which a comparison with NaN may go either way.
+    Its elements are scalars on both: no kernel may declare an array of vectors. It holds no NaN that a kernel looks
+    at: a driver's comparison with NaN may go either way.
     """
     array = np.require(array, requirements=["C", "W"])
     if _state["device"] == "cpu":

@@ -133,7 +133,7 @@ def test_no_array_of_a_kernel_holds_vectors():
 
 
 def test_no_kernel_is_given_what_is_not_a_number(monkeypatch):
-    """Kernels are compiled with fast_math: a comparison with NaN goes either way. Rays that meet no wall have it."""
+    """On some devices a comparison with NaN goes either way. Rays that meet no wall have it."""
     given = []
     true = backend.resident
     monkeypatch.setattr(backend, "resident", lambda array: given.append(array.copy()) or true(array))

@@ -90,6 +90,8 @@ def test_paths_ended_by_their_work_are_counted():
 
 
 ENDLESS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit it ignored
 from endorender.render import radiance
 from tests.render.test_launches import closed
 radiance([closed()], 1_000_000, 3, progress=lambda share: print(share, flush=True))
