@@ -56,7 +56,7 @@ def generate(
     if chosen is not None and (unknown := sorted(chosen - set(ids))):
         raise UserError(f"no frame is called {unknown[0]!r}; they run from {ids[0]} to {ids[-1]}", "UNKNOWN_FRAME")
     refuse_absent(config)  # now, not in the middle of the night when a patient's turn comes
-    writer = Writer(Path(out), describe(config, len(ids)), ids)
+    writer = Writer(Path(out), describe(config), ids)
     with writer.open(resume or retry_failed or chosen is not None):
         for name in chosen or ():
             writer.rows.pop(name, None)
@@ -85,7 +85,7 @@ def generate(
     return writer.root
 
 
-def describe(config: RenderConfig, frames: int) -> dict[str, Any]:
+def describe(config: RenderConfig) -> dict[str, Any]:
     """dataset.json."""
     public = config.public()
     return {
@@ -97,7 +97,7 @@ def describe(config: RenderConfig, frames: int) -> dict[str, Any]:
         "patients": [p.alias for p in config.ct],
         "variations": [v.name for v in config.columns],
         "views": config.views,
-        "frames": frames,
+        "frames": sum(config.views_of(p.alias) for p in config.ct) * len(config.columns),
         "splits": public["splits"],
         "configuration": public,
         "fingerprint": fingerprint(public),

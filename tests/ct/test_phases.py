@@ -100,7 +100,7 @@ def test_a_begun_dataset_keeps_the_phase(tmp_path):
     ct = path_of("two acquisitions at a distance of 0 mm", tmp_path / "in")
     config = RenderConfig(ct=[{"ct": str(ct), "alias": "a", "phase": 2}])
     (tmp_path / "out").mkdir()
-    info = describe(config, config.views * len(config.columns))
+    info = describe(config)
     (tmp_path / "out" / "dataset.json").write_text(json.dumps(info))
     again = configure(None, tmp_path / "out", ct=(str(ct),))
     assert again.ct[0].phase == 2

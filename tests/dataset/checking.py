@@ -22,7 +22,7 @@ def main(root: Path) -> None:
     """Multiply the row of a small dataset."""
     make(root, patients=1, views=1, names=("plain",))
     config = configuration(patients=PATIENTS, views=VIEWS, names=("plain",))
-    (root / "dataset.json").write_text(dumps(describe(config, PATIENTS * VIEWS)))
+    (root / "dataset.json").write_text(dumps(describe(config)))
     # As long as the row of a traced frame.
     told = json.loads((root / "manifest.jsonl").read_text()) | {
         "parameters": {"tissue": {"albedo": [0.123456789] * 100}}

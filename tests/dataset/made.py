@@ -24,7 +24,7 @@ def make(root, resume=False, wait=0.0, config=None):
     """Write (or go on writing) the dataset of `config` into `root`."""
     config = config or configuration()
     ids = [frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views) for v in config.columns]
-    writer = Writer(Path(root), describe(config, len(ids)), ids)
+    writer = Writer(Path(root), describe(config), ids)
     with writer.open(resume):
         for name in writer.missing():
             patient, view, variation = name.split("/")

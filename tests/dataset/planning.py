@@ -32,7 +32,7 @@ def prepare(root: Path, config, finished: int) -> None:
 
     root.mkdir(parents=True)
     ids = [frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views) for v in config.columns]
-    (root / "dataset.json").write_text(dumps(describe(config, len(ids))))
+    (root / "dataset.json").write_text(dumps(describe(config)))
     files = {}
     for kind in ("geometry", "radiance", "image"):
         (root / kind).write_text(kind)

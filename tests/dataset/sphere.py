@@ -56,7 +56,7 @@ def make(root, extra=lambda here, after, camera: {}, volume=lambda patient: {"ct
     -> what the manifest says of the CT."""
     config = configuration(**changes)
     ids = [frame_id(p.alias, n, v.name) for p in config.ct for n in range(config.views) for v in config.columns]
-    writer = Writer(Path(root), describe(config, len(ids)), ids)
+    writer = Writer(Path(root), describe(config), ids)
     with writer.open(False):
         for seed, patient in enumerate(p.alias for p in config.ct):
             path = poses(config.views, seed)

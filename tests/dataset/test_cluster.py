@@ -248,7 +248,7 @@ def test_cores_are_shared_evenly():
 def planned(tmp_path, patients=3, views=4):
     config = configure(ct=[f"phantom:{n + 1}" for n in range(patients)], views=views, preset="synthetic")
     ids = [frame_id(p.alias, n, "synthetic") for p in config.ct for n in range(views)]
-    return Work(config, Writer(tmp_path, describe(config, len(ids)), ids), set(ids))
+    return Work(config, Writer(tmp_path, describe(config), ids), set(ids))
 
 
 def test_a_worker_stays_with_its_patient_and_then_helps_where_most_is_left(tmp_path):

@@ -175,7 +175,7 @@ def test_the_file_of_a_light_is_recorded_by_content_and_given_again_to_resume(tm
     drawn = draw(config.columns[0], config.light, np.random.default_rng(0))
     assert lights.build(drawn["light"]).environment().max() == 0.25
 
-    (tmp_path / "dataset.json").write_text(json.dumps(describe(config, 8)))
+    (tmp_path / "dataset.json").write_text(json.dumps(describe(config)))
     monkeypatch.setattr(maps, "_by_content", {})  # as in another process
     assert "give the file again" in refusal(begun=tmp_path)
     again = configure(begun=tmp_path, light=f"envmap:file={path}")
@@ -328,7 +328,7 @@ def test_labels_that_cannot_be_are_one_line(values, words):
 def test_what_a_patient_was_begun_with_is_taken_up_again(tmp_path):
     """Region and phase of single patients: without them --resume would find another configuration."""
     begun = configure(ct=[{"ct": "phantom:1", "alias": "a", "phase": 2, "region": 3}, {"ct": "sample", "alias": "b"}])
-    (tmp_path / "dataset.json").write_text(json.dumps(describe(begun, 1)))
+    (tmp_path / "dataset.json").write_text(json.dumps(describe(begun)))
     again = configure(begun=tmp_path)
     assert again.ct == begun.ct
     assert again.public() == begun.public()
