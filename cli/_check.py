@@ -24,7 +24,7 @@ def compared(
     """The check of a dataset, with its CTs where they are given."""
     from cli.progress import bar
     from endorender.dataset import open_dataset
-    from endorender.dataset.config import each_ct
+    from endorender.dataset.configuring import each_ct
     from endorender.dataset.consistency import check_geometry
 
     dataset = open_dataset(root)

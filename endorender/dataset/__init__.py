@@ -1,6 +1,7 @@
 """Frames on disk: configure, generate, open. Importing it loads neither Taichi nor the renderer."""
 
-from endorender.dataset.config import RenderConfig, configure
+from endorender.dataset.config import RenderConfig
+from endorender.dataset.configuring import configure
 from endorender.dataset.frame import Dataset, Frame, open_dataset
 from endorender.dataset.generate import generate
 from endorender.dataset.variation import PRESETS, Variation, draw

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from endorender.dataset.config import PATHS, RenderConfig, stored
+from endorender.dataset.config import RenderConfig
+from endorender.dataset.configuring import PATHS, stored
 from endorender.dataset.consistency import TOLERANCE, listed
 from endorender.dataset.frame import Dataset, Frame
 from endorender.dataset.patient import Hashes, Report, outline, scanned

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
 
-from endorender.dataset import cohort, given, viewpoint
+from endorender.dataset import given, viewpoint
 from endorender.dataset.distributions import probes
-from endorender.dataset.info import ALIAS, SPLITS, read_info
+from endorender.dataset.info import ALIAS, SPLITS
 from endorender.dataset.spec import as_mapping, pairs, parse_scope, parse_spec, pixels, regions
 from endorender.dataset.variation import PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
-from endorender.errors import UserError, unknown
-from endorender.registry import Model, validated
-from endorender.safe_yaml import read_yaml
+from endorender.errors import unknown
+from endorender.registry import Model
 
-PATHS = ("ct", "label", "labels", "poses")  # keys that hold patient data
 Regions = Annotated[int | tuple[int, ...] | None, BeforeValidator(regions)]
 Phase = Annotated[int | Literal["all"] | None, Field(union_mode="left_to_right")]
 
@@ -362,73 +357,3 @@ def by_rule(aliases: list[str]) -> dict[str, tuple[str, ...]]:
         "val": tuple(aliases[n - val - test : n - test]),
         "test": tuple(aliases[n - test :]),
     }
-
-
-def configure(file: str | Path | None = None, begun: str | Path | None = None, **flags: Any) -> RenderConfig:
-    """Configuration from a YAML file and flags; a flag that is neither None nor () overrides the file. In either, a CT
-    may be a folder of patients (see `cohort.apart`), unless a series is asked for.
-
-    begun: a dataset; without a file its configuration is taken, if there is one. It does not hold the paths of
-    CTs: those have to be given again.
-    """
-    values = read_yaml(Path(file)) if file else {}
-    if not (flags.get("series") or values.get("series")):
-        for source in (values, flags):
-            if source.get("ct"):
-                source["ct"] = each_ct(source["ct"])
-    if begun and not file and (Path(begun) / "dataset.json").is_file():
-        values = stored(Path(begun), flags.pop("ct", None), **{k: flags.get(k) for k in ("labels", "label", "poses")})
-    values.update({k: v for k, v in flags.items() if v is not None and v != ()})
-    if values.get("device") == "auto":
-        from endorender.render.backend import best
-
-        values["device"] = best()  # by name: the bytes depend on it
-    return validated(RenderConfig, given.placed(values), "configuration", PATHS)
-
-
-def each_ct(cts: Any) -> Any:
-    """CTs with folders of patients taken apart; what is no list of CTs is left to validation."""
-    if isinstance(cts, str):
-        cts = [cts]
-    if not isinstance(cts, (list, tuple)):
-        return cts
-    return [one for ct in cts for one in (cohort.apart(ct) if isinstance(ct, str) else [ct])]
-
-
-def stored(root: Path, cts: Sequence[str] | None, **files: Sequence[str] | None) -> dict[str, Any]:
-    """Keys of the configuration that a dataset was begun with. cts, and files by the name of their flag (labels, label,
-    poses): needed where they are files."""
-    values: dict[str, Any] = dict(read_info(root)["configuration"])
-    patients = values["ct"]
-    if cts is None and any(p["source"] == "file" for p in patients):
-        raise UserError("give the CTs again with --ct, in the same order: a dataset does not hold their paths", "NO_CT")
-    if cts is not None and len(cts) != len(patients):
-        raise UserError(f"the dataset was begun with {len(patients)} CTs, and {len(cts)} are given", "NO_CT")
-    for name, what in (("labels", "masks"), ("label", "masks"), ("poses", "poses")):
-        if not files.get(name) and any(name in p for p in patients):
-            raise UserError(
-                f"give the {what} again with --{name}, in the same order: a dataset does not hold paths",
-                "NO_POSES" if name == "poses" else "NO_LABELS",
-            )
-    names = cts or [p["source"] for p in patients]
-    values["ct"] = [
-        {"ct": ct, "alias": p["alias"], "region": p["region"], "phase": p.get("phase")}
-        for ct, p in zip(names, patients)
-    ]
-    return values
-
-
-def fingerprint(public: Mapping[str, Any]) -> str:
-    """sha256 of the canonical JSON of an effective configuration."""
-    text = json.dumps(public, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def difference(old: Any, new: Any, key: str = "") -> list[str]:
-    """`["spp: 16 -> 32"]`: where two nested configurations part."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = [*old, *(k for k in new if k not in old)]
-        return [d for k in keys for d in difference(old.get(k), new.get(k), f"{key}.{k}".lstrip("."))]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [d for n, (a, b) in enumerate(zip(old, new)) for d in difference(a, b, f"{key}[{n}]")]
-    return [] if old == new else [f"{key}: {json.dumps(old)} -> {json.dumps(new)}"]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from endorender import __version__
-from endorender.dataset.config import RenderConfig, fingerprint
+from endorender.dataset.config import RenderConfig
+from endorender.dataset.fingerprint import fingerprint
 from endorender.dataset.frame import frame_id
 from endorender.dataset.info import SCHEMA
 from endorender.dataset.patient import Hashes, Report, other_ct, refuse_absent

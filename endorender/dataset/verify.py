@@ -14,7 +14,7 @@ import numpy as np
 
 from endorender import pictures
 from endorender.dataset import exr
-from endorender.dataset.config import fingerprint
+from endorender.dataset.fingerprint import fingerprint
 from endorender.dataset.frame import Dataset, Frame, frame_id, stream_manifest
 from endorender.dataset.info import SPLITS, planned, read_info
 from endorender.dataset.pages import guarded, pages

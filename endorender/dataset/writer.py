@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from endorender.dataset.config import difference
+from endorender.dataset.fingerprint import difference
 from endorender.dataset.frame import File, Frame, stream_manifest
 from endorender.dataset.info import read_info, there
 from endorender.errors import UserError

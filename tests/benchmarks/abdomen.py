@@ -34,7 +34,7 @@ facts.pop("warnings", None)
 told = {"lumens": facts.get("lumens"), "gaps": facts.get("gaps"), "fluid": facts.get("tagged_fluid")}
 """
 READY = """
-from endorender.dataset.config import configure
+from endorender.dataset import configure
 from endorender.dataset.patient import prepare
 config = configure(ct=sys.argv[2], views=20)
 start, spent = time.monotonic(), time.process_time()

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from endorender.dataset.config import configure
+from endorender.dataset import configure
 from endorender.dataset.patient import prepare
 from endorender.render import boundary, init, radiance
 from endorender.scene import Scene

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from endorender.dataset import PRESETS, RenderConfig, Variation, configure, draw, exr
-from endorender.dataset.config import by_rule, difference, fingerprint
+from endorender.dataset.config import by_rule
+from endorender.dataset.fingerprint import difference, fingerprint
 from endorender.dataset.generate import describe
 from endorender.dataset.patient import _mucosa
 from endorender.dataset.spec import parse_spec

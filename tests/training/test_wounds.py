@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from endorender.dataset import exr, open_dataset
-from endorender.dataset.config import configure, fingerprint
+from endorender.dataset import configure, exr, open_dataset
 from endorender.dataset.consistency import check_geometry
+from endorender.dataset.fingerprint import fingerprint
 from endorender.dataset.layouts import export
 from endorender.dataset.verify import as_json, verify
 from endorender.errors import UserError
