@@ -7,9 +7,9 @@ whoever loads the images and however often the run was interrupted.
 from __future__ import annotations
 
 from math import ceil, radians
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from endorender.registry import Model
 from training.files import derive, missing_extra
@@ -20,15 +20,21 @@ if TYPE_CHECKING:
     from training.data import Batch
 
 
+Factor = Annotated[float, Field(ge=0.5, le=4)]
+
+
 class Augment(Model):
     """How far images are varied; 0 switches a part off. The same for grey and for coloured images.
 
     exposure, gamma, colour: half-widths of uniform draws of the logarithm of the gain, of the exponent and
     of each channel's own gain. mirror: probability of a left-right flip of image, depth and mask.
-    rotation: half-width in degrees of a turn about the optical axis: z-depth and intrinsics stay what
-    they are, pixels that were not seen are masked. blur: largest standard deviation of a Gaussian, pixels.
-    specular: probability that highlights (display values above `specular_level` in every channel) are
-    filled from what surrounds them.
+    rotation: half-width in degrees of a turn about the optical axis. zoom: least and greatest factor of the focal
+    length, drawn uniformly in its logarithm; K follows, z-depth in mm does not change. fill: the focal length grows
+    as far as a turn needs for a picture without black wedges; false: what was not seen is black and masked, and a zoom
+    may be below 1. corners: largest cut of the picture's corners, a share of its shorter side, black and masked: half
+    of the images have four alike, half each its own.
+    blur: largest standard deviation of a Gaussian, pixels. specular: probability that highlights (display values
+    above `specular_level` in every channel) are filled from what surrounds them.
     """
 
     exposure: float = Field(0.3, ge=0, le=2)
@@ -36,20 +42,38 @@ class Augment(Model):
     colour: float = Field(0.15, ge=0, le=2)
     mirror: float = Field(0.5, ge=0, le=1)
     rotation: float = Field(0.0, ge=0, le=180)
+    zoom: tuple[Factor, Factor] = (1.0, 1.0)
+    fill: bool = True
+    corners: float = Field(0.0, ge=0, le=0.5)
     blur: float = Field(0.0, ge=0, le=10)
     specular: float = Field(0.0, ge=0, le=1)
     specular_level: float = Field(0.85, gt=0, lt=1)
 
+    @model_validator(mode="after")
+    def _within_the_picture(self) -> Augment:
+        if self.zoom[0] > self.zoom[1]:
+            raise ValueError("zoom is the least and the greatest factor")
+        if self.fill and self.zoom[0] < 1:
+            raise ValueError("a zoom below 1 looks beyond the picture: add fill: false, or begin at 1")
+        return self
+
+    @property
+    def moves(self) -> bool:
+        """Whether pixels are seen by another camera, for which intrinsics must be known."""
+        return bool(self.rotation) or self.zoom != (1.0, 1.0)
+
     def draw(self, count: int, seed: int, step: int) -> dict[str, Any]:
         """Parameters for a batch of `count` images.
 
-        gain (B, 3, 1, 1); gamma (B, 1, 1, 1); mirror, specular (B,) bool; angle (B,) radians; sigma (B,) pixels.
+        gain (B, 3, 1, 1); gamma (B, 1, 1, 1); mirror, specular (B,) bool; angle (B,) radians; sigma (B,) pixels;
+        zoom (B,) factors; corners (B, 4) shares of the shorter side.
         """
         import torch
 
         generator = torch.Generator().manual_seed(derive(seed, "augment", step))
         u = torch.rand(count, 6, generator=generator)
         v = torch.rand(count, 3, generator=generator)
+        w = torch.rand(count, 6, generator=generator)
         log_gain = self.exposure * (2 * u[:, :1] - 1) + self.colour * (2 * u[:, 1:4] - 1)
         return {
             "gain": log_gain.exp()[:, :, None, None],
@@ -58,64 +82,29 @@ class Augment(Model):
             "angle": radians(self.rotation) * (2 * v[:, 0] - 1),
             "sigma": self.blur * v[:, 1],
             "specular": v[:, 2] < self.specular,
+            "zoom": self.zoom[0] * (self.zoom[1] / self.zoom[0]) ** w[:, 0],
+            "corners": self.corners * w[:, 2:].where(w[:, 1:2] < 0.5, w[:, 2:3]),
         }
 
     def __call__(self, batch: Batch, parameters: dict[str, Tensor]) -> Batch:
         """The batch under `draw`'s parameters; images stay within 0..1, depths are only moved."""
+        from training import turned
+
         on = {key: value.to(batch["image"].device) for key, value in parameters.items()}
-        if self.rotation:
-            batch = _rotated(batch, on["angle"])
+        size = (batch["image"].shape[-2], batch["image"].shape[-1])
+        if self.moves:
+            zoom = on["zoom"]
+            if self.fill:
+                zoom = zoom.maximum(turned.filling(on["angle"], batch["K"], size))
+            batch = turned.seen_by(batch, on["angle"], zoom)
         image = batch["image"]
         if self.specular:
             image = _without_highlights(image, self.specular_level).where(on["specular"][:, None, None, None], image)
         if self.blur:
             image = _blurred(image, on["sigma"], self.blur)
         image = (image ** on["gamma"] * on["gain"]).clamp(0, 1)
-        flip = on["mirror"][:, None, None, None]
-        k = batch["K"].clone()
-        k[:, 0, 2] = k[:, 0, 2].where(~on["mirror"], image.shape[-1] - 1 - k[:, 0, 2])
-        return {
-            "image": image.where(~flip, image.flip(-1)),
-            "z_depth": batch["z_depth"].where(~flip, batch["z_depth"].flip(-1)),
-            "mask": batch["mask"].where(~flip, batch["mask"].flip(-1)),
-            "K": k,
-            "id": batch["id"],
-        }
-
-
-def _rotated(batch: Batch, angle: Tensor) -> Batch:
-    """The camera rolled about its axis: pixels move by K R K⁻¹, whose centre is the principal point.
-
-    Depths are taken from the nearest pixel: one that mixes two sides of an edge lies on neither. An
-    image that would lose all its valid pixels stays as it is.
-    """
-    import torch
-
-    try:
-        from kornia.geometry.transform import warp_perspective
-    except ImportError as error:
-        raise missing_extra(error) from None
-
-    size = batch["image"].shape[-2:]
-    turn = torch.eye(3, dtype=angle.dtype, device=angle.device).repeat(len(angle), 1, 1)
-    turn[:, 0, 0] = turn[:, 1, 1] = angle.cos()
-    turn[:, 1, 0] = angle.sin()
-    turn[:, 0, 1] = -angle.sin()
-    k = batch["K"].to(angle)
-    moved = k @ turn @ torch.linalg.inv(k)
-
-    def warp(x: Tensor, mode: str) -> Tensor:
-        return warp_perspective(x, moved, (size[0], size[1]), mode=mode, align_corners=True)
-
-    mask = warp(batch["mask"].to(angle.dtype), "nearest") > 0.5
-    kept = mask.flatten(1).any(1)[:, None, None, None]
-    return {
-        "image": warp(batch["image"], "bilinear").clamp(0, 1).where(kept, batch["image"]),
-        "z_depth": (warp(batch["z_depth"], "nearest") * mask).where(kept, batch["z_depth"]),
-        "mask": mask.where(kept, batch["mask"]),
-        "K": batch["K"],
-        "id": batch["id"],
-    }
+        batch = turned.mirrored({**batch, "image": image}, on["mirror"])
+        return turned.cut(batch, min(size) * on["corners"]) if self.corners else batch
 
 
 def _blurred(image: Tensor, sigma: Tensor, largest: float) -> Tensor:

@@ -36,10 +36,12 @@ def focal_of(frame: Any) -> float | None:
     return float(np.sqrt(k[0, 0] * k[1, 1]))
 
 
-def describe(frames: Sequence[Any], size: tuple[int, int]) -> dict[str, Any]:
-    """What run.json keeps of the frames trained on. size: (height, width)."""
+def describe(frames: Sequence[Any], size: tuple[int, int], zoom: tuple[float, float] = (1.0, 1.0)) -> dict[str, Any]:
+    """What run.json keeps of the frames trained on. size: (height, width). zoom: least and greatest factor of the focal
+    length in training (`Augment.zoom`), drawn uniformly in its logarithm: the network has seen these lengths too."""
     found = [f for f in map(focal_of, frames) if f is not None]
-    focal = [float(f"{f:.6g}") for f in np.quantile(found, (0, 0.5, 1))] if found else None
+    factors = (zoom[0], np.sqrt(zoom[0] * zoom[1]), zoom[1])
+    focal = [float(f"{f:.6g}") for f in np.quantile(found, (0, 0.5, 1)) * factors] if found else None
     return {"size": [size[1], size[0]], "focal_px": focal}
 
 

@@ -146,8 +146,10 @@ def _frames(dataset: Any, config: TrainConfig) -> dict[str, list[Any]]:
         raise UserError("the dataset has no training patient: name one in its splits, and render again", "NO_FRAMES")
     if (config.patience or config.keep == "best") and not chosen["val"]:
         raise UserError("patience and keep best need patients in the split val: name one in the dataset's splits")
-    if config.augment.rotation and any(frame.K is None for frame in chosen["train"]):
-        raise UserError("a rotation needs the intrinsics of every frame: give them with the data, or leave it out")
+    if config.augment.moves and any(frame.K is None for frame in chosen["train"]):
+        raise UserError(
+            "rotation and zoom need the intrinsics of every frame: give them with the data, or leave both out"
+        )
     chosen["train"] = subset(chosen["train"], config.images, config.seed)
     chosen["val"] = subset(chosen["val"], config.validate_images, 0)  # the same for every run
     return chosen
@@ -178,7 +180,7 @@ def _describe(
             }
             for name, chosen in frames.items()
         },
-        "scale": scale.describe(frames["train"], frame_size(frames["train"][0])),
+        "scale": scale.describe(frames["train"], frame_size(frames["train"][0]), config.augment.zoom),
         # What a network has to beat, fitted on the very frames that it is trained on.
         "baselines": None if rank() else baselines.fitted(frames["train"]),
         # Every person that any of these weights was ever trained on, by the hash of the CT.

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from tests.training.cuts import cut_and_resumed
+from training import turned
 from training.augment import Augment
 from training.checkpoint import digest, read_tensors
 from training.data import DepthFrames
 from training.trainer import train
 
 NONE = {"exposure": 0, "gamma": 0, "colour": 0, "mirror": 0}
-ALL = {"rotation": 20.0, "blur": 1.0, "specular": 0.5, "mirror": 0.5}
+ALL = {"rotation": 20.0, "zoom": (1.0, 1.4), "corners": 0.3, "blur": 1.0, "specular": 0.5, "mirror": 0.5}
 SMALL = {"model": {"type": "unet", "width": 8, "levels": 2}, "batch": 4, "validate_every": 0, "augment": ALL}
 
 
@@ -37,24 +38,139 @@ def plane(count, size, k, normal=(0.3, -0.2, 1.0), offset=40.0, roll=0.0):
     }
 
 
-def test_a_turned_image_is_what_a_rolled_camera_with_the_same_intrinsics_sees():
-    # Pixels that are not square, and a principal point off the centre: a turn of the picture alone would be wrong.
-    k = [[50.0, 0.0, 30.0], [0.0, 35.0, 20.0], [0.0, 0.0, 1.0]]
-    augment = Augment(**NONE, rotation=40)
-    batch = plane(3, (48, 64), k)
-    drawn = augment.draw(3, 0, 0)
-    assert float(drawn["angle"].abs().max()) > 0.1
+# Pixels that are not square, and a principal point off the centre: a turn of the picture alone would be wrong.
+OBLIQUE = [[50.0, 0.0, 30.0], [0.0, 35.0, 20.0], [0.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("asked", "whole"),
+    [
+        ({"rotation": 40, "fill": False}, False),
+        ({"rotation": 40}, True),
+        ({"rotation": 180}, True),
+        ({"zoom": (1.2, 1.8)}, True),
+        ({"rotation": 40, "zoom": (1.0, 2.5)}, True),
+        ({"rotation": 20, "zoom": (0.6, 0.9), "fill": False}, False),
+    ],
+)
+def test_the_image_is_what_a_rolled_camera_with_the_returned_intrinsics_sees(asked, whole):
+    size = (48, 64)
+    augment = Augment(**NONE, **asked)
+    batch = plane(4, size, OBLIQUE)
+    drawn = augment.draw(4, 0, 0)
     out = augment(batch, drawn)
     for n, angle in enumerate(drawn["angle"].tolist()):
-        expected = plane(1, (48, 64), k, roll=angle)
+        expected = plane(1, size, out["K"][n].tolist(), roll=angle)
         mask = out["mask"][n, 0]
-        assert 0.6 < float(mask.float().mean()) <= 1
-        ratio = (out["z_depth"][n, 0] / expected["z_depth"][0, 0])[mask]
-        assert float((ratio - 1).abs().max()) < 0.02  # nearest pixel
-        inner = mask & (torch.nn.functional.avg_pool2d(mask[None].float(), 3, 1, 1)[0] > 0.99)
-        assert float((out["image"][n] - expected["image"][0])[:, inner].abs().max()) < 0.03
-        assert torch.equal(out["K"][n], batch["K"][n])
+        inner = torch.nn.functional.avg_pool2d(mask[None].float(), 3, 1, 1)[0] > 0.99
+        inner |= mask & whole
+        assert float(inner.float().mean()) > 0.25
+        ratio = (out["z_depth"][n, 0] / expected["z_depth"][0, 0])[inner]
+        assert float((ratio - 1).abs().max()) < 1e-4  # 1/z is linear in the pixels of a plane
+        factor = out["K"][n, 0, 0] / OBLIQUE[0][0]
+        assert float((out["image"][n] - expected["image"][0])[:, inner].abs().max()) < 0.01 + 0.06 * (factor < 1)
+        assert float(factor) >= float(drawn["zoom"][n]) * (1 - 1e-5)
+        torch.testing.assert_close(out["K"][n, 1, 1] / OBLIQUE[1][1], factor)
+        assert torch.equal(out["K"][n, 2], batch["K"][n, 2])
         assert float(out["z_depth"][n][~out["mask"][n]].abs().sum()) == 0
+        assert float(out["image"][n][:, ~mask].abs().sum()) == 0 or whole
+        if whole:
+            assert bool(mask.all())
+        else:
+            torch.testing.assert_close(factor, drawn["zoom"][n])
+            assert not bool(mask.all())
+
+
+@pytest.mark.parametrize("degrees", [0.0, 12.0, -90.0, 179.0])
+def test_filling_is_the_least_focal_length_without_a_wedge(degrees):
+    angle, size = torch.tensor([math.radians(degrees)]), (48, 64)
+    batch = plane(1, size, OBLIQUE)
+    factor = turned.filling(angle, batch["K"], size)
+    assert bool(turned.seen_by(batch, angle, factor)["mask"].all())
+    corner = turned.seen_by(batch, angle, factor * 0.95)["mask"][0, 0]
+    assert not bool(corner.all())
+    if degrees == 0.0:
+        assert float(factor) == 1
+        torch.testing.assert_close(turned.seen_by(batch, angle, factor)["image"], batch["image"], rtol=0, atol=1e-5)
+    if degrees == -90.0:  # what was height is width: fx / fy of its pixels
+        assert float(factor) == pytest.approx(50 / 35 * 47 / 63, rel=1e-5)
+
+
+def test_points_in_space_project_to_where_their_colour_and_depth_have_gone():
+    """Independent of the warp: a point of the first picture, turned and projected by the new K."""
+    size = (48, 64)
+    batch = plane(1, size, OBLIQUE)
+    angle, zoom = torch.tensor([0.4]), torch.tensor([1.3])
+    out = turned.seen_by(batch, angle, zoom)
+    y, x = np.mgrid[4:44:5, 4:60:5]
+    z = batch["z_depth"][0, 0].numpy()[y, x]
+    k, new = np.array(OBLIQUE), out["K"][0].double().numpy()
+    c, s = math.cos(0.4), math.sin(0.4)
+    roll = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    points = roll @ np.linalg.inv(k) @ np.stack([x * z, y * z, z]).reshape(3, -1)
+    u, v, w = new @ points
+    u, v = u / w, v / w
+    inside = (u > 1) & (u < size[1] - 2) & (v > 1) & (v < size[0] - 2)
+    assert inside.sum() > 30
+    grid = torch.from_numpy(np.stack([2 * u / (size[1] - 1) - 1, 2 * v / (size[0] - 1) - 1], -1)).float()[None, None]
+    inverse = torch.nn.functional.grid_sample(1 / out["z_depth"], grid, align_corners=True)[0, 0, 0].numpy()
+    np.testing.assert_allclose(1 / inverse[inside], points[2][inside], rtol=2e-4)
+    colour = torch.nn.functional.grid_sample(out["image"], grid, align_corners=True)[0, :, 0].numpy()
+    np.testing.assert_allclose(
+        colour[:, inside], batch["image"][0].numpy()[:, y, x].reshape(3, -1)[:, inside], atol=0.02
+    )
+
+
+def test_depths_beside_an_edge_lie_on_one_of_its_sides():
+    batch = plane(1, (48, 64), OBLIQUE)
+    batch["z_depth"] = torch.where(torch.arange(64) < 30, 20.0, 30.0).expand(1, 1, 48, 64).clone()
+    batch["mask"][..., 10:20, 10:20] = False
+    batch["z_depth"] *= batch["mask"]
+    out = turned.seen_by(batch, torch.tensor([0.3]), torch.tensor([1.4]))
+    held = out["z_depth"][out["mask"]]
+    assert set(held.round(decimals=3).tolist()) == {20.0, 30.0}
+    assert bool((~out["mask"]).any())
+
+
+def test_cut_corners_are_black_and_invalid_and_nothing_else_changes():
+    batch = plane(3, (40, 60), OBLIQUE)
+    lengths = torch.tensor([[10.0, 10, 10, 10], [12, 0, 0, 5], [0, 0, 0, 0]])
+    out = turned.cut(batch, lengths)
+    y, x = np.mgrid[:40, :60] + 0.5
+    near = [x + y, 60 - x + y, x + 40 - y, 60 - x + 40 - y]
+    for n in range(3):
+        expected = ~np.any([d < length for d, length in zip(near, lengths[n].tolist())], 0)
+        assert np.array_equal(out["mask"][n, 0].numpy(), expected)
+        assert torch.equal(out["image"][n], batch["image"][n] * torch.from_numpy(expected))
+        assert torch.equal(out["z_depth"][n, 0], batch["z_depth"][n, 0] * torch.from_numpy(expected))
+    assert torch.equal(out["K"], batch["K"])
+    batch["mask"][...] = False
+    batch["mask"][..., 0, 0] = True
+    assert torch.equal(turned.cut(batch, lengths)["mask"], batch["mask"])  # never without a valid pixel
+
+
+def test_corners_are_drawn_alike_or_each_its_own():
+    drawn = Augment(corners=0.4).draw(200, 0, 0)["corners"]
+    alike = (drawn == drawn[:, :1]).all(1)
+    assert 70 < int(alike.sum()) < 130
+    assert 0 <= float(drawn.min()) < 0.02
+    assert 0.38 < float(drawn.max()) <= 0.4
+    out = Augment(**NONE, corners=0.4)
+    batch = plane(2, (40, 60), OBLIQUE)
+    assert 0.6 < float(out(batch, out.draw(2, 0, 0))["mask"].float().mean()) < 1
+
+
+def test_new_parts_leave_the_draws_of_the_old_ones_as_they_were():
+    old, new = Augment().draw(4, 1, 2), Augment(zoom=(1.0, 2.0), corners=0.3).draw(4, 1, 2)
+    for key in ("gain", "gamma", "mirror", "sigma", "specular"):
+        assert torch.equal(old[key], new[key])
+    assert old["gain"].flatten()[:3].tolist() == pytest.approx([1.28498, 1.05779, 0.97505], abs=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [{"zoom": (0.8, 1.2)}, {"zoom": (1.5, 1.2)}, {"zoom": (1.0, 9.0)}, {"corners": 0.6}])
+def test_a_zoom_beyond_the_picture_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Augment(**wrong)
 
 
 def test_a_turn_never_leaves_an_image_without_a_valid_pixel():
@@ -113,5 +229,7 @@ def test_depths_of_real_frames_survive_every_part_at_once(make_tubes):
     out = augment(batch, augment.draw(6, 3, 1))
     assert 0 <= float(out["image"].min()) <= float(out["image"].max()) <= 1
     for k in range(6):
-        values = out["z_depth"][k][out["mask"][k]]
-        assert set(values.tolist()) <= set(batch["z_depth"][k][batch["mask"][k]].tolist())  # moved, never mixed
+        values, truth = out["z_depth"][k][out["mask"][k]], batch["z_depth"][k][batch["mask"][k]]
+        assert float(truth.min()) * 0.999 <= float(values.min()) <= float(values.max()) <= float(truth.max()) * 1.001
+        assert bool((out["image"][k].sum(0, keepdim=True)[out["z_depth"][k] > 0] > 0).any())
+        assert float(out["K"][k, 0, 0]) >= float(batch["K"][k, 0, 0])

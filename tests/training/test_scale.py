@@ -37,6 +37,12 @@ def test_size_follows_the_intrinsics_or_the_area(focal, seen):
     assert scale.sizes([frame(focal)], (240, 320), None, None) == [(240, 320)]
 
 
+def test_focal_lengths_that_a_zoom_has_shown_count_as_trained_on():
+    frames = [frame(f) for f in (50.0, 60.0, 80.0)]
+    assert scale.describe(frames, (96, 128))["focal_px"] == [50, 60, 80]
+    assert scale.describe(frames, (96, 128), (0.5, 2.0))["focal_px"] == [25, 60, 160]
+
+
 @pytest.mark.parametrize("wrong", ["64*48", "x", "8x8", "64x48x3", "-64x48"])
 def test_a_wrong_input_size_is_refused(wrong):
     with pytest.raises(UserError, match="WIDTHxHEIGHT"):
