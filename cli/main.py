@@ -22,6 +22,7 @@ COMMANDS = (
     "check-geometry",
     "export",
     "train",
+    "average",
     "evaluate",
     "predict",
     "report",

@@ -2,7 +2,7 @@
 
 RUN/run.json                  what was trained on what, from what, with which parameters frozen
 RUN/model.safetensors         the weights
-RUN/checkpoint.safetensors    weights, optimiser and random state at one step: what `resume` reads
+RUN/checkpoint.safetensors    weights, their average, optimiser and random state at one step: what `resume` reads
 RUN/log.csv                   loss and rate of every step, validation metrics
 """
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from endorender.errors import UserError
 from endorender.registry import validated
@@ -101,29 +102,49 @@ def digest(tensors: dict[str, Tensor]) -> str:
     return total.hexdigest()[:16]
 
 
-def save_checkpoint(run: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+def save_checkpoint(
+    run: Path,
+    network: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    average: AveragedModel | None = None,
+) -> None:
     """Writes checkpoint.safetensors, which replaces the former in one move; adapters stand in it by themselves."""
-    tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    tensors = _named("model", network)
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{key}": value.detach().cpu().contiguous() for key, value in state.items()}
+    if average is not None:
+        tensors |= _named("average", average)
     tensors["random"] = torch.get_rng_state()
     write_atomic(run / CHECKPOINT, save(tensors, {"step": json.dumps(step)}))
 
 
+def _named(prefix: str, module: torch.nn.Module) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+
+
 def save_weights(run: Path, network: torch.nn.Module, step: int) -> None:
     """Writes model.safetensors: the weights, adapters merged, so that a run is opened without them."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in merged(network).items()}
-    write_atomic(run / WEIGHTS, save(weights, {"step": json.dumps(step)}))
+    save_tensors(run, merged(network), step)
 
 
-def load_checkpoint(run: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer) -> int:
+def save_tensors(run: Path, weights: dict[str, Tensor], step: int) -> None:
+    """Writes model.safetensors, in one move."""
+    on_cpu = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    write_atomic(run / WEIGHTS, save(on_cpu, {"step": json.dumps(step)}))
+
+
+def load_checkpoint(
+    run: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, average: AveragedModel | None = None
+) -> int:
     """Restores what `save_checkpoint` wrote, torch's generator included; returns the steps done."""
     tensors, metadata = read_tensors(run / CHECKPOINT)
     if "step" not in metadata or "random" not in tensors:
         raise UserError(f"{run / CHECKPOINT} is not a checkpoint of endorender", "NOT_WEIGHTS")
-    prefix = "model."
-    weights = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
-    load_weights(network, weights, run / CHECKPOINT)
+    for prefix, module in (("model.", network), ("average.", average)):
+        if module is not None:
+            held = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+            load_weights(module, held, run / CHECKPOINT)
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimiser."):

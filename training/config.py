@@ -34,6 +34,7 @@ class TrainConfig(Model):
     validate_every, validate_images: steps between validations, and how many frames (0 steps: at the end only).
     patience: stop after so many validations in a row whose abs_rel (median) was no better; 0: never.
     keep: the weights of the "last" step, or of the "best" validation.
+    ema: decay of the moving average of the weights, such as 0.999; it is what is validated and kept. 0: none.
     save_every: steps between checkpoints (0: at the end only).
     device: as everywhere in endorender; "auto" takes a card that torch can use, else the CPU.
     devices: processes on this machine (GPUs, or CPU processes) that share each batch.
@@ -60,6 +61,7 @@ class TrainConfig(Model):
     validate_images: int = Field(32, ge=1)
     patience: int = Field(0, ge=0)
     keep: Literal["last", "best"] = "last"
+    ema: float = Field(0.0, ge=0, lt=1)
     save_every: int = Field(100, ge=0)
     cache_mb: float = Field(2048, ge=0)
     workers: int = Field(2, ge=0, le=64)

@@ -160,6 +160,8 @@ def _judges(wanted: Sequence[Any]) -> dict[str, Any]:
 
 def label_of(info: dict[str, Any]) -> str:
     """What a run is, in a few words: `unet on synthetic, fine-tuned (last-layer) on deep_red, pale_pink`."""
+    if parents := info.get("average_of"):
+        return " and ".join(f"({label_of(parent)})" for parent in parents) + ", averaged"
     start, config = info["init_from"], info["config"]
     looks = info["data"]["train"]["variations"]
     if start is None:

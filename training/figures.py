@@ -259,6 +259,8 @@ def convergence(section: Section) -> Figure:
     for arm, colour in zip(section.arms, COLOURS):
         for number, evaluation in enumerate(arm.evaluations):
             trained = [row for row in evaluation.log if row["loss"]]
+            if not trained:  # a mean of runs took no step of its own
+                continue
             step = np.array([int(row["step"]) for row in trained])
             loss = np.array([float(row["loss"]) for row in trained])
             window = min(20, len(loss))

@@ -11,12 +11,14 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import distributed
+from torch.optim.swa_utils import AveragedModel
 
 from endorender.errors import UserError
+from training.averaging import moving
 from training.checkpoint import CHECKPOINT, LOG, load_checkpoint, save_checkpoint, save_weights
 from training.config import TrainConfig
 from training.data import Batch, DepthFrames, Loader, SeededBatches
@@ -32,6 +34,7 @@ except ImportError as error:
 
 VALIDATED = {"abs_rel": ("metric", "median"), "rmse": ("metric", "median"), "delta1": ("median",)}
 JUDGED = "val_abs_rel_median"  # what early stopping and the best weights go by
+UNAVERAGED = "val_abs_rel_median_unaveraged"  # the same of the step's own weights, where an average is kept
 
 
 def rank() -> int:
@@ -74,7 +77,9 @@ def fit(
 ) -> None:
     """Trains the network on frames["train"]. done: go on from the checkpoint, if there is one."""
     module = _Module(config, network)
-    first = load_checkpoint(out, network, module.optimiser) if done and (out / CHECKPOINT).is_file() else 0
+    average = moving(network, config.ema) if config.ema else None
+    begun = done and (out / CHECKPOINT).is_file()
+    first = load_checkpoint(out, network, module.optimiser, average) if begun else 0
     module.first = first
     train_frames = DepthFrames(frames["train"], config.cache_mb)
     val_frames = DepthFrames(frames["val"], config.cache_mb) if frames["val"] else None
@@ -94,7 +99,7 @@ def fit(
         persistent_workers=workers > 0,
         generator=torch.Generator(),  # else each new loader would draw from the state that is checkpointed
     )
-    keeper = _Keeper(config, out, val_frames, first, progress)
+    keeper = _Keeper(config, out, val_frames, first, progress, average)
     if first == config.steps or keeper.exhausted():
         return
     with _quiet():
@@ -169,9 +174,15 @@ class _Keeper(lightning.Callback):
     What it knows of earlier steps it reads from the log, so that there is nothing else to restore.
     """
 
-    def __init__(self, config: TrainConfig, out: Path, val: DepthFrames | None, first: int, progress: Progress):
+    def __init__(
+        self, config: TrainConfig, out: Path, val: DepthFrames | None, first: int, progress: Progress,
+        average: AveragedModel | None,
+    ):  # fmt: skip
         self.config, self.out, self.val, self.first, self.progress = config, out, val, first, progress
+        self.average = average
         self.names = [f"val_{m}_{p}" for m, protocols in VALIDATED.items() for p in protocols] if val else []
+        if val and average is not None:
+            self.names.append(UNAVERAGED)
         self.lines = _log_until(out / LOG, first) or [",".join(["step", "loss", "learning_rate", *self.names])]
         self.signal: int | None = None
         self.board = _board(out, first) if config.tensorboard and not rank() else None
@@ -197,7 +208,13 @@ class _Keeper(lightning.Callback):
             and len(values) - 1 - values.index(min(values)) >= self.config.patience
         )
 
+    def kept(self, module: Any) -> DepthNetwork:
+        """What is validated and stored: the network, or the average of its weights."""
+        return cast(DepthNetwork, module.network if self.average is None else self.average.module)
+
     def on_train_start(self, trainer: Any, module: Any) -> None:
+        if self.average is not None:
+            self.average.to(module.device)
         if not rank() and self.val is not None and self.first == 0:  # where fine-tuning begins
             self._validate(module, ["0", "", ""])
         if threading.current_thread() is threading.main_thread():
@@ -211,15 +228,19 @@ class _Keeper(lightning.Callback):
     def _validate(self, module: Any, row: list[str]) -> None:
         """Adds the row with its validation metrics; keeps the weights if they are the best so far."""
         assert self.val is not None
-        found = validate(module.network, self.val, self.config.batch)
+        found = validate(self.kept(module), self.val, self.config.batch)
+        if self.average is not None:
+            found[UNAVERAGED] = validate(module.network, self.val, self.config.batch)[JUDGED]
         self.lines.append(",".join([*row, *map(repr, found.values())]))
         values = self.judged()
         if self.config.keep == "best" and values.index(min(values)) == len(values) - 1:
-            save_weights(self.out, module.network, int(row[0]))
+            save_weights(self.out, self.kept(module), int(row[0]))
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
         config, done = self.config, self.first + index + 1
         loss = float(mean_over_processes(outputs["loss"]))
+        if self.average is not None:
+            self.average.update_parameters(module.network)
         if not rank():
             row = [str(done), repr(loss), repr(config.rate(done - 1))]
             due = config.validate_every and done % config.validate_every == 0
@@ -234,9 +255,9 @@ class _Keeper(lightning.Callback):
         asked = anywhere(self.signal is not None, module.device)
         if not rank() and (last or asked or (config.save_every and done % config.save_every == 0)):
             write_atomic(self.out / LOG, "\n".join(self.lines) + "\n")
-            save_checkpoint(self.out, module.network, module.optimiser, done)
+            save_checkpoint(self.out, module.network, module.optimiser, done, self.average)
             if config.keep == "last":
-                save_weights(self.out, module.network, done)
+                save_weights(self.out, self.kept(module), done)
         if asked and not last:
             name = signal.Signals(self.signal or signal.SIGTERM).name
             raise UserError(f"stopped by {name} after step {done}, which is saved: go on with --resume", "STOPPED")

@@ -194,6 +194,7 @@ def _describe(
             "config": start.info["config"],
             "data": start.info["data"],
             "init_from": start.info["init_from"],
+            "average_of": start.info.get("average_of"),
         },
         "versions": versions(),
         "command": command(),
