@@ -5,17 +5,15 @@ Lengths are millimetres, directions and places LPS, as ITK writes them.
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry
-from endorender.ct.raw import HEADER_BYTES, beside, block, three
-from endorender.ct.resample import straighten
-from endorender.ct.values import check_grid, checked_hu
-from endorender.ct.volume import SHEAR_DEG, Skewed, Volume
+from endorender.ct.raw import HEADER_BYTES, Header, scan, three, to_the_end
+from endorender.ct.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 TYPES = {
@@ -45,34 +43,21 @@ MODALITIES = {"MET_MOD_MR": "MR", "MET_MOD_NM": "nuclear medicine", "MET_MOD_US"
 
 def read(entry: Entry, resample: bool = False, assume_hu: bool = False) -> Volume:
     """A CT. Raises CTError (MISSING_TAG, NOT_3D, TRUNCATED, TOO_LARGE, NOT_HU, ...)."""
-    notes: list[str] = []
-    streams: list[Any] = []
-    try:
-        stream = entry.open()
-        streams.append(stream)
-        fields = _fields(stream)
-        shape, dtype = _array(fields)
-        affine = _affine(fields, notes)
-        check_grid(shape, np.linalg.norm(affine[:3, :3], axis=0))
-        name = fields["ElementDataFile"]
-        source = entry
-        if name.upper() != "LOCAL":
-            if name.upper().startswith("LIST") or "%" in name:
-                raise CTError(
-                    "the MetaImage keeps its voxels in many files: save it as one .mha or as NIfTI (.nii.gz)",
-                    "UNREADABLE",
-                )
-            source = beside(entry, name)
-            stream = source.open()
-            streams.append(stream)
-        packed = _true(fields, "CompressedData")
-        _skip(stream, fields, int(np.prod(shape)) * dtype.itemsize, packed)
-        values = block(stream, source, dtype, shape, "zlib" if packed else "raw", notes)
-    finally:
-        for opened in streams:
-            opened.close()
-    hu, found = checked_hu(values, assume_hu)
-    return straighten(Skewed(hu, affine, (*notes, *found), {"source": "MetaImage"}), resample, SHEAR_DEG)
+    return scan(entry, "MetaImage", _header, resample, assume_hu)
+
+
+def _header(stream: Any, notes: list[str]) -> Header:
+    fields = _fields(stream)
+    shape, dtype = _array(fields)
+    name, packed = fields["ElementDataFile"], _true(fields, "CompressedData")
+    return Header(
+        shape,
+        dtype,
+        _affine(fields, notes),
+        packing="zlib" if packed else "raw",
+        voxels=None if name.upper() == "LOCAL" else name,
+        skip=partial(_skip, fields, packed),
+    )
 
 
 def _fields(stream: Any) -> dict[str, str]:
@@ -155,11 +140,11 @@ def _orientation(axes: np.ndarray) -> str:
     return "".join("RAI"[m] if axes[m, n] > 0 else "LPS"[m] for n, m in enumerate(main))
 
 
-def _skip(stream: Any, fields: dict[str, str], size: int, packed: bool) -> None:
+def _skip(fields: dict[str, str], packed: bool, stream: Any, size: int) -> None:
     """HeaderSize bytes before the voxels; -1: so many that they end with the file."""
     header = _numbers({"HeaderSize": fields.get("HeaderSize", "0")}, "HeaderSize", 1)[0]
     if header == -1 and not packed:
-        stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))
+        to_the_end(stream, size)
     elif 0 <= header <= 2**26:
         stream.seek(stream.tell() + int(header))
     else:

@@ -5,8 +5,8 @@ Definition of the format: https://teem.sourceforge.net/nrrd/format.html
 
 from __future__ import annotations
 
-import os
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,8 @@ import numpy as np
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry
 from endorender.ct.kinds import MODALITIES
-from endorender.ct.raw import HEADER_BYTES, beside, block, three
-from endorender.ct.resample import straighten
-from endorender.ct.values import check_grid, checked_hu
-from endorender.ct.volume import SHEAR_DEG, Skewed, Volume
+from endorender.ct.raw import HEADER_BYTES, Header, scan, three, to_the_end
+from endorender.ct.volume import Volume
 
 # From the space of the file to RAS.
 SPACES = {
@@ -46,42 +44,28 @@ PACKINGS = {"raw": "raw", "gzip": "zlib", "gz": "zlib", "bzip2": "bzip2", "bz2":
 
 def read(entry: Entry, resample: bool = False, assume_hu: bool = False) -> Volume:
     """A CT. Raises CTError (MISSING_DECODER, MISSING_TAG, NOT_3D, TRUNCATED, TOO_LARGE, NOT_HU, ...)."""
-    notes: list[str] = []
-    streams: list[Any] = []
-    try:
-        stream = entry.open()
-        streams.append(stream)
-        header = _header(stream)
-        packing = PACKINGS.get(str(header.get("encoding", "")).lower())
-        if packing is None:
-            raise CTError(
-                "voxels are not raw, gzip or bzip2: save the scan as gzip or as NIfTI (.nii.gz)", "UNREADABLE"
-            )
-        sizes = [int(n) for n in header["sizes"]]
-        if len(sizes) != header["dimension"]:
-            raise CTError("dimension and sizes contradict each other: export the scan again", "UNREADABLE")
-        shape, dtype = three(sizes), _dtype(header)
-        affine = _affine(header, notes)
-        check_grid(shape, np.linalg.norm(affine[:3, :3], axis=0))
-        source, name = entry, header.get("datafile", header.get("data file"))
-        if name is not None:
-            if "%" in name or name.upper().startswith("LIST"):
-                raise CTError(
-                    "the NRRD keeps its voxels in many files: save it as one .nrrd or as NIfTI (.nii.gz)", "UNREADABLE"
-                )
-            source = beside(entry, name)
-            stream = source.open()
-            streams.append(stream)
-        _skip(stream, header, int(np.prod(shape)) * dtype.itemsize, packing)
-        values = block(stream, source, dtype, shape, packing, notes)
-    finally:
-        for opened in streams:
-            opened.close()
-    hu, found = checked_hu(values, assume_hu)
-    return straighten(Skewed(hu, affine, (*notes, *found), {"source": "NRRD"}), resample, SHEAR_DEG)
+    return scan(entry, "NRRD", _header, resample, assume_hu)
 
 
-def _header(stream: Any) -> dict[str, Any]:
+def _header(stream: Any, notes: list[str]) -> Header:
+    fields = _fields(stream)
+    packing = PACKINGS.get(str(fields.get("encoding", "")).lower())
+    if packing is None:
+        raise CTError("voxels are not raw, gzip or bzip2: save the scan as gzip or as NIfTI (.nii.gz)", "UNREADABLE")
+    sizes = [int(n) for n in fields["sizes"]]
+    if len(sizes) != fields["dimension"]:
+        raise CTError("dimension and sizes contradict each other: export the scan again", "UNREADABLE")
+    return Header(
+        three(sizes),
+        _dtype(fields),
+        _affine(fields, notes),
+        packing,
+        voxels=fields.get("datafile", fields.get("data file")),
+        skip=partial(_skip, fields, packing),
+    )
+
+
+def _fields(stream: Any) -> dict[str, Any]:
     """The fields; the stream stands behind the empty line that ends them, or at its end. Raises CTError."""
     lines, left = [], HEADER_BYTES
     while line := stream.readline(left):
@@ -171,7 +155,7 @@ def _affine(header: dict[str, Any], notes: list[str]) -> np.ndarray:
     return np.asarray(np.diag([*signs, 1.0]) @ affine)
 
 
-def _skip(stream: Any, header: dict[str, Any], size: int, packing: str) -> None:
+def _skip(header: dict[str, Any], packing: str, stream: Any, size: int) -> None:
     """line skip, then byte skip (of a packed file: of what it inflates to, which is refused); -1: up to the end."""
     rows = int(header.get("lineskip", header.get("line skip", 0)))
     count = int(header.get("byteskip", header.get("byte skip", 0)))
@@ -180,6 +164,6 @@ def _skip(stream: Any, header: dict[str, Any], size: int, packing: str) -> None:
     for _ in range(rows):
         stream.readline(HEADER_BYTES)
     if count == -1:
-        stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))
+        to_the_end(stream, size)
     else:
         stream.seek(stream.tell() + count)

@@ -6,6 +6,9 @@ import bz2
 import os
 import sys
 import zlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,11 +17,62 @@ import numpy as np
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry, single
 from endorender.ct.limits import inflation
-from endorender.ct.values import MAX_VOXELS
+from endorender.ct.resample import straighten
+from endorender.ct.values import MAX_VOXELS, check_grid, checked_hu
+from endorender.ct.volume import SHEAR_DEG, Skewed, Volume
 
 HEADER_BYTES = 2**20  # a header of text takes some KiB; every line is read no farther
 CHUNK = 2**20
 ZLIB = zlib.MAX_WBITS + 32  # zlib or gzip, as the stream itself says
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a header of text says of its voxels.
+
+    shape, dtype: of the voxels as they stand in the file, the first index fastest. affine: (4, 4) RAS mm.
+    packing: raw, zlib (or gzip), bzip2. voxels: the file that holds them, None: they follow the header.
+    skip: called with the stream and the bytes that raw voxels take, puts the stream where the voxels begin.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    affine: np.ndarray
+    packing: str
+    voxels: str | None
+    skip: Callable[[Any, int], None]
+
+
+def scan(
+    entry: Entry, name: str, read_header: Callable[[Any, list[str]], Header], resample: bool, assume_hu: bool
+) -> Volume:
+    """A CT behind a header of text. name: of the format.
+
+    read_header: called with the stream and the notes, to which it may add; it leaves the stream behind the header.
+    Raises CTError, what read_header raises among them.
+    """
+    notes: list[str] = []
+    with ExitStack() as streams:
+        stream, source = streams.enter_context(entry.open()), entry
+        header = read_header(stream, notes)
+        check_grid(header.shape, np.linalg.norm(header.affine[:3, :3], axis=0))
+        if header.voxels is not None:
+            if "%" in header.voxels or header.voxels.upper().startswith("LIST"):
+                raise CTError(
+                    f"the {name} file keeps its voxels in many files: save the scan as one, or as NIfTI (.nii.gz)",
+                    "UNREADABLE",
+                )
+            source = beside(entry, header.voxels)
+            stream = streams.enter_context(source.open())
+        header.skip(stream, int(np.prod(header.shape)) * header.dtype.itemsize)
+        values = block(stream, source, header.dtype, header.shape, header.packing, notes)
+    hu, found = checked_hu(values, assume_hu)
+    return straighten(Skewed(hu, header.affine, (*notes, *found), {"source": name}), resample, SHEAR_DEG)
+
+
+def to_the_end(stream: Any, size: int) -> None:
+    """Put the stream where as many bytes are left."""
+    stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))
 
 
 def three(sizes: list[int]) -> tuple[int, int, int]:
