@@ -14,10 +14,9 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from endorender.errors import UserError
+from endorender.generator import absent, engine_name
 
-ENGINES = ("taichi", "quadrants")
-NAME = os.environ.get("ENDORENDER_ENGINE") or "taichi"
+NAME = engine_name()
 OWN_SETTINGS = ("ARCH", "OFFLINE_CACHE_FILE_PATH")  # of the engine's variables, those that `init` says itself
 
 # A progress bar replaces sys.stdout. Taichi would take that for a notebook's, and say so in the middle of the bar.
@@ -47,8 +46,6 @@ def undisturbed() -> Iterator[None]:
 
 
 def _imported() -> Any:
-    if NAME not in ENGINES:
-        raise UserError(f"ENDORENDER_ENGINE is one of {', '.join(ENGINES)}, not {NAME!r}", "UNKNOWN_NAME")
     with undisturbed(), warnings.catch_warnings():
         # Taichi 1.7.4 asks the locale with a call that Python 3.11 deprecates.
         warnings.filterwarnings("ignore", message=".*getdefaultlocale.*", category=DeprecationWarning)
@@ -57,8 +54,7 @@ def _imported() -> Any:
         except ModuleNotFoundError as error:
             if error.name != NAME:
                 raise
-            way_out = f"pip install 'endorender[{NAME}]'"
-            raise UserError(f"the engine {NAME} is not installed: {way_out}", "MISSING_EXTRA") from None
+            raise absent(NAME) from None
 
 
 if TYPE_CHECKING:

@@ -19,12 +19,12 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
-from endorender import __version__
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.patient import Report
 from endorender.dataset.work import Failed, Outcome, Unit, Work
 from endorender.dataset.worker import Said, Stop, Worker
 from endorender.errors import Notice, UserError, plain
+from endorender.generator import generator
 
 AHEAD = 2  # views that a worker has at a time: one to render, one so that it need not wait for the next
 MOST_STARTS = 3  # of a worker that dies before it has finished a view
@@ -87,7 +87,7 @@ class _Member:
         gpus, cpus = (1, 1) if self._threads is None else (0, self._threads)
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "scheduling_strategy": place}
         self.actor = self._ray.remote(Worker).options(**options).remote(_absolute(self._work.config), self._work.known)
-        self.starting = self.actor.start.remote(self._threads, __version__, os.environ.get("ENDORENDER_ENGINE", ""))
+        self.starting = self.actor.start.remote(self._threads, generator())
 
     @property
     def next(self) -> Any:

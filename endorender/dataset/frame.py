@@ -47,6 +47,7 @@ class Frame(Model):
     parameters: what was drawn for this variation (tissue, light) and the response as it was applied.
     seed: of the light paths; `traced_with` are the variations of the view that shared them.
     spp: samples per pixel, 0 for the synthetic renderer, which draws none.
+    engine: what computed it, "taichi 1.7.4"; empty in datasets rendered before it was written down.
     volume: the grid that was rendered (shape, spacing in mm, resampling) and a hash of the CT as read.
     """
 
@@ -65,6 +66,7 @@ class Frame(Model):
     files: dict[str, File]
     spp: int = Field(ge=0)
     denoised: bool
+    engine: str = Field("", pattern="^([a-z]{1,40} [0-9A-Za-z.+-]{1,40})?$")
     status: Literal["done"] = "done"
 
     @field_validator("volume")

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Generator
 from pathlib import Path
 from typing import Any
 
-from endorender import __version__
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.fingerprint import fingerprint
 from endorender.dataset.frame import frame_id
@@ -23,6 +22,7 @@ from endorender.dataset.view import AXES, DEPTH
 from endorender.dataset.work import Failed, Outcome, Work, alone
 from endorender.dataset.writer import Writer
 from endorender.errors import Notice, UserError
+from endorender.generator import generator
 
 HOPELESS = 8  # views that fail before any frame is there: then it is no matter of single frames
 
@@ -91,7 +91,7 @@ def describe(config: RenderConfig) -> dict[str, Any]:
     public = config.public()
     return {
         "schema": SCHEMA,
-        "generator": {"name": "endorender", "version": __version__},
+        "generator": generator(),
         "units": {"length": "mm", "ct": "HU", "radiance": "linear scene-referred RGB, relative"},
         "axes": AXES,
         "depth": DEPTH,

@@ -60,6 +60,15 @@ class _Splits(_Part):
     test: list[str]
 
 
+class _Engine(_Part):
+    name: str
+    version: str
+
+
+class _Generator(_Part):
+    engine: _Engine | None = None  # datasets that were begun before it was written down have none
+
+
 class _Info(_Part):
     patients: list[Any]
     variations: list[Any]
@@ -67,6 +76,7 @@ class _Info(_Part):
     views: Views
     frames: int = Field(ge=1)
     configuration: _Configuration
+    generator: _Generator = _Generator()
     fingerprint: str = ""
 
     @field_validator("patients", "variations")

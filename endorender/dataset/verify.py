@@ -150,6 +150,7 @@ def _frames(
 ) -> Iterator[Finding]:
     """Every row that counts, and every file once: there, unchanged, plausible."""
     seen: set[str] = set()
+    engines = {" ".join((info.get("generator", {}).get("engine") or {}).values())}
     done, whole = 0, os.path.realpath(root)
     for at, row in stream_manifest(root):
         if last[row.id] != at:
@@ -157,6 +158,7 @@ def _frames(
         progress(done, len(last), row.id)
         done += 1
         frame = row.at(root)
+        engines.add(frame.engine)
         yield from _row(info, plan, frame)
         measured = _measures(frame)
         for kind, file in frame.files.items():
@@ -174,6 +176,8 @@ def _frames(
                 yield Finding("CHANGED", file.path, "its bytes are not those that the manifest hashed")
             elif measured:
                 yield from _values(frame, kind, file.path)
+    if len(several := sorted(engines - {""})) > 1:
+        yield Finding("ENGINE", "manifest.jsonl", f"{' and '.join(several)} computed it: pictures differ by rounding")
     others = {*guarded(info), SUMS, LOCK, FAILED}
     for name in _below(root):
         if name.rpartition("/")[2].startswith(TEMPORARY):

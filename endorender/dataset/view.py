@@ -23,6 +23,7 @@ from endorender.dataset.hides import hides
 from endorender.dataset.variation import Variation, draw, seed_of
 from endorender.dataset.writer import Made
 from endorender.errors import Notice, UserError
+from endorender.generator import engine
 
 if TYPE_CHECKING:
     from endorender.render import Geometry, Radiance
@@ -294,6 +295,7 @@ def _developed(view: View, shot: Shot, shared: Mapping[str, tuple[str, Callable[
     row = {
         "id": frame_id(view.patient, view.number, shot.name),
         "patient": view.patient,
+        "engine": " ".join(engine().values()),
         "scene": {
             "threshold_hu": told["threshold"],
             "surface": told["surface"],

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from endorender import __version__
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.patient import Hashes
 from endorender.dataset.work import Failed, Outcome, Renderer, Unit
 from endorender.dataset.writer import Made
 from endorender.errors import Notice, UserError
+from endorender.generator import generator
 
 
 class WorkerBug(RuntimeError):
@@ -54,13 +54,13 @@ class Worker:
         if issubclass(category, Notice):
             self._notices.append(str(message))
 
-    def start(self, threads: int | None, version: str, engine: str) -> Stop | None:
-        """Load and start the renderer. threads: of the CPU; None: all that there are. version, engine: of who asks."""
-        if version != __version__:
-            told = f"a node of the cluster has endorender {__version__}, here it is {version}: install the same"
-            return Stop(UserError(told, "VERSIONS"))
+    def start(self, threads: int | None, asks: dict[str, Any]) -> Stop | None:
+        """Load and start the renderer. threads: of the CPU; None: all that there are. asks: `generator` of who asks."""
         try:
-            os.environ["ENDORENDER_ENGINE"] = engine
+            os.environ["ENDORENDER_ENGINE"] = asks["engine"]["name"]
+            if (here := generator()) != asks:
+                told = f"a node of the cluster has {_named(here)}, here it is {_named(asks)}: install the same"
+                return Stop(UserError(told, "VERSIONS"))
             from endorender.render import init
 
             init(self._renderer.config.device, threads)
@@ -100,6 +100,10 @@ def packed(outcome: Outcome) -> Outcome:
             fill(here)  # OpenEXR writes to files only
             files[kind] = path, partial(Path.write_bytes, data=here.read_bytes())
     return Made(outcome.row, files)
+
+
+def _named(made: dict[str, Any]) -> str:
+    return "{} {} on {} {}".format(made["name"], made["version"], *made["engine"].values())
 
 
 def _portable(error: Exception) -> Exception:

@@ -18,7 +18,7 @@ from typing import Any
 from endorender.dataset.fingerprint import difference
 from endorender.dataset.frame import File, Frame, stream_manifest
 from endorender.dataset.info import read_info, there
-from endorender.errors import UserError
+from endorender.errors import UserError, plain
 
 TEMPORARY = ".tmp-"
 LOCK = ".lock"
@@ -98,6 +98,7 @@ class Writer:
 
     def _continue(self) -> None:
         begun, wanted = read_info(self.root), json.loads(dumps(self.info))
+        self._same_engine(begun, wanted)
         changes = difference(begun, wanted)
         # A fingerprint that differs says nothing that its configuration does not say better.
         changes = [c for c in changes if not c.startswith("fingerprint")] or changes
@@ -127,6 +128,20 @@ class Writer:
                 self._remember(frame, at)
         self.failed = {row["id"]: row for row in read_failed(self.root) if row["id"] in ids - set(self.rows)}
         self._sort_manifest()
+
+    def _same_engine(self, begun: dict[str, Any], wanted: dict[str, Any]) -> None:
+        """One engine makes a dataset. One that was begun before it was written down does not say which."""
+        theirs, ours = begun.get("generator", {}).get("engine"), wanted["generator"]["engine"]
+        if theirs is None:
+            del wanted["generator"]["engine"]
+            begun.get("generator", {}).pop("engine", None)
+        elif (theirs["name"], theirs["version"]) != (ours["name"], ours["version"]):
+            told, here = (plain(f"{e['name']} {e['version']}"[:80]) for e in (theirs, ours))
+            raise UserError(
+                f"{self.root} was begun on the engine {told}, and this is {here}: take that one again "
+                "(ENDORENDER_ENGINE, its version), or choose another --out",
+                "ENGINE_CHANGED",
+            )
 
     def _remember(self, frame: Frame, at: int) -> None:
         self.rows[frame.id] = Row.of(frame, at)

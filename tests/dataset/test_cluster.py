@@ -1,7 +1,9 @@
 """Several workers make the dataset that one makes, whoever dies meanwhile."""
 
+import logging
 import os
 import pickle
+import re
 import shutil
 import signal
 import socket
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -18,18 +21,20 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import main
+from endorender import __version__
 from endorender.dataset import configure, generate, open_dataset
 from endorender.dataset.cluster import shares
 from endorender.dataset.frame import frame_id, read_manifest
 from endorender.dataset.generate import describe
 from endorender.dataset.work import MOST_DEATHS, Failed, Unit, Work
-from endorender.dataset.worker import WorkerBug, packed
+from endorender.dataset.worker import Worker, WorkerBug, packed
 from endorender.dataset.writer import Made, Writer
 from endorender.errors import Notice, UserError
+from endorender.generator import generator
 from tests.dataset.made import contents
 from tests.dataset.processes import below
 from tests.dataset.refusals import refusal
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
@@ -273,6 +278,19 @@ def test_a_view_over_which_workers_die_is_given_up(tmp_path):
     assert (failed.code, failed.unit.names) == ("WORKER_DIED", ("synthetic",))
     assert [work.take("one").view for _ in range(3)] == [1, 2, 3]
     assert work.left == 0
+
+
+@pytest.mark.parametrize("part", ["version", "engine"])
+def test_a_node_with_another_version_is_refused(part, monkeypatch):
+    monkeypatch.setattr(logging, "disable", lambda level: None)
+    with warnings.catch_warnings():  # a worker keeps them for itself
+        worker = Worker(configure(ct="phantom:1"), {})
+        asks = generator()
+        (asks if part == "version" else asks["engine"])["version"] = "0.0.1"
+        stop = worker.start(1, asks)
+    assert stop.error.code == "VERSIONS"
+    here = "endorender {}.* on {} {}, here it is .*0[.]0[.]1".format(__version__, *generator()["engine"].values())
+    assert re.search(here, str(stop.error))
 
 
 def test_what_is_sent_holds_bytes_and_no_foreign_words(tmp_path):

@@ -125,6 +125,25 @@ def test_failed_frames_are_told(data):
     assert ("MISSING", "p002/0001/red") not in codes(data)
 
 
+def test_frames_of_two_engines_are_found(data):
+    """Of dataset.json and rows; what says nothing is no engine of its own."""
+    lines = [json.loads(line) for line in (data / "manifest.jsonl").read_text().splitlines()]
+    info = json.loads((data / "dataset.json").read_text())
+
+    def found(*engines):
+        for line, engine in zip(lines, engines):
+            line["engine"] = engine
+        (data / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (data / "dataset.json").write_text(json.dumps(info))
+        return ("ENGINE", "manifest.jsonl") in codes(data)
+
+    assert not found()
+    assert found("abacus 1.0")
+    del info["generator"]["engine"]
+    assert not found("abacus 1.0")
+    assert found("abacus 1.0", "abacus 1.1")
+
+
 def test_a_changed_configuration_is_found(data):
     info = json.loads((data / "dataset.json").read_text())
     info["configuration"]["spp"] = 4096

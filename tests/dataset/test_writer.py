@@ -16,8 +16,9 @@ from PIL import Image
 
 from endorender.dataset import open_dataset
 from endorender.dataset.frame import read_manifest
-from endorender.dataset.writer import Writer, lock
+from endorender.dataset.writer import Writer, dumps, lock
 from endorender.errors import UserError
+from endorender.generator import engine
 from tests.dataset.made import H, W, configuration, contents, make
 
 REPOSITORY = Path(__file__).parents[2]
@@ -142,6 +143,46 @@ def test_a_changed_configuration_is_refused_with_the_difference(whole):
     assert "seed: 0 -> 3" in told
     assert "fingerprint" not in told
     assert contents(whole) == before
+
+
+def begun_on(root, engine):
+    """Change what dataset.json says of the engine; None: it says nothing."""
+    info = json.loads((root / "dataset.json").read_text())
+    info["generator"] |= {"engine": engine}
+    if engine is None:
+        del info["generator"]["engine"]
+    (root / "dataset.json").write_text(dumps(info))
+
+
+def test_another_engine_is_refused_and_nothing_is_touched(tmp_path):
+    root = make(tmp_path / "data")
+    begun_on(root, {"name": "taichi", "version": "1.6.0"})
+    before = contents(root)
+    told = refusal("ENGINE_CHANGED", root, resume=True)
+    assert "taichi 1.6.0, and this is {name} {version}:".format(**engine()) in told
+    assert contents(root) == before
+
+
+def test_a_dataset_that_names_no_engine_goes_on(tmp_path):
+    root = make(tmp_path / "data")
+    begun_on(root, None)
+    before = contents(root)
+    (root / "p001/0001/deep_red.png").unlink()
+    make(root, resume=True)
+    after = contents(root)
+    assert set(after) == set(before)
+    unlike = {name for name in after if after[name] != before[name]}
+    assert unlike == {"README.md", "index.html", "SHA256SUMS"}, "which tell the engine no more"
+    assert b"taichi" not in after["README.md"]
+    assert b" on taichi 1" in before["README.md"] or b" on quadrants 1" in before["README.md"]
+
+
+@pytest.mark.parametrize("forged", [5, [], {"engine": 5}, {"engine": {"name": ["a"]}}])
+def test_a_forged_generator_is_told(tmp_path, forged):
+    root = make(tmp_path / "data")
+    info = json.loads((root / "dataset.json").read_text()) | {"generator": forged}
+    (root / "dataset.json").write_text(json.dumps(info))
+    refusal("DATASET_DAMAGED", root, resume=True)
 
 
 @pytest.mark.parametrize("resume", [False, True])

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import endorender
-from endorender import engine
 from endorender.engine import CompilationError, ti
+from endorender.generator import ENGINES
 from endorender.render import backend
 from endorender.trial import equal, least
 
@@ -89,7 +89,7 @@ def test_both_engines_do_the_same(tmp_path):
         pytest.skip("quadrants is not installed (pip install 'endorender[quadrants]')")
     code = "import sys, numpy as np\nfrom endorender.trial import whole\nnp.savez(sys.argv[1], **whole('cpu'))"
     made = []
-    for name in engine.ENGINES:
+    for name in ENGINES:
         path = tmp_path / f"{name}.npz"
         environment = {**os.environ, "ENDORENDER_ENGINE": name}
         subprocess.run([sys.executable, "-c", code, str(path)], env=environment, check=True, timeout=600)
