@@ -14,7 +14,7 @@ from endorender.inverse.photographs import read_poses, wall_of
 from endorender.render import geometry
 from tests.cli.test_main import mistake, run
 from tests.ct.made import CANARY
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 
 fits = importlib.import_module("endorender.inverse.fit")  # the package's name is the function's
 QUICK = ("--steps", 2, "--spp", 4, "--repeats", 0, "--size", 16, "--views", 2)

@@ -22,7 +22,7 @@ from endorender.dataset.frame import read_manifest
 from endorender.dataset.variation import DESCRIPTIONS
 from endorender.registry import REGISTRIES
 from tests.dataset.made import contents
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 
 REPOSITORY = Path(__file__).parents[2]
 HEAVY = ("taichi", "torch", "numpy", "pydantic", "rich", "matplotlib", "OpenEXR")

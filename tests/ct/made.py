@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from endorender.ct import CODES, CTError, Volume, load
+from endorender.ct.lumen import sample
 
 CANARY = "CANARY^PATIENT"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -181,3 +185,23 @@ def squeeze(folder: Path, syntax: str, rate: float = 2.0) -> None:
         writer.SetFile(reader.GetFile())
         writer.SetImage(change.GetOutput())
         assert writer.Write()
+
+
+def refused(code, *args, **kwargs) -> str:
+    with pytest.raises(CTError) as caught:
+        load(*args, **kwargs)
+    message = str(caught.value)
+    assert caught.value.code == code, message
+    assert code in CODES
+    assert "\n" not in message
+    assert CANARY not in message
+    return message
+
+
+def same_field(volume: Volume, inset: float = 0.0, tolerance: float = 0.51) -> None:
+    """HU at random patient points of the volume's inside are the field's."""
+    rng = np.random.default_rng(0)
+    at = rng.uniform(inset, 1 - inset, (500, 3)) * (np.array(volume.shape) - 1)
+    points = volume.to_world(at)
+    found = sample(volume, volume.hu.astype(np.float64), points)
+    assert np.abs(found - truth(points)).max() <= tolerance

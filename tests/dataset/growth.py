@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from endorender.dataset import configure, generate
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 
 EVERY = 250
 

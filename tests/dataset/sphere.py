@@ -15,6 +15,7 @@ from endorender.scene import cameras
 
 WALL = 30.0  # mm, radius of the hollow around the origin
 BALL, BALL_AT = 3.0, np.array([1.0, -2.0, 14.0])
+CLOSE = 0.01  # mm
 
 
 def hit(origin, directions):
@@ -116,3 +117,16 @@ def truth(frame):
     directions = camera.unproject(camera.pixels()) @ pose[:3, :3].T
     points = pose[:3, 3] + hit(pose[:3, 3], directions)[0][..., None] * directions
     return np.where(camera.visible()[..., None], points, np.nan)
+
+
+def frame_of(data, patient, variation, view):
+    return next(f for f in data.frames if (f.patient, f.variation, f.view) == (patient, variation, view))
+
+
+def same_points(points, frame, valid=None):
+    """Points (H, W, 3) are the frame's, to CLOSE; where NaN, the frame has none either."""
+    expected = truth(frame)
+    assert np.array_equal(np.isfinite(points[..., 0]), np.isfinite(expected[..., 0]) if valid is None else valid)
+    off = np.linalg.norm(points - expected, axis=-1)
+    assert np.nanmax(off) < CLOSE
+    return np.nanmax(off)

@@ -11,7 +11,7 @@ from endorender.dataset.cohort import apart
 from endorender.errors import Notice
 from tests.ct.made import series
 from tests.dataset.refusals import refusal
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 
 
 def patient(folder, study="", person="", modality="CT", **more):

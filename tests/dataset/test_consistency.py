@@ -13,7 +13,7 @@ from endorender.dataset.writer import row
 from tests.cli.test_main import mistake, run
 from tests.dataset.refusals import refusal
 from tests.dataset.sphere import make
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 
 SECRET = "MUELLER_HANS"
 VALUES = {"size": "24x18", "spp": 1, "variations": [{"name": "plain"}, {"name": "second"}]}

@@ -18,7 +18,7 @@ from endorender.render import geometry
 from endorender.render.visibility import hidden
 from endorender.scene import Endoscope, Scene, cameras
 from tests.dataset.sphere import BALL, BALL_AT, hit, make, poses
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 
 CAMERAS = [
     "pinhole:fov=80",

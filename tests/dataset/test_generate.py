@@ -1,11 +1,11 @@
 """From a CT file to a finished dataset, with the real lumen, poses and renderer."""
 
-import hashlib
 import json
 
 import numpy as np
 import pytest
 
+from endorender import engine
 from endorender.ct.volume import Volume
 from endorender.dataset import configure, exr, generate, open_dataset
 from endorender.dataset.patient import volume_hash
@@ -13,32 +13,14 @@ from endorender.dataset.verify import verify
 from endorender.errors import Notice, UserError
 from endorender.scene import cameras
 from tests.dataset.made import contents
+from tests.dataset.tubes import configuration, tube
 
 LOOKS = ["yellow_tan", "pale_pink", "dark_red", "deep_red"]
-
-
-def tube(path, radius=9.0, bend=6.0):
-    """A bent tube of air in tissue as NIfTI: 44 x 44 x 80 voxels of 1 mm."""
-    import nibabel
-
-    x, y, z = np.meshgrid(np.arange(44.0), np.arange(44.0), np.arange(80.0), indexing="ij")
-    distance = np.hypot(x - 21.5 - bend * np.sin(z / 20), y - 21.5) - radius
-    hu = np.clip(distance * 700 - 470, -1000, 45).astype(np.int16)
-    hu[..., [0, 1, -2, -1]] = 40
-    affine = np.diag([1.0, 1, 1, 1])
-    affine[:3, 3] = (5, -7, 30)
-    nibabel.save(nibabel.Nifti1Image(hu, affine), path)
-    return path
 
 
 @pytest.fixture(scope="module")
 def ct(tmp_path_factory):
     return tube(tmp_path_factory.mktemp("MUELLER_HANS") / "ct.nii.gz")
-
-
-def configuration(ct, **changes):
-    values = {"ct": str(ct), "views": 2, "size": "24x18", "spp": 2, "seed": 3, "denoise": False}
-    return configure(**{**values, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +32,8 @@ def test_every_frame_is_there_with_what_made_it(data):
     dataset = open_dataset(data)
     assert dataset.complete
     assert dataset.info["configuration"]["device"] == "cpu"
+    assert dataset.info["generator"]["engine"] == {"name": engine.NAME, "version": engine.VERSION}
+    assert {frame.engine for frame in dataset.frames} == {f"{engine.NAME} {engine.VERSION}"}
     assert [f.variation for f in dataset.frames] == ["synthetic", *LOOKS] * 2
     for frame in dataset.frames:
         assert frame.image().shape == (18, 24, 3)
@@ -297,147 +281,3 @@ def test_volume_hash_sees_values_and_place():
     assert base == volume_hash(Volume(np.asfortranarray(hu), np.eye(4)))
     assert base != volume_hash(Volume(hu + np.int16(1), np.eye(4)))
     assert base != volume_hash(Volume(hu, np.diag([1, 1, 2.0, 1])))
-
-
-@pytest.fixture(scope="module")
-def mask(ct):
-    """The upper half of the tube's surroundings carries label 2."""
-    import nibabel
-
-    scan = nibabel.load(ct)
-    labels = np.zeros(scan.shape, np.uint8)
-    labels[:, 22:] = 2
-    path = ct.parent / "MUELLER_mask.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(labels, scan.affine), path)
-    return path
-
-
-BLUE = {"type": "custom", "albedo": [[0.1, 0.2, 0.9]] * 4}
-
-
-def test_labels_change_the_light_and_nothing_else(ct, mask, tmp_path):
-    values = {"labels": str(mask), "label_tissue": {2: BLUE}}
-    root = generate(configuration(ct, views=1, **values), tmp_path / "out")
-    labelled, plain = open_dataset(root), open_dataset(generate(configuration(ct, views=1), tmp_path / "plain"))
-    digest = hashlib.sha256(mask.read_bytes()).hexdigest()
-    for frame, other in zip(labelled.frames, plain.frames, strict=True):
-        shape, same = frame.geometry(), other.geometry()
-        assert all(shape[k].tobytes() == same[k].tobytes() for k in ("z_depth", "distance", "normal", "mask"))
-        assert set(np.unique(shape["tissue"])) == {0, 2}
-        assert not same["tissue"].any()
-        assert frame.volume == {**other.volume, "labels_sha256": digest}
-        if frame.variation == "synthetic":
-            assert frame.files["image"].sha256 == other.files["image"].sha256
-            assert "label_tissues" not in frame.scene
-        else:
-            assert len(frame.traced_with) == 4
-            assert frame.scene["label_tissues"]["2"]["albedo"] == BLUE["albedo"]
-            assert (frame.radiance()[..., 2] > frame.radiance()[..., 0]).mean() > 0.2
-            assert (other.radiance()[..., 2] > other.radiance()[..., 0]).mean() < 0.05
-    assert not [name for name, text in contents(root).items() if b"MUELLER" in text]
-    # It goes on with the mask given again, and with no other.
-    before = contents(root)
-    (root / labelled.frames[1].files["image"].path).unlink()
-    flags = {"ct": [str(ct)], "labels": (str(mask),)}
-    generate(configure(begun=root, **flags), root, resume=True)
-    assert contents(root) == before
-    with pytest.raises(UserError, match="masks again with --labels"):
-        configure(begun=root, ct=[str(ct)])
-    import nibabel
-
-    image = nibabel.load(mask)
-    nibabel.save(nibabel.Nifti1Image(np.ones(image.shape, np.uint8), image.affine), tmp_path / "other.nii.gz")
-    (root / labelled.frames[1].files["image"].path).unlink()
-    with pytest.raises(UserError, match="mask of p001 is not the one"):
-        generate(configure(begun=root, ct=[str(ct)], labels=(str(tmp_path / "other.nii.gz"),)), root, resume=True)
-
-
-def test_a_label_that_no_voxel_carries_is_said(ct, mask, tmp_path):
-    config = configuration(ct, views=1, preset="synthetic", labels=str(mask), label_tissue={2: BLUE, 7: "deep_red"})
-    with pytest.warns(Notice, match="carries label 7"):
-        generate(config, tmp_path / "out")
-
-
-def test_tagged_fluid_is_taken_out_where_it_is_asked_for(tmp_path):
-    import nibabel
-
-    from tests.ct.test_cleanse import colon
-
-    wet = colon(-3.0)
-    path = tmp_path / "wet.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(wet.hu, wet.affine), path)
-    frames = {}
-    for cleanse in (False, True):
-        config = configuration(path, views=1, preset="synthetic", cleanse=cleanse)
-        frames[cleanse] = open_dataset(generate(config, tmp_path / str(cleanse))).frames[0]
-    assert "cleansed_ml" not in frames[False].volume["meta"]
-    # The tube's lower part, a third of its cross-section, belongs to the lumen again.
-    assert frames[True].volume["meta"]["cleansed_ml"] > 5
-    assert frames[True].volume["ct_sha256"] == frames[False].volume["ct_sha256"]
-
-
-@pytest.fixture
-def two(tmp_path):
-    """Two tubes side by side, of 13 and 8 mm radius, and a mask of many organs: 20 round the smaller, 6 the other."""
-    import nibabel
-
-    x, y, z = np.meshgrid(*map(np.arange, (70, 44, 64)), indexing="ij")
-    tubes = np.minimum(np.hypot(x - 20, y - 22) - 13, np.hypot(x - 54, y - 22) - 8)
-    hu = -1000 + 1040 * np.clip(0.5 + np.maximum(tubes, np.abs(z - 32) - 28), 0, 1)
-    organs = np.where(x > 40, 20, 6).astype(np.uint8)
-    affine = np.diag([1.0, 1.0, 2.0, 1.0])  # which is resampled
-    nibabel.save(nibabel.Nifti1Image(np.rint(hu[:, :, ::2]).astype(np.int16), affine), tmp_path / "MUELLER.nii.gz")
-    nibabel.save(nibabel.Nifti1Image(organs[:, :, ::2], affine), tmp_path / "MUELLER_organs.nii.gz")
-    return tmp_path / "MUELLER.nii.gz", tmp_path / "MUELLER_organs.nii.gz"
-
-
-def across(root):
-    """i of each camera: below 37 lies the larger tube."""
-    return np.array([np.array(frame.world_from_camera)[0, 3] for frame in open_dataset(root).frames])
-
-
-def test_a_mask_of_the_organ_says_where_to_fly(two, tmp_path):
-    ct, organs = two
-    options = {"views": 2, "preset": "synthetic"}
-    assert (across(generate(configuration(ct, **options), tmp_path / "plain")) < 37).all()
-    config = configuration(ct, label=f"{organs}:20", **options)
-    assert config.public()["ct"][0]["label"] == [20]
-    root = generate(config, tmp_path / "out")
-    assert (across(root) > 37).all()
-    digest = hashlib.sha256(organs.read_bytes()).hexdigest()
-    assert all(frame.volume["label_sha256"] == digest for frame in open_dataset(root).frames)
-    assert not [name for name, text in contents(root).items() if b"MUELLER" in text]
-    # The same lumen by its number, with the mask and without: they are counted alike.
-    by_number = generate(configuration(ct, region=2, **options), tmp_path / "number")
-    np.testing.assert_array_equal(across(by_number), across(root))
-    with pytest.raises(UserError, match="no region 1; the lumens are 2:"):
-        generate(configuration(ct, label=f"{organs}:20", region=1, **options), tmp_path / "none")
-    # It goes on with the mask given again, and with no other and no other label.
-    before = contents(root)
-    (root / open_dataset(root).frames[1].files["image"].path).unlink()
-    again = {"begun": root, "ct": [str(ct)]}
-    with pytest.raises(UserError, match="masks again with --label,"):
-        configure(**again)
-    with pytest.raises(UserError, match="begun with another configuration"):
-        generate(configure(**again, label=(f"{organs}:6",)), root, resume=True)
-    other = organs.with_name("other.nii.gz")
-    import nibabel
-
-    image = nibabel.load(organs)
-    nibabel.save(nibabel.Nifti1Image(np.full(image.shape, 20, np.uint8), image.affine), other)
-    with pytest.raises(UserError, match="mask of p001 is not the one"):
-        generate(configure(**again, label=(f"{other}:20",)), root, resume=True)
-    generate(configure(**again, label=(f"{organs}:20",)), root, resume=True)
-    assert contents(root) == before
-
-
-def test_several_regions_are_flown_as_one_patient(two, tmp_path):
-    ct, _ = two
-    root = generate(configuration(ct, views=5, preset="synthetic", region="2,1"), tmp_path / "out")
-    flown = across(root)
-    assert list(flown > 37) == sorted(flown > 37, reverse=True)
-    assert 1 <= (flown > 37).sum() <= 4
-    assert {frame.patient for frame in open_dataset(root).frames} == {"p001"}
-    assert open_dataset(root).info["configuration"]["ct"][0]["region"] is None
-    assert open_dataset(root).info["configuration"]["region"] == [2, 1]
-    assert generate(configure(begun=root, ct=[str(ct)]), root, resume=True) == root

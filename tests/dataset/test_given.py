@@ -15,7 +15,7 @@ from endorender.dataset.verify import verify
 from endorender.errors import UserError
 from tests.cli.test_main import mistake, run
 from tests.dataset.refusals import refusal
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 
 SECRET = "MUELLER_HANS"
 VALUES = {"size": "24x18", "spp": 1, "seed": 3, "camera": "pinhole:fov=95", "variations": [{"name": "plain"}]}

@@ -15,7 +15,7 @@ from endorender.dataset.plan import measure, plan, preview, ranges
 from endorender.dataset.writer import read_failed
 from endorender.errors import Notice, UserError
 from tests.dataset.made import contents
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from endorender.dataset.distributions import LARGEST, Source, distributions, dra
 from endorender.dataset.view import parameters_of
 from endorender.errors import UserError
 from endorender.scene.mucosa import Mucosa, mucosas
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 
 LIGHT = {"type": "endoscope"}
 

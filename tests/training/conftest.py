@@ -110,3 +110,12 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def make_tubes():
     return tubes
+
+
+@pytest.fixture(scope="session")
+def glimpsed(tmp_path_factory):
+    """A run of five steps at 64 x 48, only to be read."""
+    from training.trainer import train
+
+    config = {"model": {"type": "unet", "width": 8, "levels": 2}, "steps": 5, "batch": 2, "validate_every": 0}
+    return train(config, tmp_path_factory.mktemp("runs") / "run", tubes(size=(48, 64)), say=lambda _: None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,25 +14,12 @@ from endorender.dataset import exr
 from endorender.errors import Notice, UserError
 from endorender.scene import Pinhole
 from tests.cli.test_main import mistake, run
-from tests.training.conftest import TubeFrame, tubes
+from tests.training.pictures import WORD, arrays, contents, view
 from training import predict as module
 from training.checkpoint import load_run
 from training.export import export_model
 from training.predict import counted, predict
-from training.sources import seen_through, source, spread_out
-from training.trainer import train
-
-WORD = "MUELLER_HANS"
-SMALL = {"model": {"type": "unet", "width": 8, "levels": 2}, "steps": 5, "batch": 2, "validate_every": 0}
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    return train(SMALL, tmp_path_factory.mktemp("runs") / "run", tubes(size=(48, 64)), say=lambda _: None)
-
-
-def view(number: int, size=(48, 64)) -> np.ndarray:
-    return TubeFrame("p9", number, "pale_pink", size=size).image()
+from training.sources import seen_through, spread_out
 
 
 def masked(image: np.ndarray, share: float = 0.45) -> tuple[np.ndarray, np.ndarray]:
@@ -56,22 +42,13 @@ def folder(tmp_path):
     return root
 
 
-def contents(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
-
-
-def arrays(out: Path, number: int = 0) -> dict[str, np.ndarray]:
-    with np.load(out / f"npz/frame_{number:06d}.npz") as held:
-        return {key: held[key] for key in held.files}
-
-
-def test_every_form_holds_the_networks_depth(trained, folder, tmp_path):
+def test_every_form_holds_the_networks_depth(glimpsed, folder, tmp_path):
     camera = {"K": [[32, 0, 31.5], [0, 32, 23.5], [0, 0, 1]], "width": 64, "height": 48}
-    out = predict(trained, folder, tmp_path / "out", camera)
+    out = predict(glimpsed, folder, tmp_path / "out", camera)
     assert counted(out) == (3, 3)
     with torch.no_grad():
         image = torch.from_numpy(view(1)).permute(2, 0, 1)[None] / 255
-        expected = load_run(trained).network(image)[0, 0].numpy()
+        expected = load_run(glimpsed).network(image)[0, 0].numpy()
     held = arrays(out, 1)
     np.testing.assert_allclose(held["z_depth"], expected, rtol=1e-6)
     assert held["mask"].all()
@@ -98,10 +75,10 @@ def test_every_form_holds_the_networks_depth(trained, folder, tmp_path):
     assert np.array_equal(np.stack([rows[c] for c in "rgb"], -1).reshape(48, 64, 3), view(1))
 
 
-def test_confidence_is_how_far_four_copies_agree(trained, folder, tmp_path):
-    held = arrays(predict(trained, folder, tmp_path / "out"))
+def test_confidence_is_how_far_four_copies_agree(glimpsed, folder, tmp_path):
+    held = arrays(predict(glimpsed, folder, tmp_path / "out"))
     image = torch.from_numpy(view(0)).permute(2, 0, 1)[None] / 255
-    network = load_run(trained).network
+    network = load_run(glimpsed).network
     with torch.no_grad():
         light = image.double() ** 2.2
         lit = [(gain * light).clamp(0, 1).pow(1 / 2.2).float() for gain in (0.7, 1.4)]
@@ -109,7 +86,7 @@ def test_confidence_is_how_far_four_copies_agree(trained, folder, tmp_path):
     expected = np.exp(-np.std([c[0, 0].log().numpy() for c in copies], axis=0))
     np.testing.assert_allclose(held["confidence"], expected, rtol=1e-4)
     assert 0 < held["confidence"].min() < held["confidence"].max() <= 1
-    without = predict(trained, folder, tmp_path / "without", confidence=False)
+    without = predict(glimpsed, folder, tmp_path / "without", confidence=False)
     assert "confidence" not in arrays(without)
     assert not (without / "confidence").exists()
 
@@ -122,11 +99,11 @@ def test_confidence_is_how_far_four_copies_agree(trained, folder, tmp_path):
         ((48, 80), 32.0, "80x48"),  # the focal length of the training: as it is
     ],
 )
-def test_any_size_is_seen_at_the_scale_of_training(trained, tmp_path, size, focal, seen):
+def test_any_size_is_seen_at_the_scale_of_training(glimpsed, tmp_path, size, focal, seen):
     (tmp_path / "in").mkdir()
     Image.fromarray(view(0, size)).save(tmp_path / "in/a.png")
     camera = None if focal is None else {"type": "pinhole", "fx": focal}
-    out = predict(trained, tmp_path / "in", tmp_path / "out", camera, ["npz"], confidence=False)
+    out = predict(glimpsed, tmp_path / "in", tmp_path / "out", camera, ["npz"], confidence=False)
     width, height = map(int, seen.split("x"))
     about = json.loads((out / "frames/frame_000000.json").read_text())
     told = tuple(map(int, about["seen_at"].split("x")))
@@ -136,13 +113,13 @@ def test_any_size_is_seen_at_the_scale_of_training(trained, tmp_path, size, foca
     assert sorted(p.name for p in out.iterdir()) == ["depth", "frames", "npz", "predictions.json", "settings.json"]
 
 
-def test_outside_the_scopes_mask_is_no_depth(trained, tmp_path):
+def test_outside_the_scopes_mask_is_no_depth(glimpsed, tmp_path):
     (tmp_path / "in").mkdir()
     for n in range(3):
         image, inside = masked(view(n, (96, 128)))
         Image.fromarray(image).save(tmp_path / f"in/{n}.png")
     camera = {"type": "pinhole", "fx": 64.0}
-    out = predict(trained, tmp_path / "in", tmp_path / "out", camera)
+    out = predict(glimpsed, tmp_path / "in", tmp_path / "out", camera)
     held = arrays(out)
     assert np.array_equal(np.isfinite(held["z_depth"]), held["mask"])
     wrong = held["mask"] & ~inside
@@ -151,7 +128,7 @@ def test_outside_the_scopes_mask_is_no_depth(trained, tmp_path):
     assert not np.asarray(Image.open(out / "depth/frame_000000.png"))[~inside].any()
     count = int(held["mask"].sum())
     assert f"element vertex {count}\n".encode() in (out / "points/frame_000000.ply").read_bytes()
-    every = predict(trained, tmp_path / "in", tmp_path / "every", mask="none", formats=["npz"])
+    every = predict(glimpsed, tmp_path / "in", tmp_path / "every", mask="none", formats=["npz"])
     assert arrays(every)["mask"].all()
 
 
@@ -176,11 +153,11 @@ def test_a_dark_lumen_at_the_edge_is_no_surround():
     assert seen_through(image)[:, 54:-1].all()
 
 
-def test_pictures_without_a_lumen_are_told_by_number_and_the_rest_is_done(trained, folder, tmp_path):
+def test_pictures_without_a_lumen_are_told_by_number_and_the_rest_is_done(glimpsed, folder, tmp_path):
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(folder / f"{WORD}_3.png")
     (folder / f"{WORD}_4.jpg").write_bytes(b"\xff\xd8 no picture")
     with pytest.warns(Notice) as told:
-        out = predict(trained, folder, tmp_path / "out", formats=["png"], confidence=False)
+        out = predict(glimpsed, folder, tmp_path / "out", formats=["png"], confidence=False)
     said = [str(w.message) for w in told]
     assert said == ["picture 3 is black: it gets no depth", "picture 4 cannot be read: it gets no depth"]
     summary = json.loads((out / "predictions.json").read_text())
@@ -189,11 +166,11 @@ def test_pictures_without_a_lumen_are_told_by_number_and_the_rest_is_done(traine
     assert not (out / "depth/frame_000003.png").exists()
 
 
-def test_an_onnx_file_gives_torchs_depth(trained, folder, tmp_path):
+def test_an_onnx_file_gives_torchs_depth(glimpsed, folder, tmp_path):
     pytest.importorskip("onnxruntime", reason="needs the extra: pip install 'endorender[onnx]'")
-    file = export_model(trained, tmp_path / "net.onnx", "64x48")
+    file = export_model(glimpsed, tmp_path / "net.onnx", "64x48")
     Image.fromarray(view(5, (96, 128))).save(folder / f"{WORD}_9.png")
-    ours, theirs = (predict(net, folder, tmp_path / name) for net, name in ((trained, "torch"), (file, "onnx")))
+    ours, theirs = (predict(net, folder, tmp_path / name) for net, name in ((glimpsed, "torch"), (file, "onnx")))
     for number in range(4):
         torchs, onnx = arrays(ours, number), arrays(theirs, number)
         np.testing.assert_allclose(onnx["z_depth"], torchs["z_depth"], rtol=1e-3)
@@ -206,9 +183,9 @@ def test_an_onnx_file_gives_torchs_depth(trained, folder, tmp_path):
     assert arrays(out)["z_depth"].shape == (48, 96)
 
 
-def test_an_interrupted_run_goes_on_to_the_same_bytes(trained, folder, tmp_path):
+def test_an_interrupted_run_goes_on_to_the_same_bytes(glimpsed, folder, tmp_path):
     camera = {"type": "pinhole", "fx": 32.0}
-    whole = contents(predict(trained, folder, tmp_path / "whole", camera))
+    whole = contents(predict(glimpsed, folder, tmp_path / "whole", camera))
     for stage, after in (("predicting depth", 1), ("colouring", 1)):
         out = tmp_path / stage.split()[0]
 
@@ -217,99 +194,22 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(trained, folder, tmp_path)
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            predict(trained, folder, out, camera, progress=stop)
+            predict(glimpsed, folder, out, camera, progress=stop)
         assert contents(out).items() < whole.items()
         left = out / "depth" / f".frame_000002.png.{2**22 + 1}.part"  # as of a process that was killed
         left.write_bytes(b"half")
         told: list[tuple[int, int, str]] = []
-        predict(trained, folder, out, camera, resume=True, progress=lambda *said, told=told: told.append(said))
+        predict(glimpsed, folder, out, camera, resume=True, progress=lambda *said, told=told: told.append(said))
         assert contents(out) == whole
         if stage == "predicting depth":  # what was done before is not counted: it would make the time left too short
             assert [said for said in told if said[2] == stage] == [(0, 2, stage), (1, 2, stage)]
     with pytest.raises(UserError, match="not empty") as caught:
-        predict(trained, folder, tmp_path / "whole", camera)
+        predict(glimpsed, folder, tmp_path / "whole", camera)
     assert caught.value.code == "EXISTS"
     Image.fromarray(view(7)).save(folder / f"{WORD}_7.png")
     with pytest.raises(UserError, match="other pictures") as caught:
-        predict(trained, folder, tmp_path / "whole", camera, resume=True)
+        predict(glimpsed, folder, tmp_path / "whole", camera, resume=True)
     assert caught.value.code == "CHANGED"
-
-
-def film(path: Path, frames: int = 6, size=(48, 64)) -> Path:
-    av = pytest.importorskip("av", reason="needs the extra: pip install 'endorender[video]'")
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
-        for n in range(frames):
-            image = view(0, size) if n != 2 else np.zeros((*size, 3), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
-
-
-def test_a_video_gets_depth_and_a_film_beside_it(trained, tmp_path):
-    av = pytest.importorskip("av", reason="needs the extra: pip install 'endorender[video]'")
-    video = film(tmp_path / f"{WORD}.mp4")
-    with pytest.warns(Notice, match="picture 2 is black"):
-        out = predict(trained, video, tmp_path / "out")
-    assert counted(out) == (5, 6)
-    assert sorted(p.name for p in (out / "depth").iterdir()) == [f"frame_{n:06d}.png" for n in (0, 1, 3, 4, 5)]
-    assert not (out / "exr").exists()
-    with av.open(str(out / "side_by_side.mp4")) as container:
-        stream = container.streams.video[0]
-        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-        assert (stream.average_rate, len(shown), shown[0].shape) == (10, 6, (48, 128, 3))
-    preview = np.asarray(Image.open(out / "preview/frame_000004.png")).astype(float)
-    grey = np.array([0.299, 0.587, 0.114])  # colour has half the resolution in a film
-    (given,) = source(video).read({4})
-    halves = (shown[4][:, :64], given.image), (shown[4][:, 64:], preview)
-    assert [abs((half.astype(float) - true) @ grey).mean() < 4 for half, true in halves] == [True, True]
-    assert abs((given.image - preview) @ grey).mean() > 20
-
-    def stop(done, total, text):
-        if text == "filming" and done == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), pytest.warns(Notice):
-        predict(trained, video, tmp_path / "again", progress=stop)
-    assert not (tmp_path / "again/side_by_side.mp4").exists()
-    predict(trained, video, tmp_path / "again", resume=True)
-    assert contents(tmp_path / "again") == contents(out)
-
-
-def test_a_video_that_does_not_decode_is_one_line(trained, tmp_path):
-    video = film(tmp_path / f"{WORD}.mp4", 30)
-    raw = video.read_bytes()
-    video.write_bytes(b"no video at all " * 99)
-    assert "the video does not decode" in mistake("predict", trained, "--images", video, "--out", tmp_path / "o")
-    video.write_bytes(raw[: len(raw) // 3])  # its index stood at the end
-    assert "the video does not decode" in mistake("predict", trained, "--images", video, "--out", tmp_path / "o")
-
-
-def test_a_video_that_is_damaged_later_is_read_until_there(trained, tmp_path):
-    video = film(tmp_path / f"{WORD}.mp4", 40, (96, 128))
-    import av
-
-    with av.open(str(video)) as container:
-        places = [(packet.pos, packet.size) for packet in container.demux() if packet.size]
-    raw = bytearray(video.read_bytes())
-    for start, size in places[20:]:
-        raw[start : start + size] = bytes(size)
-    video.write_bytes(raw)
-    with pytest.warns(Notice) as told:
-        out = predict(trained, video, tmp_path / "out", confidence=False)
-    done, all_ = counted(out)
-    assert 3 < all_ < 40
-    assert done == all_ - 1
-    said = [str(w.message) for w in told]
-    assert said[0] == f"the video is damaged after its frame {all_ - 1}: what comes before is read"
-
-
-def test_a_video_without_the_extra_is_one_line(trained, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
-    (tmp_path / "a.mp4").write_bytes(b"0")
-    line = mistake("predict", trained, "--images", tmp_path / "a.mp4", "--out", tmp_path / "out")
-    assert "pip install 'endorender[video]'" in line
 
 
 @pytest.mark.parametrize(
@@ -329,8 +229,8 @@ def test_a_video_without_the_extra_is_one_line(trained, tmp_path, monkeypatch):
     ],
 )
 @pytest.mark.filterwarnings("ignore::endorender.errors.Notice")
-def test_refusals_are_one_line_without_a_name(trained, folder, tmp_path, code, words):
-    out, run_, more = tmp_path / f"{WORD}_out", trained, {}
+def test_refusals_are_one_line_without_a_name(glimpsed, folder, tmp_path, code, words):
+    out, run_, more = tmp_path / f"{WORD}_out", glimpsed, {}
     images = folder
     if words == "check --images":
         images = tmp_path / f"{WORD}_nowhere"
@@ -371,11 +271,11 @@ def test_refusals_are_one_line_without_a_name(trained, folder, tmp_path, code, w
 
 
 @pytest.mark.filterwarnings("default::endorender.errors.Notice")
-def test_the_command_says_and_keeps_no_name(trained, folder, tmp_path):
+def test_the_command_says_and_keeps_no_name(glimpsed, folder, tmp_path):
     (folder / f"{WORD}.json").write_text(json.dumps({"type": "pinhole", "fx": 32.0}))
     Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(folder / f"{WORD}_3.png")
     out = tmp_path / "out"
-    words = ("predict", trained, "--images", folder, "--camera", folder / f"{WORD}.json", "--out", out)
+    words = ("predict", glimpsed, "--images", folder, "--camera", folder / f"{WORD}.json", "--out", out)
     result = run(*words)
     assert result.exit_code == 0, result.output
     assert result.stdout == "pictures with a depth: 3 of 4\n"
@@ -388,19 +288,19 @@ def test_the_command_says_and_keeps_no_name(trained, folder, tmp_path):
     assert "predict" in COMMANDS
 
 
-def test_a_run_that_was_ended_by_ctrl_c_says_how_to_go_on(trained, folder, tmp_path, monkeypatch):
+def test_a_run_that_was_ended_by_ctrl_c_says_how_to_go_on(glimpsed, folder, tmp_path, monkeypatch):
     def stopped(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "masks", stopped)
-    result = run("predict", trained, "--images", folder, "--out", tmp_path / "out")
+    result = run("predict", glimpsed, "--images", folder, "--out", tmp_path / "out")
     assert result.exit_code == 130
     assert "--resume continues" in result.stderr
 
 
-def test_one_picture_is_enough(trained, folder, tmp_path):
-    out = predict(trained, folder / f"{WORD}_1.png", tmp_path / "out", formats=["npz"])
-    whole = predict(trained, folder, tmp_path / "whole", formats=["npz"])
+def test_one_picture_is_enough(glimpsed, folder, tmp_path):
+    out = predict(glimpsed, folder / f"{WORD}_1.png", tmp_path / "out", formats=["npz"])
+    whole = predict(glimpsed, folder, tmp_path / "whole", formats=["npz"])
     assert counted(out) == (1, 1)
     assert np.array_equal(arrays(out)["z_depth"], arrays(whole, 1)["z_depth"])
 

@@ -10,7 +10,7 @@ import pytest
 from endorender.viewer.page import opened, serve
 from endorender.viewer.shapes import OVERVIEW, overview
 from tests.dataset import sphere
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 from tests.viewer.browser import browsed, seen
 from tests.viewer.test_page import begin, left
 

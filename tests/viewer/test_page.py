@@ -20,7 +20,7 @@ from endorender.viewer.page import opened
 from endorender.viewer.preview import Stage
 from endorender.viewer.server import serving
 from tests.dataset import sphere
-from tests.dataset.test_generate import tube
+from tests.dataset.tubes import tube
 from tests.viewer.test_preview import until
 
 pytest.importorskip("viser", reason="needs the extra: pip install 'endorender[view]'")
