@@ -1,6 +1,8 @@
 # make demo: install, render, train, fine-tune, evaluate, report.   make test: the default test suite.
 # A user with an NVIDIA card who wants the CPU build of torch: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
-PYTHON ?= python3
+# The first Python that runs and is one of ours: a shim of pyenv may be found and not run.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 TORCH_INDEX ?=
 PIP = $(VENV)/bin/pip install --disable-pip-version-check -q $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt
@@ -14,7 +16,7 @@ PYTEST = $(VENV)/bin/pytest -n $(JOBS) --dist loadfile
 .PHONY: demo test quick slow check bench validation clean
 
 demo: $(STAMP)
-	$(VENV)/bin/endorender demo --out $(DEMO) --size $(SIZE)
+	$(VENV)/bin/endorender demo --out "$(DEMO)" --size $(SIZE)
 
 test: $(STAMP)
 	$(PYTEST)
@@ -43,9 +45,10 @@ validation: $(STAMP)
 	$(VENV)/bin/python docs/make_validation.py
 
 $(STAMP): setup.cfg constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 with venv and pip runs here: install one, or give make PYTHON=..." >&2; exit 2; }
+	"$(PYTHON)" -m venv $(VENV)
 	$(PIP) -e '.[train,onnx,denoise,quadrants,dicom,formats,export,view,video,cluster,dev]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info
+	rm -rf $(VENV) "$(DEMO)" build *.egg-info
