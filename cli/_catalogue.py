@@ -21,7 +21,7 @@ Entry = dict[str, Any]  # name, about, and parameters: each with name, default, 
 def kinds() -> list[str]:
     """Kinds that can be listed."""
     _load()
-    return sorted([*REGISTRIES, "preset", *SINGLE])
+    return sorted([*REGISTRIES, "network", "preset", *SINGLE])
 
 
 def entries(kind: str) -> list[Entry]:
@@ -30,6 +30,8 @@ def entries(kind: str) -> list[Entry]:
         raise UserError(unknown("kind", kind, kinds()), "UNKNOWN_NAME")
     if kind == "preset":
         return _presets()
+    if kind == "network":
+        return _networks()
     if kind in SINGLE:
         module, name = SINGLE[kind]
         cls = getattr(importlib.import_module(module), name)
@@ -58,6 +60,13 @@ def _presets() -> list[Entry]:
         said = [{"name": v.name, **v.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)} for v in columns]
         found.append({"name": name, "about": about, "variations": said, **SETTINGS.get(name, {})})
     return found
+
+
+def _networks() -> list[Entry]:
+    """The network that ships with this version, if one does."""
+    from training.shipping import NAME, card, ships
+
+    return [{"name": NAME, "about": card().split("\n")[0].lstrip("# "), "card": card()}] if ships() else []
 
 
 def _about(cls: type) -> str:

@@ -24,7 +24,12 @@ def command(kind: str | None, as_json: bool) -> None:
     if kind is None:
         click.echo("\n".join(kinds()))
         return
-    for entry in entries(kind):
+    found = entries(kind)
+    if not found:
+        click.echo(f"no {kind} ships with this version")
+    for entry in found:
         click.echo(f"{click.style(entry['name'], bold=True)}  {entry['about']}")
         for line in lines(entry):
             click.echo(f"    {line}")
+        if "card" in entry:
+            click.echo(f"\n{entry['card']}")

@@ -6,7 +6,7 @@ import click
 
 
 @click.command("predict")
-@click.argument("run", type=click.Path())
+@click.argument("run", required=False, type=click.Path())
 @click.option("--images", required=True, type=click.Path(), metavar="DIR|VIDEO", help="Pictures, or a video.")
 @click.option("--out", required=True, type=click.Path(), help="Folder of the predictions.")
 @click.option("--camera", type=click.Path(), metavar="CALIB", help="Calibration, YAML or JSON, as for fit.")
@@ -22,7 +22,7 @@ import click
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or metal.")
 @click.option("--resume", is_flag=True, help="Go on where it was interrupted.")
 def command(
-    run: str,
+    run: str | None,
     images: str,
     out: str,
     camera: str | None,
@@ -33,7 +33,7 @@ def command(
     device: str,
     resume: bool,
 ) -> None:
-    """Predict depth by the network of RUN, a run's folder or an ONNX file.
+    """Predict depth by the network of RUN, a run's folder or an ONNX file; without it by the one that ships.
 
     Example: endorender predict runs/tuned --images photographs --camera scope.yaml --out depth
     """

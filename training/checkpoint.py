@@ -23,6 +23,7 @@ from training.config import TrainConfig
 from training.files import fingerprint, missing_extra, read_json, write_atomic
 from training.lora import merged
 from training.models.layers import DepthNetwork
+from training.shipping import run_folder
 
 try:
     from safetensors import SafetensorError, safe_open
@@ -45,8 +46,9 @@ class Run:
 
 
 def load_run(path: str | Path) -> Run:
-    """Opens a run. Errors (UserError): no run there, weights of another architecture, not safetensors."""
-    path = Path(path)
+    """Opens a run; `shipped` is that of the package. Errors (UserError): no run there, weights of another architecture,
+    not safetensors."""
+    path = run_folder(path)
     info = read_json(path / RUN, "a training run")
     if not isinstance(info, dict) or not isinstance(info.get("config"), dict):
         raise UserError(f"{path / RUN} is not the description of a training run", "NOT_FOUND")

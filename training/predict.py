@@ -38,7 +38,7 @@ TOLD = 10  # pictures without a depth that are told one by one
 
 
 def predict(
-    run: str | Path,
+    run: str | Path | None,
     images: str | Path,
     out: str | Path,
     camera: str | Path | Mapping[str, Any] | None = None,
@@ -52,10 +52,11 @@ def predict(
 ) -> Path:
     """Predicts the depth of every picture and returns `out`.
 
-    run: a run's folder or an ONNX file. images: a folder of pictures or a video (extra `video`). camera: a calibration
-    (docs/fitting.md) or its keys: for points, and for the scale at which the network sees; without it that is found
-    by area. formats: of FORMATS; by default all that can be made, of a video png and preview. Depth as PNG is always
-    written. mask: "auto" finds the scope's black surround (`training.sources.seen_through`), "none" takes every pixel.
+    run: a run's folder or an ONNX file; None: the network that ships (`training.shipping`). images: a folder of
+    pictures or a video (extra `video`). camera: a calibration (docs/fitting.md) or its keys: for points, and for the
+    scale at which the network sees; without it that is found by area. formats: of FORMATS; by default all that can be
+    made, of a video png and preview. Depth as PNG is always written. mask: "auto" finds the scope's black surround
+    (`training.sources.seen_through`), "none" takes every pixel.
     confidence: how far copies agree (`training.predictor.Predictor.depth`). input_size: as in `evaluate`.
     resume: go on; the result has the same bytes as without the interruption, on one device with one number of threads.
 

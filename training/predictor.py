@@ -18,6 +18,7 @@ from endorender.errors import UserError
 from training import scale as scales
 from training.checkpoint import RUN, load_run
 from training.devices import torch_device
+from training.shipping import run_folder
 
 MOST_PIXELS = 1 << 24  # that a network is shown at once
 GAINS = (0.7, 1.4)  # of the copies' light, through the power law 2.2
@@ -115,9 +116,10 @@ class Predictor:
         return scales.seen_at(self.network, picture, size)
 
 
-def predictor(run: str | Path, device: str = "auto") -> Predictor:
-    """Opens a run's folder or an ONNX file. Errors (UserError): NOT_FOUND, NOT_WEIGHTS, MISSING_EXTRA, NO_DEVICE."""
-    path = Path(run)
+def predictor(run: str | Path | None = None, device: str = "auto") -> Predictor:
+    """Opens a run's folder or an ONNX file; None: the network that ships. Errors (UserError): NOT_FOUND, NOT_WEIGHTS,
+    MISSING_EXTRA, NO_DEVICE."""
+    path = run_folder(run)
     if path.is_file():
         network = Exported(path)
         return Predictor(network, _told(path, network.size), network.weights, torch.device("cpu"))

@@ -88,7 +88,7 @@ def test_every_key_of_the_configuration_is_a_flag_and_the_help_tells_its_default
 
 
 def test_list_names_everything_registered_with_its_parameters():
-    assert set(run("list").stdout.split()) == {*REGISTRIES, "preset", "response", "trajectory"}
+    assert set(run("list").stdout.split()) == {*REGISTRIES, "network", "preset", "response", "trajectory"}
     for kind in REGISTRIES:
         shown = run("list", kind).stdout
         assert all(re.search(rf"^{name}  \S", shown, re.M) for name in REGISTRIES[kind]), kind
@@ -103,7 +103,7 @@ def test_list_names_everything_registered_with_its_parameters():
 
 def test_list_gives_programs_everything_that_is_known():
     found = json.loads(run("list", "--json").stdout)
-    assert set(found) == {*REGISTRIES, "preset", "response", "trajectory"}
+    assert set(found) == {*REGISTRIES, "network", "preset", "response", "trajectory"}
     (fov,) = (p for e in found["camera"] if e["name"] == "pinhole" for p in e["parameters"] if p["name"] == "fov")
     assert fov["default"] > 0
     assert {e["name"] for e in json.loads(run("list", "light", "--json").stdout)} == set(REGISTRIES["light"])
