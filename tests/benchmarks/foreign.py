@@ -15,14 +15,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from reference_scenes import load_mitsuba
-
-from endorender.ct.prepare import prepare
-from endorender.ct.reader import open_ct
-from endorender.dataset.layouts.layout import ForeignFrame
-from endorender.dataset.layouts.simcol3d import SimCol3D
-from endorender.scene import trajectory
+from endorender.scene import Pinhole, trajectory
 from endorender.viewer import shapes
+from tests.benchmarks import foreign_set
+from tests.benchmarks.reference_scenes import load_mitsuba
 
 PATIENTS = range(11, 19)  # the test patients of the preset `small`
 VIEWS = 10
@@ -125,46 +121,26 @@ def developed(linear: np.ndarray, exposure: float, rng: np.random.Generator) -> 
     return np.clip(np.round(shown + rng.normal(0, 1.5, shown.shape)), 0, 255).astype(np.uint8)
 
 
-def frames_of(mi, number: int) -> list[ForeignFrame]:
-    """VIEWS frames of one phantom."""
+def patient(mi, number: int, own: foreign_set.Phantom, views: int) -> foreign_set.Patient:
+    """A phantom with a colour, gloss and exposure of its own."""
     rng = np.random.default_rng([SEED, number])
-    prepared = prepare(open_ct(f"phantom:{number}"))
-    mesh, exposure = wall(mi, prepared, rng), float(rng.uniform(0.12, 0.3))
-    poses = trajectory.poses(prepared.volume, prepared.lumen, prepared.path, VIEWS, SEED)
-    focal = WIDTH / 2 / np.tan(np.radians(FOV / 2))
-    camera = {"type": "pinhole", "width": WIDTH, "height": HEIGHT, "fov": None, "fx": focal}
-    found = []
-    for n, pose in enumerate(poses):
-        linear, z = view(mi, mesh, pose, n)
-        image = developed(linear, exposure, rng)
-        found.append(
-            ForeignFrame(
-                id=f"m{number:03d}/{n}",
-                patient=f"m{number:03d}",
-                view=n,
-                variation="mitsuba",
-                camera=camera,
-                world_from_camera=tuple(map(tuple, pose.tolist())),
-                paths={},
-                load_image=lambda image=image: image,
-                load_depth=lambda z=z: z,
-            )
-        )
-    return found
+    ready = own.ready
+    mesh, exposure = wall(mi, ready, rng), float(rng.uniform(0.12, 0.3))
+    poses = trajectory.poses(ready.volume, ready.lumen, ready.path, views, SEED)
+
+    def shoot(n: int):
+        linear, z = view(mi, mesh, poses[n], n)
+        return developed(linear, exposure, np.random.default_rng([SEED, number, n])), z, {}
+
+    return foreign_set.Patient(Pinhole(width=WIDTH, height=HEIGHT, fov=FOV), poses, shoot, {"exposure": exposure})
 
 
-def main(out: str, *patients: str) -> None:
+def main() -> None:
+    asked = foreign_set.arguments(__doc__, PATIENTS, VIEWS)
     mi = load_mitsuba()
-    if Path(out).exists():
-        sys.exit(f"error: {out} is there already")
-    frames: list[ForeignFrame] = []
-    for number in map(int, patients or PATIENTS):
-        frames += frames_of(mi, number)
-        print(f"phantom:{number} done", file=sys.stderr)
-    Path(out).mkdir(parents=True)
-    SimCol3D().write([("test", frames)], Path(out))
-    print(f"{len(frames)} frames in {out}")
+    settings = {"mitsuba": mi.__version__, "size": [WIDTH, HEIGHT], "spp": SPP, "seed": SEED}
+    foreign_set.make(asked, "mitsuba", settings, lambda *given: patient(mi, *given))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:]) if len(sys.argv) > 1 else sys.exit(__doc__)
+    main()
