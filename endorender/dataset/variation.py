@@ -73,16 +73,27 @@ class Variation(Model):
 PLAIN = Variation(name=SYNTHETIC)
 FOUR = tuple(Variation(name=look, look=look) for look in ("yellow_tan", "pale_pink", "dark_red", "deep_red"))
 
-# Ranges are our choice. Clinical: scopes of one kind in other hands and bowels. Randomized: wider than life, so that
-# what a network will see lies inside.
+# Ranges are our choice. Clinical: scopes of one kind in other hands and bowels; colour comes from blood, oxygen, bile,
+# scattering lies about the mean of soft tissues (ORGANS in `endorender.scene.physical`), and mucus is smooth and levels
+# what is small. Randomized: wider than life, so that what a network will see lies inside.
 CLINICAL = Variation(
     name="clinical",
-    look={"choice": ["yellow_tan", "pale_pink", "pale_pink", "dark_red", "deep_red"]},
-    tissue={"roughness": {"truncated": [0.08, 0.04, 0.03, 0.25]}, "specular": {"uniform": [0.5, 0.9]}},
+    look="mucosa_physical",
+    tissue={
+        "organ": "own",
+        "scattering": {"truncated": [1.9, 0.3, 1.4, 2.6]},
+        "power": {"uniform": [0.9, 1.4]},
+        "blood": {"loguniform": [0.008, 0.035]},
+        "saturation": {"uniform": [0.5, 0.9]},
+        "bile": {"loguniform": [3e-7, 2e-5]},
+        "roughness": {"truncated": [0.045, 0.015, 0.025, 0.12]},
+        "specular": {"uniform": [0.6, 1.0]},
+    },
     light={"mu": {"sobol": [0.0, 2.8]}},
     response={
-        "target": {"truncated": [125, 25, 70, 180]},
+        "target": {"truncated": [150, 20, 100, 190]},
         "contrast": {"sobol": [1.1, 2.0]},
+        "hue": {"uniform": [0.0, 0.3]},
         "white_balance": [{"normal": [1.0, 0.03]}, 1.0, {"normal": [1.0, 0.03]}],
         "full_well": {"loguniform": [2500, 20000]},
         "read_noise": {"uniform": [2, 12]},
@@ -90,7 +101,9 @@ CLINICAL = Variation(
     mucosa={
         "redness": {"uniform": [0.1, 0.4]},
         "mottling": {"uniform": [0.15, 0.45]},
-        "film": {"truncated": [0.07, 0.03, 0.01, 0.15]},
+        "film": {"truncated": [0.06, 0.02, 0.02, 0.12]},
+        "film_scale": {"uniform": [4, 8]},
+        "levelling": 2.0,
     },
 )
 RANDOMIZED = Variation(
@@ -121,6 +134,8 @@ RANDOMIZED = Variation(
         "mottling": {"uniform": [0, 1]},
         "vessel_strength": {"uniform": [0, 1]},
         "film": {"uniform": [0, 0.25]},
+        "film_scale": {"loguniform": [1, 10]},
+        "levelling": {"choice": [0.0, 0.0, 1.0, 2.0]},
     },
     constraints=("response.read_noise < 0.05 * response.full_well",),
 )
@@ -135,7 +150,7 @@ PRESETS: dict[str, tuple[Variation, ...]] = {
 DESCRIPTIONS = {
     "paper4": "the plain picture and the four looks of Mahmood et al. 2018, the same conditions for every view",
     "synthetic": "the plain grey picture alone",
-    "clinical": "one look a view, drawn with light and camera response as a clinic's own vary (our choice)",
+    "clinical": "wet mucosa by its blood, drawn with light and camera response as a clinic's own vary (our choice)",
     "randomized": "domain randomisation: looks, light, response and lens drawn far beyond what a clinic shows",
 }
 # What a preset says of camera and trajectory, where the configuration says nothing.

@@ -11,7 +11,7 @@ import numpy as np
 from endorender.errors import UserError
 from endorender.render import backend, launches, rng
 from endorender.render.exact import refuse_inside
-from endorender.render.medium import Prepared, cells, held_blocks, prepare
+from endorender.render.medium import Prepared, cells, coat_field, held_blocks, prepare
 from endorender.render.view import E, Traits, pack_emitters, pack_environment, pack_table, pack_view
 from endorender.scene.light import Kind
 from endorender.scene.scene import GridMedium, Scene
@@ -146,7 +146,7 @@ def packed(
     env, alias = environment or (np.zeros((2, 2, channels + 2), np.float32), np.zeros((1, 2), np.float32))
     return groups, [
         prepared.field,
-        prepared.smooth.values,
+        coat_field(first).values,
         cells(first.medium, first.tissue, first.surface, first.threshold, first.labelling),
         backend.resident(pack_table(list(scenes))),
         held_blocks(first),

@@ -125,13 +125,30 @@ def prepare(medium: Volume | GridMedium) -> Prepared:
     )
 
 
-def _blurred(field: np.ndarray, spacing: np.ndarray) -> Grid:
-    """The field for normals, int16: at every second voxel where those lie close enough to carry the blur.
+def coat_field(scene: Scene) -> Grid:
+    """The field whose gradient is the coat's normal.
+
+    The wall's own, or more blurred: mucus fills what is smaller than the layer's `levelling`, and its surface is what
+    mirrors and, where light refracts, what bends it.
+    """
+    over = 0.0 if scene.mucosa is None else scene.mucosa.levelling
+    return _levelled(scene.medium, over) if over else prepare(scene.medium).smooth
+
+
+@per_object
+def _levelled(medium: Volume, over: float) -> Grid:
+    prepared = prepare(medium)
+    smooth = _blurred(prepared.host, prepared.spacing, float(np.hypot(NORMAL_BLUR_MM, over)))
+    return smooth._replace(values=backend.resident(smooth.values))
+
+
+def _blurred(field: np.ndarray, spacing: np.ndarray, blur: float = NORMAL_BLUR_MM) -> Grid:
+    """The field for normals, int16: at every second voxel where those lie close enough to carry the blur (mm).
 
     A fine volume is large, and this copy of it would double the memory.
     """
-    smooth = gaussian_filter(field, NORMAL_BLUR_MM / spacing, mode="nearest", truncate=3, output=np.int16)
-    if 2 * spacing.max() > HALVED_MM or min(field.shape) < 8:
+    smooth = gaussian_filter(field, blur / spacing, mode="nearest", truncate=3, output=np.int16)
+    if 2 * spacing.max() * NORMAL_BLUR_MM > HALVED_MM * blur or min(field.shape) < 8:
         return Grid(smooth, spacing)
     # An even number of nodes would end before the domain does.
     odd = np.pad(smooth, [(0, 1 - n % 2) for n in field.shape], mode="edge")

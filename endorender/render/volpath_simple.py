@@ -13,7 +13,7 @@ from endorender.render import backend, boundary, illumination, launches, mucosa,
 from endorender.render import rng as random
 from endorender.render.cache import kernels
 from endorender.render.film import Radiance
-from endorender.render.medium import blocks, bounds, held_blocks, prepare
+from endorender.render.medium import blocks, bounds, coat_field, held_blocks, prepare
 from endorender.render.rng import rand, rand2
 from endorender.render.tracking import FAR
 from endorender.render.view import Traits, pack_emitters, pack_environment, pack_table, pack_view
@@ -283,7 +283,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
     )
     given = [
         prepared.field,
-        prepared.smooth.values,
+        coat_field(scene).values,
         backend.resident(pack_table([scene])),
         held_blocks(scene),
         prepared.albedo,

@@ -12,13 +12,17 @@ from endorender.registry import Model, Registry
 mucosas = Registry("mucosa")
 
 
-@mucosas.register("procedural", cases=[{}, {"seed": 7, "vessels": 40.0, "film": 0.0}])
+@mucosas.register("procedural", cases=[{}, {"seed": 7, "vessels": 40.0, "film": 0.0, "levelling": 1.5}])
 class Mucosa(Model):
     """Branching vessels under the wall, blood unevenly spread, a wet film that is not flat.
 
     Vessels are shortest-path trees over the wall with radius ∝ (capillaries fed)^⅓, after Murray 1926. The colours
     of vessels and of blood-rich patches belong to the tissue. Patterns are fixed to the volume. All values are our
     choice, by eye.
+
+    Surface tension levels a film of mucus, short waves first (Orchard 1963): it fills the wall's small bumps. With
+    `levelling` the coat's normal is that of the wall blurred by this much more; a bump of wavelength λ keeps
+    exp(-2 (π levelling / λ)²) of its slope.
     """
 
     seed: int = Field(0, ge=0, lt=2**31, description="another seed, other vessels and patches")
@@ -35,6 +39,7 @@ class Mucosa(Model):
     follicle_scale: float = Field(0.8, gt=0.05, le=10, description="size of the fine patches, mm")
     film: float = Field(0.07, ge=0, le=1, description="slope of the film's waves, root mean square")
     film_scale: float = Field(1.6, gt=0.05, le=20, description="size of the film's waves, mm")
+    levelling: float = Field(0.0, ge=0, le=5, description="σ of the wall's bumps that the film fills, mm; 0: none")
 
     @model_validator(mode="after")
     def _consistent(self) -> Mucosa:

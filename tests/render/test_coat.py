@@ -87,3 +87,11 @@ def test_a_wavy_film_keeps_nearly_all_light():
     for degrees in DEGREES:
         scene = wall(degrees, fov=2, size=24, roughness=0.06, mucosa=Mucosa(vessels=0, film=0.4))
         assert 0.98 < seen(scene, 64) < 1.005
+
+
+def test_a_levelled_film_keeps_nearly_all_light():
+    """So does a film that fills bumps: its normal is not that of the wall under it."""
+    waves = from_distance(lambda p: p[..., 2] - 6 - 0.2 * np.sin(p[..., 0] * 0.4), (25, 25, 13), affine((16, 16, 1)))
+    for degrees in DEGREES:
+        scene = wall(degrees, fov=2, size=24, roughness=0.06, mucosa=Mucosa(vessels=0, film=0.1, levelling=3.0))
+        assert 0.98 < seen(scene.with_(medium=waves), 64) < 1.005

@@ -7,9 +7,9 @@ from endorender.engine import ti
 from endorender.errors import UserError
 from endorender.render import backend, geometry, mucosa, radiance, shareable, vessels
 from endorender.render.grid import Grid
-from endorender.render.medium import prepare
+from endorender.render.medium import coat_field, prepare
 from endorender.scene import Mucosa, tissues
-from tests.render.scenes import THRESHOLD, tube, tube_scene
+from tests.render.scenes import THRESHOLD, affine, from_distance, tube, tube_scene
 from tests.render.test_volpath import assert_same_image
 
 MANY = {"vessels": 80.0, "territory": 2.0}
@@ -115,9 +115,37 @@ def test_the_film_is_a_slope_and_never_sends_mirrored_light_below_the_wall():
     assert np.abs(slope - 0.5 * (there[:, 0] + values[:, 0])).max() < 5e-3
 
 
+@pytest.mark.parametrize("wavelength", [4.0, 6.0, 15.0])
+def test_the_film_fills_bumps_by_their_size(wavelength):
+    """A plane with waves: what is left of their slope in the coat's normal is a Gaussian of the wavelength."""
+    backend.ensure()
+    k, step = 2 * np.pi / wavelength, 0.6
+    medium = from_distance(lambda p: p[..., 2] - 12 - 0.25 / k * np.sin(k * p[..., 0]), (50, 8, 40), affine([step] * 3))
+    scene = tube_scene().with_(medium=medium)
+
+    def slope(mucosa):
+        field = coat_field(scene.with_(mucosa=mucosa))
+        x = np.arange(6, 24, 0.3)
+        points = np.stack([x, np.full_like(x, 2.4), 12 + 0.25 / k * np.sin(k * x)], 1)
+        n = field._replace(values=backend.fetch(field.values)).normals(points)
+        assert (n[:, 2] < -0.9).all()  # towards the air
+        return 2 * np.mean(n[:, 0] / -n[:, 2] * -np.cos(k * x))
+
+    assert slope(Mucosa()) == slope(None)
+    kept = slope(Mucosa(levelling=1.2)) / slope(None)
+    assert kept == pytest.approx(np.exp(-0.5 * (k * 1.2) ** 2), abs=0.05)
+
+
+def test_what_the_film_fills_is_held_with_the_volume():
+    backend.ensure()
+    scene = tube_scene().with_(mucosa=Mucosa(levelling=2.0))
+    assert coat_field(scene).values is coat_field(scene.with_(mucosa=Mucosa(levelling=2.0, seed=3))).values
+    assert coat_field(scene.with_(mucosa=Mucosa())).values is prepare(tube()).smooth.values
+
+
 def test_geometry_is_the_same_to_the_bit():
     bare = tube_scene(size=(48, 32))
-    dressed = bare.with_(mucosa=Mucosa(**MANY))
+    dressed = bare.with_(mucosa=Mucosa(**MANY, levelling=2.0))
     a, b = geometry(bare), geometry(dressed)
     for name in ("z_depth", "distance", "normal", "mask"):
         assert getattr(a, name).tobytes() == getattr(b, name).tobytes()

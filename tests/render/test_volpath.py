@@ -58,7 +58,7 @@ SCENES = {
         vessel_albedo=(0.1, 0.0, 0.0),
         roughness=0.3,
         specular=1,
-    ).with_(mucosa=Mucosa(vessels=120, trunk=0.6, film=0.4)),
+    ).with_(mucosa=Mucosa(vessels=120, trunk=0.6, film=0.4, levelling=1.5)),
     "hybrid": lambda: tube_scene(
         "hybrid", sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4, surface_weight=1, roughness=0.4
     ),
