@@ -86,7 +86,7 @@ CLINICAL = Variation(
         "blood": {"loguniform": [0.008, 0.035]},
         "saturation": {"uniform": [0.5, 0.9]},
         "bile": {"loguniform": [3e-7, 2e-5]},
-        "roughness": {"truncated": [0.045, 0.015, 0.025, 0.12]},
+        "roughness": {"truncated": [0.04, 0.012, 0.025, 0.1]},
         "specular": {"uniform": [0.6, 1.0]},
     },
     light={"mu": {"sobol": [0.0, 2.8]}},
@@ -102,8 +102,8 @@ CLINICAL = Variation(
         "redness": {"uniform": [0.1, 0.4]},
         "mottling": {"uniform": [0.15, 0.45]},
         "film": {"truncated": [0.06, 0.02, 0.02, 0.12]},
-        "film_scale": {"uniform": [4, 8]},
-        "levelling": 2.0,
+        "film_scale": {"uniform": [5, 9]},
+        "levelling": 2.5,
     },
 )
 RANDOMIZED = Variation(
