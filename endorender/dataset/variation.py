@@ -101,6 +101,7 @@ CLINICAL = Variation(
     mucosa={
         "redness": {"uniform": [0.1, 0.4]},
         "mottling": {"uniform": [0.15, 0.45]},
+        "vessel_strength": {"uniform": [0.4, 0.8]},
         "film": {"truncated": [0.06, 0.02, 0.02, 0.12]},
         "film_scale": {"uniform": [5, 9]},
         "levelling": 2.5,
