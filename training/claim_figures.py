@@ -1,56 +1,82 @@
-"""Figures of the experiments: error against what an experiment varies."""
+"""Figures of the experiments: what arms gain, and error against what an experiment varies."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from training import figures
-from training.compare import Section
-from training.figures import COLOURS, LEGEND, style_axes
+from training.figures import COLOURS, INK, LEGEND, STYLE, style_axes
+
+if TYPE_CHECKING:
+    from training.claims import Claim
+
+Lines = Mapping[str, Sequence[Sequence[float]]]  # label -> points: x, mean, low, high
 
 
-def frame_by_frame(section: Section, protocol: str) -> Figure:
-    """Every frame's error, the baseline's across and each other arm's upwards."""
-    return figures.paired(section, protocol)
+def gains(claims: Sequence[Claim]) -> Figure:
+    """Percent less error and its interval, test by test; what is not tested is hollow."""
+    tests = list(dict.fromkeys(c.test for c in claims))
+    names = list(dict.fromkeys(c.comparison.title for c in claims))
+    figure = Figure(figsize=(6.4, 0.9 + 0.24 * len(claims) + 0.3 * len(tests)), layout="constrained")
+    axes, y, ticks = figure.subplots(), 0.0, []
+    style_axes(axes, "percent less abs_rel than the other arm, 95 % interval")
+    axes.grid(axis="x", color="#d0d7de", linewidth=0.6)
+    for test in tests:
+        axes.annotate(test, (0, y), xycoords=("axes fraction", "data"), fontweight="bold", va="center", **STYLE)
+        for c in (c for c in claims if c.test == test):
+            y += 1
+            colour = COLOURS[names.index(c.comparison.title) % len(COLOURS)]
+            far = [[c.gain.value - c.gain.low], [c.gain.high - c.gain.value]] if c.gain.known() else None
+            fill = colour if c.family_p is not None else "white"
+            axes.errorbar([c.gain.value], [y], xerr=far, fmt="o", color=colour, markerfacecolor=fill, capsize=3)
+            ticks.append((y, c.comparison.title))
+        y += 1.4
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks([at for at, _ in ticks], [name for _, name in ticks])
+    axes.set_ylim(y - 0.6, -0.8)
+    return figure
 
 
-def against_depth(section: Section, protocol: str) -> Figure:
-    """Error against true depth."""
-    return figures.against(section, protocol)
+def arms(rows: Sequence[Sequence[Any]]) -> Figure:
+    """abs_rel of every arm and baseline, test by test. rows: setting, test, arm, mean, low, high, …"""
+    tests = list(dict.fromkeys(row[1] for row in rows))
+    names = list(dict.fromkeys(row[2] for row in rows))
+    figure = Figure(figsize=(7.2, 0.8 + 0.22 * len(names)), layout="constrained")
+    every = np.atleast_1d(figure.subplots(1, len(tests), sharey=True))
+    for axes, test in zip(every, tests):
+        style_axes(axes, "abs_rel")
+        axes.set_title(test, **STYLE)
+        for row in (row for row in rows if row[1] == test):
+            y, (mean, low, high) = names.index(row[2]), row[3:6]
+            far = [[mean - low], [high - mean]] if np.isfinite(low) and np.isfinite(high) else None
+            axes.errorbar([mean], [y], xerr=far, fmt="o", color=COLOURS[0 if row[9] == "" else 1], capsize=2, ms=4)
+        axes.set_xlim(left=0)
+        axes.set_yticks(range(len(names)), names)
+    every[0].invert_yaxis()
+    return figure
 
 
-def against_count(rows: list[list[Any]]) -> Figure:
-    """abs_rel and its interval against the number of training images. rows: images, arm, mean, low, high, …"""
-    return _lines(
-        "training images", {arm: [r[:1] + r[2:5] for r in rows if r[1] == arm] for arm in _unique(rows)}, log=True
-    )
+def against_count(lines: Lines) -> Figure:
+    """abs_rel and its interval against the number of training images."""
+    return _lines("training images", lines, log=True)
 
 
-def against_conditions(rows: list[list[Any]]) -> Figure:
-    """abs_rel on seen and on unseen patients against K. rows: K, seen, low, high, unseen, low, high, …"""
-    return _lines(
-        "conditions for each view, K",
-        {
-            "patients trained on, other views": [r[:4] for r in rows],
-            "patients never seen": [r[:1] + r[4:7] for r in rows],
-        },
-    )
+def against_conditions(lines: Lines) -> Figure:
+    """abs_rel of what was seen and of what is new against K."""
+    return _lines("conditions for each view, K", lines)
 
 
-def _unique(rows: list[list[Any]]) -> list[str]:
-    return list(dict.fromkeys(row[1] for row in rows))
-
-
-def _lines(x: str, lines: dict[str, list[list[float]]], log: bool = False) -> Figure:
+def _lines(x: str, lines: Lines, log: bool = False) -> Figure:
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.subplots()
     style_axes(axes, x, "abs_rel (median), mean and 95 % interval")
     for (label, points), colour in zip(lines.items(), COLOURS):
         at, mean, low, high = np.array(points, float).T
-        axes.errorbar(at, mean, yerr=[mean - low, high - mean], fmt="o-", color=colour, label=label, capsize=3)
+        axes.errorbar(at, mean, yerr=np.nan_to_num([mean - low, high - mean]), fmt="o-", color=colour, label=label,
+                      capsize=3)  # fmt: skip
         axes.set_xticks(at, [f"{value:g}" for value in at])
     if log:
         axes.set_xscale("log", base=2)

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from training import figures
-from training.files import command, versions, write_atomic
+from training.files import command, versions, write_atomic, write_csv
 from training.report import template
-
-if TYPE_CHECKING:
-    from training.study import Answer, Study
+from training.study import Answer, Study
 
 PAGE = "index.html"
 
 
-def write_answer(study: Study, info: dict[str, Any], answer: Answer) -> Path:
-    """Writes OUT/tables, OUT/figures and OUT/index.html, which is self-contained; returns the page."""
-    from training.experiments import EXPERIMENTS, tables_of
-
+def write_answer(study: Study, info: dict[str, Any], answer: Answer, claim: str) -> Path:
+    """Writes OUT/tables, the protocol's fingerprint in every row, OUT/figures and OUT/index.html, which is
+    self-contained; returns the page. claim: in words."""
     for folder in ("figures", "tables"):
         (study.out / folder).mkdir(exist_ok=True)
-    tables_of(study, info, answer)
+    for name, (header, rows) in answer.tables.items():
+        write_csv(
+            study.out / "tables" / f"{_file(name)}.csv", [*header, "preset", "protocol"],
+            [[*row, info["preset"], info["protocol"]] for row in rows],
+        )  # fmt: skip
     pictures = {}
     for name, figure in answer.figures.items():
-        file = "".join(c if c.isalnum() else "-" for c in name)
         picture = figures.png(figure)
-        write_atomic(study.out / "figures" / f"{file}.png", picture)
-        write_atomic(study.out / "figures" / f"{file}.pdf", figures.pdf(figure))
+        write_atomic(study.out / "figures" / f"{_file(name)}.png", picture)
+        write_atomic(study.out / "figures" / f"{_file(name)}.pdf", figures.pdf(figure))
         pictures[name] = "data:image/png;base64," + base64.b64encode(picture).decode()
     page = template("experiment.html").render(
-        info=info, claim=EXPERIMENTS[study.name].__doc__, answer=answer, pictures=pictures, versions=versions(),
-        command=command(),
-    )  # fmt: skip
+        info=info, claim=claim, answer=answer, pictures=pictures, versions=versions(), command=command()
+    )
     write_atomic(study.out / PAGE, page)
     return study.out / PAGE
+
+
+def _file(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name)

@@ -1,86 +1,34 @@
-"""What the experiments share: how much is made, and how it is rendered, trained and judged, resumably."""
+"""An experiment's folder: what it renders, trains and judges, each only when something that is missing needs it.
+
+OUT/experiment.json              what was asked for, and the protocol's fingerprint
+OUT/data/NAME                    rendered frames; large, needed only while networks are trained or judged on them
+OUT/runs/SETTING/NAME            networks, without optimiser once they are finished
+OUT/errors/TEST/SETTING-NAME.json   what each network errs on each test
+OUT/tables, OUT/figures, OUT/index.html   the answer, made of OUT/errors alone
+
+So a folder may be begun on one machine and go on on another: all but OUT/data is small, and parts that were made side
+by side (other seeds, other settings) are put together by copying them into one folder.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import Field
+from typing import Any, NamedTuple
 
 from endorender.dataset import configure, generate, open_dataset
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
-from endorender.registry import Model
-from training.augment import Augment
-from training.files import SUMMARY, Progress, fingerprint, read_csv, read_json, write_json
-
-if TYPE_CHECKING:
-    from training.compare import Section
+from training.files import Progress, read_csv, read_json, versions, write_json
+from training.kept import Errors, gathered, judge
+from training.presets import Preset, Setting, protocol_fingerprint
 
 Stage = Callable[[str], AbstractContextManager[Progress]]  # a title -> that stage's progress
-LOOKS = ("yellow_tan", "pale_pink", "dark_red", "deep_red")
-EXPERIMENT = "experiment.json"
-GIVEN = "given dataset"  # how the titles of data begin that is no part of the protocol
-LEAD = "median"  # the protocol whose abs_rel decides
-# Each counts up when docs/protocol.md changes what is done, beyond the numbers in PRESETS.
-PROTOCOL = {"adapt": 3, "data": 3, "variety": 3}  # the fingerprint knows no name: one number, one meaning
-
-
-class Preset(Model):
-    """How much an experiment makes.
-
-    people: patients in train, val and test. views, cinematic_views: per patient, for plain images and for
-    the four looks. size, spp: of the frames. steps, further_steps: of training on plain images, and after it.
-    rate, rates: peak learning rate at first; those tried afterwards, the same for every arm. batch: images
-    in a step. seeds: repetitions. counts: numbers of training images of `data`, each half of the next.
-    conditions, variety_views, unseen_views: of `variety`: K; views of a training patient at K = 1; views of
-    it that are not trained on.
-    """
-
-    people: tuple[int, int, int]
-    views: int = Field(ge=1)
-    cinematic_views: int = Field(ge=1)
-    size: str
-    spp: int = Field(ge=1)
-    model: dict[str, Any] = Field({"type": "unet"})
-    steps: int = Field(ge=1)
-    further_steps: int = Field(ge=1)
-    rate: float = Field(2e-3, gt=0)
-    rates: tuple[float, ...]
-    batch: int = Field(8, ge=1)
-    seeds: int = Field(ge=1)
-    counts: tuple[int, ...]
-    conditions: tuple[int, ...]
-    variety_views: int = Field(ge=1)
-    unseen_views: int = Field(ge=1)
-    augment: Augment = Augment(rotation=15.0)
-
-
-PRESETS = {
-    "tiny": Preset(
-        people=(2, 1, 2), views=4, cinematic_views=1, size="48x32", spp=2, steps=20, further_steps=8, rates=(1e-3,),
-        model={"type": "unet", "width": 8, "levels": 2}, batch=4, seeds=2, counts=(4, 8), conditions=(1, 2, 4),
-        variety_views=4, unseen_views=1,
-    ),
-    "small": Preset(
-        people=(8, 2, 8), views=40, cinematic_views=10, size="128x96", spp=16, steps=400, further_steps=200,
-        rates=(5e-4, 2e-3, 5e-3), seeds=3, counts=(40, 80, 160, 320), conditions=(1, 2, 3, 4), variety_views=24,
-        unseen_views=6,
-    ),
-    "paper": Preset(
-        people=(40, 5, 15), views=200, cinematic_views=50, size="320x240", spp=128, steps=20_000, further_steps=5_000,
-        model={"type": "unet", "width": 32, "levels": 5}, rates=(5e-4, 1e-3, 2e-3), batch=16, seeds=5,
-        counts=(500, 1000, 2000, 4000, 8000), conditions=(1, 2, 3, 4), variety_views=120, unseen_views=20,
-    ),
-}  # fmt: skip
-
-
-def protocol_fingerprint(experiment: str, preset: str) -> str:
-    """Of everything that an experiment is told; docs/protocol.md states it, every result carries it."""
-    return fingerprint({"protocol": PROTOCOL[experiment], "preset": PRESETS[preset].model_dump(mode="json")})
+Key = tuple[Any, ...]  # of an arm: its setting first
+EXPERIMENT, RUNS, ERRORS = "experiment.json", "runs", "errors"
+GIVEN = "foreign "  # how the titles of tests begin that are no part of the protocol
 
 
 @dataclass
@@ -92,86 +40,212 @@ class Answer:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
+class Rendered(NamedTuple):
+    """A dataset of an experiment. values: further keys of its configuration."""
+
+    name: str
+    patients: tuple[dict[str, str], ...]
+    views: int
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Network:
+    """How a network comes about.
+
+    name: of the arm, and what else tells it from the setting's others. images: one of the plan's sets; viewpoints: so
+    many of them, drawn by the seed. rates: one, or those to choose from. start: whose weights it begins from.
+    mean_of: it is not trained, its weights are the mean of these.
+    """
+
+    setting: str
+    name: str
+    seed: int
+    images: str = ""
+    steps: int = 0
+    rates: tuple[float, ...] = ()
+    viewpoints: int | None = None
+    start: Network | None = None
+    fine_tune: str = "full"
+    drawn: bool = False
+    mean_of: tuple[Network, ...] = ()
+
+    def of_seed(self, seed: int) -> Network:
+        """The same of another repetition."""
+        start = self.start and self.start.of_seed(seed)
+        return replace(self, seed=seed, start=start, mean_of=tuple(n.of_seed(seed) for n in self.mean_of))
+
+    def folder(self, rate: float | None = None) -> str:
+        """Of the run, below OUT/runs."""
+        tried = f"-rate-{rate:g}" if len(self.rates) > 1 else ""
+        return f"{self.setting}/{self.name}{tried}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment, described. datasets: what it renders. images: what networks are trained on, by name. tests: title
+    -> frames. networks: the arms by key, of the first seed. answer: of the errors (arm, test). seen: tests may show
+    patients that were trained on."""
+
+    datasets: tuple[Rendered, ...]
+    images: Mapping[str, Callable[[], Any]]
+    tests: Mapping[str, Callable[[], Sequence[Any]]]
+    networks: Mapping[Key, Network]
+    answer: Callable[[Mapping[tuple[Key, str], Errors]], Answer]
+    seen: bool = False
+
+
 @dataclass(frozen=True)
 class Study:
-    """An experiment's folder and what works in it. foreign: datasets that are judged on too, never trained on."""
+    """An experiment's folder and what works in it. data: where rendered frames lie. foreign: name -> dataset that is
+    judged on too, never trained on. settings, seeds: which part of the work is done. workers: that render."""
 
     out: Path
     name: str
     preset: Preset
-    cts: tuple[str, ...]
-    foreign: tuple[str, ...]
+    data: Path
     stage: Stage
-    device: str
+    cts: tuple[str, ...] = ()
+    foreign: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    workers: int | None = None
+    opened: dict[str, list[Any]] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, Setting]:
+        """The experiment's settings by name."""
+        return self.preset.settings_of(self.name)
 
     def patients(self) -> dict[str, list[dict[str, str]]]:
-        """{ct, alias} of train, val and test: phantoms, or the CTs that were given, in their order."""
-        train, val, test = self.preset.people
+        """{ct, alias} of train, val and test, or of both folds: phantoms, or the CTs given, in their order."""
+        sizes = dict(zip(("train", "val", "test"), self.preset.people))
+        if self.name == "variety":
+            sizes = dict.fromkeys(("first fold", "second fold"), self.preset.fold)
         if self.cts:
-            test = max(1, len(self.cts) * test // (train + val + test))
-            val = max(1, len(self.cts) * val // (train + val + test))
-            train = len(self.cts) - val - test
-        cts = self.cts or tuple(f"phantom:{seed}" for seed in range(1, train + val + test + 1))
-        named = [{"ct": ct, "alias": f"p{n:03d}"} for n, ct in enumerate(cts, 1)]
-        return {"train": named[:train], "val": named[train : train + val], "test": named[train + val :]}
+            whole = sum(sizes.values())
+            shares = {name: max(1, len(self.cts) * size // whole) for name, size in list(sizes.items())[1:]}
+            sizes = {next(iter(sizes)): len(self.cts) - sum(shares.values()), **shares}
+        given, first = iter(self.cts), 4000 if self.name == "variety" else 0
+        found: dict[str, list[dict[str, str]]] = {}
+        for group, (name, size) in enumerate(sizes.items(), 1):  # phantoms of no other group, whatever its size
+            ids = [first + 1000 * group + n for n in range(1, size + 1)]
+            number = sum(map(len, found.values()))
+            found[name] = [
+                {"ct": next(given, f"phantom:{k}"), "alias": f"p{number + n:03d}"} for n, k in enumerate(ids, 1)
+            ]
+        return found
 
-    def render(self, name: str, patients: Sequence[dict[str, str]], views: int, **values: Any) -> list[Any]:
-        """Frames of OUT/data/NAME, rendered as far as they are missing."""
-        values |= {"size": self.preset.size, "spp": self.preset.spp, "denoise": True, "device": self.device}
-        config = configure(ct=list(patients), views=views, **values)
-        with self.stage(f"render {name}") as progress:
-            return open_dataset(generate(config, self.out / "data" / name, resume=True, progress=progress)).frames
+    def configuration(self, dataset: Rendered) -> Any:
+        """Of a dataset, as `endorender render` takes it."""
+        values: dict[str, Any] = {
+            "size": self.preset.size,
+            "spp": self.preset.spp,
+            "denoise": True,
+            "device": self.device,
+        }
+        return configure(**values, ct=list(dataset.patients), views=dataset.views, **dataset.values)
 
-    def train(self, name: str, data: Any, start: Path | None = None, **values: Any) -> Path:
-        """OUT/runs/NAME, trained as far as it is not; what all runs have in common is set here."""
-        from training.trainer import train
+    def frames(self, dataset: Rendered) -> list[Any]:
+        """The dataset's frames, rendered as far as they are missing."""
+        if dataset.name not in self.opened:
+            with self.stage(f"render {dataset.name}") as progress:
+                folder = generate(
+                    self.configuration(dataset), self.data / dataset.name, True, None, progress, workers=self.workers
+                )
+            frames = open_dataset(folder).frames
+            self.opened[dataset.name] = sorted(frames, key=lambda f: (f.patient, f.view, f.variation))
+        return self.opened[dataset.name]
 
-        p = self.preset
-        steps = values.get("steps", p.steps)
-        common = {"batch": p.batch, "augment": p.augment, "validate_every": max(1, steps // 10), "workers": 0}
-        model = {} if start else {"model": p.model}
-        with self.stage(f"train {name}") as progress:
-            return train(
-                {"steps": steps, **common, **model, **values}, self.out / "runs" / name, data, start, True, progress,
-                say=lambda text: None,
-            )  # fmt: skip
+    def given(self, name: str) -> Sequence[Any]:
+        """Frames of a dataset that was given by path."""
+        if name not in self.foreign:
+            raise UserError(
+                f"networks are still to be judged on the dataset {name}: give it, as --foreign {name}=DIR", "NOT_FOUND"
+            )
+        return open_data(self.foreign[name]).frames
 
-    def tuned(self, name: str, data: Any, start: Path, **values: Any) -> float:
-        """The learning rate, of the preset's, whose run ends with the least validation error; tried with one seed."""
-        if len(self.preset.rates) == 1:
-            return self.preset.rates[0]
-        errors = {}
-        for rate in self.preset.rates:
-            run = self.train(f"{name}-rate-{rate:g}", data, start, learning_rate=rate, **values)
+    def table(self, network: Network, test: str) -> Path:
+        """Where the network's errors on a test are kept."""
+        words = "".join(c if c.isalnum() else "-" for c in test)
+        return self.out / ERRORS / words / f"{network.folder().replace('/', '-')}.json"
+
+    def judge(self, network: Network, test: str, plan: Plan) -> None:
+        """Keeps the network's errors on a test, unless they are kept."""
+        path = self.table(network, test)
+        if not path.is_file():
+            frames, run = plan.tests[test](), self.run(network, plan)
+            with self.stage(f"evaluate {network.folder()} on {test}") as progress:
+                judge(run, frames, test, network.name, not plan.seen, path, progress)
+
+    def run(self, network: Network, plan: Plan) -> Path:
+        """The network's folder, trained as far as it is not."""
+        if network.mean_of:
+            return self._averaged(network, plan)
+        return self._trained(network, self._rate(network, plan), plan)
+
+    def _rate(self, network: Network, plan: Plan) -> float:
+        """Of the learning rates, the one whose run with the first seed ends with the least validation error."""
+        if len(network.rates) == 1:
+            return network.rates[0]
+        first, errors = network.of_seed(0), {}
+        for rate in network.rates:
+            folder = self.out / RUNS / first.folder(rate)
+            run = folder if finished(folder) else self._trained(first, rate, plan)
             errors[rate] = float(log_of(run)[-1]["val_abs_rel_median"])
         return min(errors, key=lambda rate: errors[rate])
 
-    def evaluate(self, run: Path, frames: Sequence[Any], title: str, label: str) -> Path:
-        """OUT/evaluations/TITLE/RUN; a finished evaluation stays as it is."""
-        from training.data import FrameSet
-        from training.evaluate import evaluate
+    def _trained(self, network: Network, rate: float, plan: Plan) -> Path:
+        from training.checkpoint import CHECKPOINT, WEIGHTS
+        from training.trainer import train
 
-        folder = self.out / "evaluations" / "".join(c if c.isalnum() else "-" for c in title) / run.name
-        if not (folder / SUMMARY).is_file():
-            with self.stage(f"evaluate {run.name} on {title}") as progress:
-                evaluate(
-                    run, FrameSet(test=frames), folder, split=None, label=label, title=title, progress=progress,
-                )  # fmt: skip
+        folder, setting = self.out / RUNS / network.folder(rate), self.settings()[network.setting]
+        if finished(folder) and (folder / WEIGHTS).is_file():
+            return folder
+        start = self.run(network.start, plan) if network.start else None
+        images = plan.images[network.images]()
+        config = {
+            **({} if start else {"model": setting.model}),
+            "steps": network.steps, "batch": setting.batch, "augment": setting.augmented(network.drawn),
+            "learning_rate": rate, "fine_tune": network.fine_tune, "images": network.viewpoints, "seed": network.seed,
+            "validate_every": max(1, network.steps // 10), "workers": 0, "device": self.device,
+        }  # fmt: skip
+        with self.stage(f"train {network.folder(rate)}") as progress:
+            train(config, folder, images, start, True, progress, say=lambda text: None)
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # three times the weights, and of no more use
         return folder
 
-    def section(self, frames: Sequence[Any], title: str, arms: Mapping[str, Sequence[Path]]) -> Section:
-        """Every arm's runs judged on the frames. arms: label -> runs."""
-        from training.compare import load_evaluation, sections
+    def _averaged(self, network: Network, plan: Plan) -> Path:
+        folder = self.out / RUNS / network.folder()
+        if not finished(folder):
+            average([self.run(one, plan) for one in network.mean_of], folder)
+        return folder
 
-        folders = [self.evaluate(run, frames, title, label) for label, runs in arms.items() for run in runs]
-        return sections([load_evaluation(folder) for folder in folders])[0]
 
-    def foreign_frames(self) -> dict[str, list[Any]]:
-        """Title -> frames, of the datasets that were given by path; named by what they hold, in whatever order."""
-        from training.checkpoint import data_identity
+def average(runs: Sequence[Path], out: Path) -> Path:
+    """A run whose weights are the mean of others', which share one architecture; it has seen everybody they have."""
+    from safetensors.torch import save
 
-        found = [open_data(path).frames for path in self.foreign]
-        return {f"{GIVEN} {data_identity(frames)[:8]}": frames for frames in found}
+    from training.checkpoint import LOG, RUN, WEIGHTS, load_run
+    from training.files import write_atomic
+
+    parents = [load_run(run) for run in runs]
+    states = [parent.network.state_dict() for parent in parents]
+    mean = {name: sum(s[name].double() for s in states) / len(states) for name in states[0]}
+    seen: dict[str, str] = {}
+    for parent in parents:
+        seen |= parent.info["seen"]
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / WEIGHTS, save({name: mean[name].to(states[0][name].dtype) for name in mean}, {"step": "0"}))
+    write_atomic(out / LOG, (runs[-1] / LOG).read_bytes())
+    info = parents[-1].info | {"seen": seen, "mean_of": [parent.weights for parent in parents]}
+    write_json(out / RUN, info | {"finished": True})
+    return out
+
+
+def finished(run: Path) -> bool:
+    """Whether a run's training has ended; its weights may have been put away since."""
+    from training.checkpoint import RUN
+
+    return (run / RUN).is_file() and bool(read_json(run / RUN, "a training run").get("finished"))
 
 
 def log_of(run: Path) -> list[dict[str, str]]:
@@ -179,37 +253,76 @@ def log_of(run: Path) -> list[dict[str, str]]:
     return read_csv(run / "log.csv")
 
 
+def work(
+    study: Study, plan: Plan, until: str = "answer", settings: Sequence[str] = (), seeds: Sequence[int] = ()
+) -> int:
+    """Does what is missing of a part: these settings and seeds (all), until "render", "train", "evaluate".
+
+    Returns how many networks are still to be judged on some test, of the whole experiment.
+    """
+    if until == "render":
+        for dataset in plan.datasets:
+            study.frames(dataset)
+    else:
+        for network in chosen(study, plan, settings, seeds):
+            missing = [test for test in plan.tests if not study.table(network, test).is_file()]
+            if missing and until == "train":
+                study.run(network, plan)
+            for test in missing if until != "train" else ():
+                study.judge(network, test, plan)
+    return sum(any(not study.table(n, test).is_file() for test in plan.tests) for n in chosen(study, plan))
+
+
+def chosen(study: Study, plan: Plan, settings: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Network]:
+    """Networks of these settings and seeds (all), seed by seed."""
+    numbers = seeds or range(study.preset.seeds)
+    return [n.of_seed(s) for s in numbers for n in plan.networks.values() if not settings or n.setting in settings]
+
+
+def errors(study: Study, plan: Plan) -> dict[tuple[Key, str], Errors]:
+    """Everything that was judged, by arm and test."""
+    found = {}
+    for test in plan.tests:
+        for key, network in plan.networks.items():
+            paths = [study.table(network.of_seed(seed), test) for seed in range(study.preset.seeds)]
+            found[key, test] = gathered(paths)
+        if len({tuple(found[key, test].frames) for key in plan.networks}) > 1:
+            raise UserError(f"networks were judged on different frames of {test}: evaluate them again", "MIXED_DATA")
+    return found
+
+
 def begin(study: Study, preset: str) -> dict[str, Any]:
     """Writes OUT/experiment.json, or refuses a folder that holds something else or another experiment.
 
     Datasets to judge on may be added to a finished experiment: nothing is trained on them, and the arms are fixed.
     """
-    from training.files import versions
-
+    people = study.patients()
     info: dict[str, Any] = {
         "experiment": study.name,
         "preset": preset,
         "protocol": protocol_fingerprint(study.name, preset),
         "parameters": study.preset.model_dump(mode="json"),
         "patients": {
-            split: [p["ct"] if p["ct"].startswith("phantom:") or p["ct"] == "sample" else "file" for p in people]
-            for split, people in study.patients().items()
+            split: [p["ct"] if p["ct"].startswith("phantom:") or p["ct"] == "sample" else "file" for p in people[split]]
+            for split in people
         },
-        "foreign_datasets": len(study.foreign),
     }
-    if not all(info["patients"].values()):
-        raise UserError("an experiment needs three patients or more: give --ct at least three times, or not at all")
-    path = study.out / EXPERIMENT
+    if not all(people.values()) or (study.name == "variety" and len({len(p) for p in people.values()}) > 1):
+        wanted = "an even number of patients" if study.name == "variety" else "three patients or more"
+        raise UserError(f"this experiment needs {wanted}: give as many --ct, or none at all")
+    path, names = study.out / EXPERIMENT, set(study.foreign)
     if path.is_file():
         old = read_json(path, "an experiment")
-        if any(old.get(k) != info[k] for k in info if k != "foreign_datasets"):
+        if any(old.get(k) != info[k] for k in info):
             raise UserError(
                 f"{study.out} holds another experiment ({old.get('experiment')}, preset {old.get('preset')}, protocol "
                 f"{old.get('protocol')}): choose another output folder",
                 "CONFIGURATION_CHANGED",
             )
+        names |= set(old.get("foreign", []))
     elif study.out.exists() and (not study.out.is_dir() or any(study.out.iterdir())):
         raise UserError(f"{study.out} is not empty: choose another output folder", "EXISTS")
     study.out.mkdir(parents=True, exist_ok=True)
+    info["foreign"] = sorted(names)
     write_json(path, info | {"versions": versions()})
     return info

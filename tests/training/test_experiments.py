@@ -9,27 +9,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from endorender.dataset import configure
 from endorender.errors import UserError
 from tests.training.conftest import TubeFrame
-from training.compare import load_evaluation
+from training import study as studies
 from training.data import FrameSet
-from training.experiments import EXPERIMENTS, experiment
-from training.study import LOOKS, PRESETS, Study, protocol_fingerprint
-from training.variety import appearances, places
+from training.experiments import EXPERIMENTS, experiment, prepared
+from training.presets import ARMS, COMPARISONS, KNOWN_LOOKS, NEW_LOOK, PRESETS, protocol_fingerprint
+from training.study import Study, average, chosen
+from training.variety import PARTNER, appearances, places
 
 ROOT = Path(__file__).parents[2]
+LOOKS = ("synthetic", *KNOWN_LOOKS, NEW_LOOK)
 
 
-def render(self, name, patients, views, **values):
+def frames(self, dataset):
     """Tunnels of the patients' numbers, in the variations that were asked for."""
-    looks = [v["name"] for v in values["variations"]] if "variations" in values else list(LOOKS)
-    looks = ["synthetic"] if values.get("preset") == "synthetic" else looks
-    aliases = [p["alias"] if p["alias"] != "airway" else "p99" for p in patients]
+    looks = [v["name"] for v in dataset.values["variations"]] if "variations" in dataset.values else LOOKS
+    aliases = [p["alias"] if p["alias"] != "airway" else "p99" for p in dataset.patients]
     return [
         TubeFrame(a, v, look, volume={"ct_sha256": f"ct of {a}"})
         for a in aliases
-        for v in range(views)
+        for v in range(dataset.views)
         for look in looks
     ]
 
@@ -39,55 +39,124 @@ def table(folder, name):
         return list(csv.DictReader(file))
 
 
+def shortened(monkeypatch, **values):
+    """The preset tiny with the network of today alone, and less of everything: what the default suite has time for."""
+    tiny = PRESETS["tiny"]
+    today = tiny.settings["today"].model_copy(update={"steps": 2, "further_steps": 1, "variety_steps": 2})
+    small = {"settings": {"today": today}, "test_views": 1, "airway_views": 1, "counts": (2, 4), "conditions": (1, 2)}
+    monkeypatch.setitem(PRESETS, "tiny", tiny.model_copy(update=small | values))
+    monkeypatch.setattr(type(tiny), "settings_of", lambda self, name: self.settings)
+
+
+@pytest.fixture
+def tubes(monkeypatch):
+    monkeypatch.setattr(Study, "frames", frames)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return tmp_path_factory.mktemp("experiments")
 
 
 @pytest.fixture
-def done(root, request, monkeypatch):
-    """The folder below which the experiments that a test is about have been done, once."""
-    monkeypatch.setattr(Study, "render", render)
-    for name in request.node.get_closest_marker("parametrize").args[1]:
-        name = getattr(name, "values", (name,))[0]
-        if name in request.node.name and not (root / name / "index.html").exists():
-            experiment(name, root / name, "tiny")
-    return root
+def done(root, request, tubes):
+    """The folder below which the experiment that a test is about has been done, once."""
+    name = request.node.callspec.params["name"]
+    if not (root / name / "index.html").exists():
+        assert experiment(name, root / name, "tiny") == root / name / "index.html"
+    return root / name
 
 
-# The answer to one claim takes as long as the default suite allows.
-SLOW = [pytest.param(name, marks=() if name == "variety" else pytest.mark.slow) for name in EXPERIMENTS]
+def runs_of(folder):
+    return {
+        f"{p.parent.parent.name}/{p.parent.name}": json.loads(p.read_text()) for p in folder.glob("runs/*/*/run.json")
+    }
+
+
+def test_a_part_goes_from_frames_to_tables_and_the_rest_elsewhere(tubes, tmp_path, monkeypatch):
+    shortened(monkeypatch, seeds=2, conditions=(1,), fold=1)
+    out, elsewhere = tmp_path / "a", tmp_path / "b"
+    assert experiment("variety", out, "tiny", seeds=[1]) is None  # seed 0 is still to come
+    assert not (out / "index.html").exists()
+    assert not list(out.glob("runs/*/*/checkpoint.safetensors"))  # what lasts is small
+    shutil.copytree(out, elsewhere)
+    shutil.rmtree(elsewhere / "runs")  # what is judged needs no weights
+    assert experiment("variety", elsewhere, "tiny", seeds=[0]) == elsewhere / "index.html"
+    assert experiment("variety", out, "tiny") == out / "index.html"
+    assert table(elsewhere, "variety") == table(out, "variety")
+    shutil.rmtree(out / "runs")
+    page = (out / "index.html").read_bytes()
+
+    def gone(self, dataset):
+        raise AssertionError("nothing is rendered for an answer")
+
+    monkeypatch.setattr(Study, "frames", gone)
+    assert experiment("variety", out, "tiny").read_bytes() == page  # of the tables alone
+
+
+def test_what_is_interrupted_goes_on_and_ends_as_it_would_have(tubes, tmp_path, monkeypatch):
+    shortened(monkeypatch, seeds=1, conditions=(1,), fold=1)
+    experiment("variety", tmp_path / "whole", "tiny")
+    real, asked = studies.judge, []
+
+    def stopped(*arguments):
+        asked.append(arguments)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(studies, "judge", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        experiment("variety", tmp_path / "broken", "tiny")
+    assert len(list(tmp_path.glob("broken/errors/*/*.json"))) == 1
+    experiment("variety", tmp_path / "broken", "tiny")
+    assert len(asked) == 5  # 2 networks x 2 tests, and the one that was stopped
+    assert table(tmp_path / "broken", "variety") == table(tmp_path / "whole", "variety")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adapt"])
-def test_the_gain_is_what_the_evaluations_say_with_equal_steps_for_every_arm(done, name):
-    rows = table(done / "adapt", "adapt")
-    assert [(r["test"], r["arm"]) for r in rows] == [
-        (test, arm)
-        for test in ("views of unseen patients", "shipped airway")
-        for arm in ("last layer fine-tuned", "all layers fine-tuned")
-    ]
-    folders = done / "adapt/evaluations/views-of-unseen-patients"
-
-    def errors(arm):
-        found = [load_evaluation(folders / f"adapt-{arm}-seed{s}").values("median", "abs_rel") for s in range(2)]
-        return np.mean(found, axis=0)
-
-    before, after = errors("baseline"), errors("full")
-    row = rows[1]
-    assert float(row["e_no"]) == pytest.approx(before.mean())
-    assert float(row["e_ft"]) == pytest.approx(after.mean())
-    assert float(row["reduction_percent"]) == pytest.approx(100 * (1 - after.mean() / before.mean()))
-    assert (row["paper_percent"], rows[2]["paper_percent"]) == ("56.87", "27.49")
-    assert {r["protocol"] for r in rows} == {protocol_fingerprint("adapt", "tiny")}
-    runs = {p.name: json.loads((p / "run.json").read_text()) for p in (done / "adapt/runs").iterdir()}
-    tuned = [r for name, r in runs.items() if "base-seed" not in name]
-    assert {r["config"]["steps"] for r in tuned} == {PRESETS["tiny"].further_steps}
-    assert len({json.dumps(r["config"]["augment"]) for r in runs.values()}) == 1
-    assert len({r["data"]["val"]["sha256"] for r in runs.values()}) == 1  # all are validated on the same frames
+def test_every_arm_has_as_many_steps_at_the_same_viewpoints(done, name):
+    runs = runs_of(done)
+    for setting, spec in PRESETS["tiny"].settings.items():
+        mine = {n: r for n, r in runs.items() if n.startswith(setting)}
+        assert len(mine) == (1 + len(ARMS)) * 2
+        for run, info in mine.items():
+            steps = spec.further_steps
+            steps = spec.steps if "base" in run else spec.steps + steps if "scratch" in run else steps
+            assert info["config"]["steps"] == steps
+            assert info["data"]["train"]["patients"] == ["p001", "p002"]
+            assert info["data"]["train"]["frames"] == (
+                8 if info["data"]["train"]["variations"] == ["synthetic"] else 24
+            )
+            assert NEW_LOOK not in info["data"]["train"]["variations"] + info["data"]["val"]["variations"]
+        assert len({r["data"]["val"]["sha256"] for r in mine.values()}) == 1  # all are validated on the same frames
+        assert all(r["config"]["augment"]["colour"] == 0 for n, r in mine.items() if setting == "paper" and "all" in n)
+    assert runs["paper/last-seed0"]["config"]["fine_tune"] == "head"
+    assert all(name.startswith("encoder.") for name in runs["paper/last-seed0"]["frozen"])
     tested = {"p004", "p005", "p99"}
     assert not tested & {p for r in runs.values() for split in r["data"].values() for p in split["patients"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adapt"])
+def test_the_gain_is_what_the_kept_errors_say(done, name):
+    rows = table(done, "claims")
+    tests = ("unseen patients", "unseen patients in an unseen look", "shipped airway")
+    assert [(r["setting"], r["test"], r["claim"]) for r in rows] == [
+        (setting, test, c.title) for setting in ("paper", "today") for test in tests for c in COMPARISONS
+    ]
+
+    def mean(arm):
+        paths = [done / f"errors/unseen-patients/today-{arm}-seed{s}.json" for s in range(2)]
+        return np.mean([json.loads(p.read_text())["abs_rel"] for p in paths])
+
+    row = next(r for r in rows if (r["setting"], r["claim"]) == ("today", "path tracing"))
+    assert float(row["abs_rel"]) == pytest.approx(mean("drawn"))
+    assert float(row["percent_less"]) == pytest.approx(100 * (1 - mean("drawn") / mean("toned")))
+    assert {r["protocol"] for r in rows} == {protocol_fingerprint("adapt", "tiny")}
+    assert {r["paper_percent"] for r in rows if r["claim"] == "fine-tuning, all layers"} == {"56.87"}
+    assert {r["arm"] for r in table(done, "arms")} >= {spec.title for spec in ARMS.values()}
 
 
 @pytest.mark.slow
@@ -97,79 +166,114 @@ def test_datasets_to_judge_on_are_added_to_a_finished_experiment(done, name, tmp
     given["second"] = [TubeFrame("p072", v, "pale_pink") for v in range(3)]
     monkeypatch.setattr("training.study.open_data", lambda path: FrameSet(test=given[path]))
     out = tmp_path / "adapt"
-    shutil.copytree(done / "adapt", out)
-    before = {p: p.stat().st_mtime_ns for p in out.rglob("*") if p.suffix in (".safetensors", ".json")}
-    del before[out / "experiment.json"]
-    experiment("adapt", out, "tiny", foreign=["first"])
-    first = table(out, "adapt")
-    assert len(first) == 6
-    assert first[:4] == table(done / "adapt", "adapt")
+    shutil.copytree(done, out)
+    before = {p: p.stat().st_mtime_ns for folder in ("runs", "errors") for p in (out / folder).rglob("*.*")}
+    experiment("adapt", out, "tiny", foreign={"mitsuba": "first"})
+    rows = table(out, "claims")
+    assert [r for r in rows if not r["test"].startswith("foreign")] == table(done, "claims")
+    assert {r["test"] for r in rows} >= {"foreign mitsuba"}
     assert {p: p.stat().st_mtime_ns for p in before} == before  # nothing is trained or evaluated again
-    experiment("adapt", out, "tiny", foreign=["second", "first"])
-    assert {r["test"]: r["e_no"] for r in table(out, "adapt")}[first[4]["test"]] == first[4]["e_no"]
-    assert len(table(out, "adapt")) == 8
+    shutil.copytree(out, tmp_path / "other")
+    told = json.loads((out / "experiment.json").read_text()) | {"foreign": ["cycles", "mitsuba"]}
+    (tmp_path / "other/experiment.json").write_text(json.dumps(told))
+    with pytest.raises(UserError, match=r"--foreign cycles=DIR"):
+        experiment("adapt", tmp_path / "other", "tiny")
+    experiment("adapt", out, "tiny", foreign={"cycles": "second"})  # the first is judged already
+    assert {r["test"] for r in table(out, "claims")} >= {"foreign mitsuba", "foreign cycles"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["data"])
-def test_half_the_images_are_compared_with_all_of_them(done, name):
-    rows = table(done / "data", "data")
-    assert [(r["images"], r["arm"]) for r in rows] == [
-        (n, arm) for n in ("4", "8") for arm in ("plain images only", "all layers fine-tuned")
-    ]
-    baseline = [r for r in rows if r["arm"] == "plain images only"]
-    assert all(int(r["seeds_that_reach_it"]) >= 1 for r in baseline)  # the baseline reaches its own best
-    text = (done / "data/index.html").read_text()
-    assert "4 images with cinematic fine-tuning against 8 without" in text
-
-
-@pytest.mark.parametrize("name", ["variety"])
-def test_the_gap_is_between_seen_and_unseen_patients_at_an_equal_budget(done, name):
-    rows = table(done / "variety", "variety")
-    assert [r["conditions"] for r in rows] == ["1", "2", "4"]
-    for r in rows:
-        assert float(r["gap"]) == pytest.approx(float(r["unseen"]) - float(r["seen"]))
-        assert float(r["gap_low"]) <= float(r["gap"]) <= float(r["gap_high"])
-    runs = {p.name: json.loads((p / "run.json").read_text()) for p in (done / "variety/runs").iterdir()}
-    assert {r["data"]["train"]["frames"] for r in runs.values()} == {8}  # two patients, four images each, for every K
-    assert runs["variety-k4-seed0"]["data"]["train"]["variations"] == ["c1", "c2", "c3", "c4"]
-    seen = json.loads(
-        (done / "variety/evaluations/seen-patients--other-views/variety-k4-seed1/summary.json").read_text()
+def test_arms_of_data_have_equal_numbers_of_images_at_the_same_viewpoints(done, name):
+    for run, info in runs_of(done).items():
+        count = int(re.search(r"-(\d+)-seed", run).group(1))
+        assert info["config"]["images"] == info["data"]["train"]["frames"] == count
+    rows = table(done, "label-efficiency")
+    assert {r["arm"] for r in rows} == {ARMS[arm].title for arm in ("plain", "toned", "all", "drawn")}
+    assert all(
+        r["images"] in ("4.0", "8.0") and r["share_of_plain"] == "1.0" for r in rows if r["arm"] == "plain further"
     )
-    assert seen["data"]["seen_in_training"] == seen["data"]["patients"] == ["p001", "p002"]
-    assert seen["data"]["variations"] == ["c1"]
+    assert "That half suffice: " in (done / "index.html").read_text()
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["variety"])
+def test_folds_are_swapped_at_an_equal_budget(done, name):
+    runs = runs_of(done)
+    assert {r["data"]["train"]["frames"] for r in runs.values()} == {8}  # two patients, four images each, for every K
+    assert {run.split("/")[0] for run in runs} == {"paper", "today", "uncoloured"}
+    for setting in ("paper", "today", "uncoloured"):
+        patients = [runs[f"{setting}/k4-fold{fold}-seed0"]["data"]["train"]["patients"] for fold in (0, 1)]
+        assert patients == [["p001", "p002"], ["p003", "p004"]]
+        assert runs[f"{setting}/k4-fold0-seed0"]["data"]["train"]["variations"] == ["c1", "c2", "c3", "c4"]
+        assert (runs[f"{setting}/k1-fold0-seed0"]["config"]["augment"]["colour"] > 0) == (setting == "today")
+    for test in ("own-appearance", "the-partner-s-appearance"):
+        frames = json.loads((done / f"errors/{test}/today-k1-fold0-seed0.json").read_text())["frames"]
+        assert [f.split("/")[0] for f in frames] == ["p001", "p002", "p003", "p004"]
+    assert [r["conditions"] for r in table(done, "variety")] == ["1", "2", "4"] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(EXPERIMENTS))
 def test_the_page_stands_alone_and_names_its_protocol(done, name):
-    text = (done / name / "index.html").read_text()
+    text = (done / "index.html").read_text()
     assert protocol_fingerprint(name, "tiny") in text
     assert "only shows that everything runs" in text
     assert 'src="data:image/png;base64,' in text
     assert not re.search(r"https?://|url\(|@import", text)  # nothing is loaded
-    assert {p.suffix for p in (done / name / "figures").iterdir()} == {".png", ".pdf"}
+    assert {p.suffix for p in (done / "figures").iterdir()} == {".png", ".pdf"}
 
 
-@pytest.mark.parametrize("name", ["variety"])
-def test_a_repeated_call_trains_nothing_and_another_preset_or_folder_is_refused(done, name, tmp_path):
-    before = {p: p.stat().st_mtime_ns for p in (done / "variety/runs").rglob("model.safetensors")}
-    page = (done / "variety/index.html").read_bytes()
-    experiment("variety", done / "variety", "tiny")
-    assert {p: p.stat().st_mtime_ns for p in before} == before
-    assert (done / "variety/index.html").read_bytes() == page
+def test_another_experiment_folder_or_name_is_refused(tmp_path):
+    prepared("variety", tmp_path / "a", "tiny")
     for name, preset in (("data", "tiny"), ("variety", "small")):
         with pytest.raises(UserError, match="another experiment") as refusal:
-            experiment(name, done / "variety", preset)
+            prepared(name, tmp_path / "a", preset)
         assert refusal.value.code == "CONFIGURATION_CHANGED"
-    (tmp_path / "thesis.tex").write_text("years of work")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="not empty"):
-        experiment("variety", tmp_path, "tiny")
-    for arguments in (("adopt", tmp_path / "a", "tiny"), ("variety", tmp_path / "a", "tinny")):
+        experiment("variety", tmp_path / "b", "tiny")
+    for arguments in (("adopt", tmp_path / "c", "tiny"), ("variety", tmp_path / "c", "tinny")):
         with pytest.raises(UserError, match="there are"):
             experiment(*arguments)
+    with pytest.raises(UserError, match="there are: paper, today"):
+        experiment("adapt", tmp_path / "c", "tiny", settings=["yesterday"])
+    with pytest.raises(UserError, match="are 0 to 1"):
+        experiment("adapt", tmp_path / "c", "tiny", seeds=[2])
     with pytest.raises(UserError, match="three patients"):
-        experiment("variety", tmp_path / "a", "tiny", cts=["phantom:1", "phantom:2"])
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["thesis.tex"]
+        experiment("adapt", tmp_path / "c", "tiny", cts=["phantom:1", "phantom:2"])
+    with pytest.raises(UserError, match="an even number"):
+        experiment("variety", tmp_path / "c", "tiny", cts=["phantom:1", "phantom:2", "phantom:3"])
+    assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["thesis.tex"]
+    assert not (tmp_path / "c").exists()
+
+
+def test_patients_of_no_split_meet_and_given_cts_are_shared_out(tmp_path):
+    for name in EXPERIMENTS:
+        study, *_ = prepared(name, tmp_path / name, "small")
+        people = [p for group in study.patients().values() for p in group]
+        assert len({p["ct"] for p in people}) == len({p["alias"] for p in people}) == len(people)
+    study, *_ = prepared("adapt", tmp_path / "given", "small", cts=[f"phantom:{n}" for n in range(1, 12)])
+    assert [len(group) for group in study.patients().values()] == [8, 1, 2]
+
+
+def test_the_mean_of_two_runs_has_seen_everybody_that_they_have(tmp_path, make_tubes):
+    from training.checkpoint import load_run
+    from training.trainer import train
+
+    config = {"model": {"type": "unet", "width": 8, "levels": 2}, "steps": 1, "batch": 2, "workers": 0}
+    data = make_tubes(4, 1)
+    everyone = data.select(split="train")
+    runs = [
+        train(config | {"seed": n}, tmp_path / str(n), FrameSet(train=everyone[n::2]), say=lambda text: None)
+        for n in range(2)
+    ]
+    mean = load_run(average(runs, tmp_path / "mean"))
+    states = [load_run(run).network.state_dict() for run in runs]
+    for name, value in mean.network.state_dict().items():
+        assert np.allclose(value, (states[0][name] + states[1][name]) / 2, atol=1e-7)
+    assert mean.info["seen"] == load_run(runs[0]).info["seen"] | load_run(runs[1]).info["seen"]
 
 
 def test_views_of_variety_lie_all_along_the_way():
@@ -184,21 +288,43 @@ def test_views_of_variety_lie_all_along_the_way():
             assert abs(np.mean(learnt[::k]) - (total - 1) / 2) <= k
 
 
-def test_every_patient_looks_different_and_every_condition_can_be_rendered():
+def test_every_patient_looks_different_and_every_condition_can_be_rendered(tmp_path):
     found = [c for n in range(1, 30) for c in appearances(f"p{n:03d}", 4)]
-    assert len({json.dumps(c["response"]) for c in found}) == len(found)
+    assert len({json.dumps({k: v for k, v in c.items() if k != "name"}) for c in found}) == len(found)
     for n in range(1, 30):
-        assert {c["look"] for c in appearances(f"p{n:03d}", 4)} == set(LOOKS)
-    config = configure(ct=["phantom:1"], variations=appearances("p001", 4), size="48x32")
-    assert [v.name for v in config.columns] == ["c1", "c2", "c3", "c4"]
+        assert {c["look"] for c in appearances(f"p{n:03d}", 4)} == set(LOOKS[1:])
+    study, _, plan = prepared("variety", tmp_path, "tiny")
+    first = study.configuration(plan.datasets[0])
+    assert [v.name for v in first.columns] == ["c1", "c2", "c3", "c4", PARTNER]
+    other = study.configuration(
+        plan.datasets[study.preset.fold]
+    )  # who wears the first one's appearance, and lends its own
+    assert first.columns[4].model_copy(update={"name": "c1"}) == other.columns[0]
+    assert other.columns[4].model_copy(update={"name": "c1"}) == first.columns[0]
 
 
-def test_the_written_protocol_is_the_one_that_runs():
+def test_the_written_protocol_is_the_one_that_runs(tmp_path):
     text = (ROOT / "docs/protocol.md").read_text()
     for name, preset in PRESETS.items():
         each = " | ".join(f"`{protocol_fingerprint(experiment, name)}`" for experiment in EXPERIMENTS)
         assert f"`{name}` | {each} |" in text, name
+        assert preset.counts[-1] == preset.people[0] * preset.views  # the largest number is all there is
+        assert all(whole == 2 * half for half, whole in zip(preset.counts, preset.counts[1:]))
+        assert all(preset.variety_views % k == 0 for k in preset.conditions)
         if name != "tiny":
-            assert all(whole == 2 * half for half, whole in zip(preset.counts, preset.counts[1:]))
-            assert all(preset.variety_views % k == 0 for k in preset.conditions)
-            assert preset.seeds >= 3
+            assert preset.seeds >= 5
+            assert preset.people[2] >= 12
+            assert 2 * preset.fold >= 12
+    for arm in ARMS.values():
+        assert f"**{arm.title}**" in text
+    for comparison in COMPARISONS:
+        assert comparison.title in text
+
+
+def test_the_part_of_a_seed_and_a_setting_is_chosen(tmp_path):
+    study, _, plan = prepared("adapt", tmp_path, "tiny")
+    part = chosen(study, plan, ["paper"], [1])
+    assert {(n.setting, n.seed) for n in part} == {("paper", 1)}
+    assert {n.start.seed for n in part if n.start} == {1}
+    assert len(part) == len(ARMS)
+    assert len(chosen(study, plan)) == 2 * 2 * len(ARMS)

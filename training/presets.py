@@ -1,0 +1,188 @@
+"""What the experiments are told: how much is made, in which settings, and which arms there are (docs/protocol.md).
+
+Everything that decides an answer stands in these tables and in `PROTOCOL`; `protocol_fingerprint` is of all of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from endorender.registry import Model
+from training.augment import Augment
+from training.files import fingerprint
+
+KNOWN_LOOKS = ("yellow_tan", "pale_pink", "dark_red")  # that are trained on
+NEW_LOOK = "deep_red"  # that no network ever sees
+LEAD = "median"  # the protocol whose abs_rel decides
+# Each counts up when docs/protocol.md changes what is done, beyond what stands in the tables here.
+PROTOCOL = {"adapt": 4, "data": 4, "variety": 4}
+
+
+class Setting(Model):
+    """One way of training.
+
+    title: in answers. model: the network. augment: how images are varied at load. drawn: what replaces the colour part
+    of `augment` in arms with a drawn response. last: the fine-tuning mode that `last` stands for in the arms.
+    steps, further_steps, variety_steps: of training on plain images, after it, and of `variety`. rate, rates: peak
+    learning rate at first; those tried afterwards, the same for every arm. batch: images in a step.
+    """
+
+    title: str
+    model: dict[str, Any]
+    augment: Augment
+    drawn: dict[str, Any]
+    last: Literal["last-layer", "head"] = "head"
+    steps: int = Field(ge=1)
+    further_steps: int = Field(ge=1)
+    variety_steps: int = Field(ge=1)
+    rate: float = Field(2e-3, gt=0)
+    rates: tuple[float, ...] = Field(min_length=1)
+    batch: int = Field(8, ge=1)
+
+    def augmented(self, drawn: bool) -> Augment:
+        """How the images of an arm are varied."""
+        if not drawn:
+            return self.augment
+        return Augment(**{**self.augment.model_dump(), "exposure": 0.0, "gamma": 0.0, "colour": 0.0, **self.drawn})
+
+    def uncoloured(self) -> Setting:
+        """The same without augmentation of colour."""
+        augment = self.augment.model_copy(update={"exposure": 0.0, "gamma": 0.0, "colour": 0.0})
+        return self.model_copy(update={"title": f"{self.title}, no colour augmentation", "augment": augment})
+
+
+class ArmSpec(Model):
+    """How an arm's networks come about.
+
+    after_plain: from the weights of plain training, for `further_steps`; else from random ones, for all steps.
+    images: "plain" or "cinematic", of the same viewpoints. drawn: the camera's response is drawn at load.
+    part: which weights are trained, "last" by the setting. mean_of: arms whose weights are averaged instead.
+    """
+
+    title: str
+    after_plain: bool = True
+    images: Literal["plain", "cinematic"] = "plain"
+    drawn: bool = False
+    part: Literal["full", "last"] = "full"
+    mean_of: tuple[str, ...] = ()
+
+
+ARMS = {
+    "plain": ArmSpec(title="plain further"),
+    "toned": ArmSpec(title="plain, drawn response", drawn=True),
+    "last": ArmSpec(title="cinematic, last layer", images="cinematic", part="last"),
+    "all": ArmSpec(title="cinematic, all layers", images="cinematic"),
+    "drawn": ArmSpec(title="cinematic, drawn response", images="cinematic", drawn=True),
+    "scratch": ArmSpec(title="cinematic from scratch", images="cinematic", after_plain=False),
+    "averaged": ArmSpec(title="weights of plain and cinematic averaged", mean_of=("plain", "all")),
+}
+DATA_ARMS = ("plain", "toned", "all", "drawn")
+
+
+class Comparison(Model):
+    """after against before, both arms. tested: a claim of the protocol; else its interval is told, and no verdict."""
+
+    title: str
+    before: str
+    after: str
+    tested: bool = True
+
+
+COMPARISONS = (
+    Comparison(title="path tracing", before="toned", after="drawn"),
+    Comparison(title="fine-tuning, last layer", before="plain", after="last"),
+    Comparison(title="fine-tuning, all layers", before="plain", after="all"),
+    Comparison(title="from scratch", before="plain", after="scratch", tested=False),
+    Comparison(title="averaged weights", before="plain", after="averaged", tested=False),
+    Comparison(title="drawn response on plain images", before="plain", after="toned", tested=False),
+)
+
+
+class Preset(Model):
+    """How much an experiment makes.
+
+    people: patients in train, val and test. views, test_views: viewpoints of each in train and val, and in test.
+    airway_views: of the shipped airway. size, spp: of the frames. settings: by name. seeds: repetitions.
+    counts: numbers of viewpoints of `data`. conditions: K of `variety`; fold: patients in each of its two folds;
+    variety_views, unseen_views: viewpoints of each that are trained on at K = 1, and that are not.
+    """
+
+    people: tuple[int, int, int]
+    views: int = Field(ge=1)
+    test_views: int = Field(ge=1)
+    airway_views: int = Field(ge=1)
+    size: str
+    spp: int = Field(ge=1)
+    settings: dict[str, Setting]
+    seeds: int = Field(ge=1)
+    counts: tuple[int, ...]
+    conditions: tuple[int, ...]
+    fold: int = Field(ge=1)
+    variety_views: int = Field(ge=1)
+    unseen_views: int = Field(ge=1)
+
+    def settings_of(self, experiment: str) -> dict[str, Setting]:
+        """Those of an experiment: `variety` also tries today's without augmentation of colour."""
+        if experiment != "variety":
+            return self.settings
+        return {**self.settings, "uncoloured": self.settings["today"].uncoloured()}
+
+
+NO_COLOUR = Augment(exposure=0.0, gamma=0.0, colour=0.0)
+TODAY = Augment(rotation=15.0)
+DRAWN: dict[str, Any] = {"exposure": 0.8, "gamma": 0.5, "colour": 0.4}
+
+
+def _settings(paper: dict[str, Any], today: dict[str, Any], **both: Any) -> dict[str, Setting]:
+    return {
+        "paper": Setting(**{"title": "as in the paper", "augment": NO_COLOUR, "drawn": DRAWN, **both, **paper}),
+        "today": Setting(**{"title": "as one would today", "augment": TODAY, "drawn": DRAWN, **both, **today}),
+    }
+
+
+PRESETS = {
+    "tiny": Preset(
+        people=(2, 1, 2), views=4, test_views=1, airway_views=2, size="48x32", spp=2, seeds=2, counts=(4, 8),
+        conditions=(1, 2, 4), fold=2, variety_views=4, unseen_views=1,
+        settings=_settings(
+            {"model": {"type": "cnn_crf", "width": 8, "levels": 2, "superpixels": 24}},
+            {"model": {"type": "unet", "width": 8, "levels": 2}},
+            steps=12, further_steps=6, variety_steps=6, rates=(1e-3,), batch=4,
+        ),
+    ),
+    "small": Preset(
+        people=(30, 4, 12), views=40, test_views=16, airway_views=20, size="120x96", spp=12, seeds=5,
+        counts=(75, 150, 300, 600, 1200), conditions=(1, 2, 4), fold=8, variety_views=24, unseen_views=8,
+        settings=_settings(
+            {"model": {"type": "cnn_crf"}, "steps": 2500, "further_steps": 1000, "variety_steps": 1500, "batch": 4},
+            {"model": {"type": "unet"}, "steps": 4000, "further_steps": 2000, "variety_steps": 2000},
+            rates=(5e-4, 2e-3),
+        ),
+    ),
+    "paper": Preset(
+        people=(100, 10, 20), views=60, test_views=30, airway_views=60, size="320x240", spp=64, seeds=5,
+        counts=(375, 750, 1500, 3000, 6000), conditions=(1, 2, 4), fold=16, variety_views=60, unseen_views=12,
+        settings=_settings(
+            {"model": {"type": "cnn_crf", "superpixels": 600}, "steps": 10_000, "further_steps": 3000,
+             "variety_steps": 4000},
+            {"model": {"type": "unet", "width": 32, "levels": 5}, "steps": 20_000, "further_steps": 6000,
+             "variety_steps": 8000, "batch": 16},
+            rates=(5e-4, 2e-3),
+        ),
+    ),
+}  # fmt: skip
+
+
+def protocol_fingerprint(experiment: str, preset: str) -> str:
+    """Of everything that an experiment is told; docs/protocol.md states it, every result carries it."""
+    tables = {
+        "protocol": PROTOCOL[experiment],
+        "preset": PRESETS[preset].model_dump(mode="json"),
+        "looks": [KNOWN_LOOKS, NEW_LOOK],
+        "arms": {name: arm.model_dump(mode="json") for name, arm in ARMS.items()},
+        "data_arms": DATA_ARMS,
+        "comparisons": [c.model_dump(mode="json") for c in COMPARISONS],
+    }
+    return fingerprint(tables)
