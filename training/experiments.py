@@ -68,8 +68,10 @@ def prepared(
     settings: Sequence[str] = (),
     seeds: Sequence[int] = (),
     workers: int | None = None,
+    write: bool = True,
 ) -> tuple[Study, dict[str, Any], Plan]:
-    """The study in its folder, what its experiment.json says, and what is to be done. Arguments as of `experiment`."""
+    """The study in its folder, what its experiment.json says, and what is to be done. Arguments as of `experiment`.
+    write: that file."""
     for what, given, known in (("experiment", name, EXPERIMENTS), ("preset", preset, PRESETS)):
         if given not in known:
             raise UserError(unknown(what, given, known), "UNKNOWN_NAME")
@@ -82,7 +84,7 @@ def prepared(
     named = {key: str(path) for key, path in (foreign or {}).items()}
     where = Path(data) if data is not None else out / "data"
     study = Study(out, name, chosen, where, stage or _silent, tuple(cts), named, device, workers)
-    info = begin(study, preset)
+    info = begin(study, preset, write)
     return study, info, EXPERIMENTS[name](study, info["foreign"])
 
 
@@ -174,7 +176,9 @@ def _on_both(
     }
     tests |= {GIVEN + name: partial(study.given, name) for name in foreign}
     sets = {"plain": partial(images, "plain"), "cinematic": partial(images, cinematic)}
-    return Plan((learn, test, airway), sets, tests, networks, answer)
+    shown = len(splits["test"]) * p.test_views
+    sizes = {UNSEEN: len(KNOWN_LOOKS) * shown, UNSEEN_LOOK: shown, AIRWAY: len(KNOWN_LOOKS) * p.airway_views}
+    return Plan((learn, test, airway), sets, tests, networks, sizes, answer)
 
 
 def adapt_answer(tables: Mapping[tuple[Key, str], Errors], titles: Mapping[str, str]) -> Answer:

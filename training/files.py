@@ -125,7 +125,7 @@ def versions() -> dict[str, str]:
 WORDS = (
     *("--preset", "--views", "--size", "--input-size", "--spp", "--seed", "--steps", "--batch", "--learning-rate"),
     *("--variations", "--split", "--protocol", "--patients", "--model", "--loss", "--fine-tune", "--images"),
-    *("--device", "--workers", "--label", "--title"),
+    *("--device", "--workers", "--label", "--title", "--setting", "--until"),
 )
 EXPERIMENTS = ("adapt", "data", "variety")
 

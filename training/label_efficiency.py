@@ -51,7 +51,7 @@ def needed(
 
 def reached(curve: np.ndarray, counts: Sequence[int], target: np.ndarray) -> np.ndarray:
     """(D,) numbers of images at which curves (D, C) first come down to the targets (D,), interpolated in log N."""
-    log, below = np.log(counts), curve <= target[:, None]
+    below = curve <= target[:, None]
     at = np.where(below.any(1), below.argmax(1), len(counts))
     found = np.full(len(curve), inf)
     found[at == 0] = counts[0]
@@ -59,7 +59,7 @@ def reached(curve: np.ndarray, counts: Sequence[int], target: np.ndarray) -> np.
         here = at == k
         before, after = curve[here, k - 1], curve[here, k]
         part = (before - target[here]) / (before - after)
-        found[here] = np.exp(log[k - 1] + part * (log[k] - log[k - 1]))
+        found[here] = counts[k - 1] * (counts[k] / counts[k - 1]) ** part
     return found
 
 

@@ -130,8 +130,8 @@ class Preset(Model):
         return {**self.settings, "uncoloured": self.settings["today"].uncoloured()}
 
 
-NO_COLOUR = Augment(exposure=0.0, gamma=0.0, colour=0.0)
-TODAY = Augment(rotation=15.0)
+NO_COLOUR = Augment(exposure=0.0, gamma=0.0, colour=0.0, mirror=0.5)
+TODAY = Augment(exposure=0.3, gamma=0.2, colour=0.15, mirror=0.5, rotation=15.0, zoom=(1.0, 1.5))
 DRAWN: dict[str, Any] = {"exposure": 0.8, "gamma": 0.5, "colour": 0.4}
 
 
@@ -148,13 +148,13 @@ PRESETS = {
         conditions=(1, 2, 4), fold=2, variety_views=4, unseen_views=1,
         settings=_settings(
             {"model": {"type": "cnn_crf", "width": 8, "levels": 2, "superpixels": 24}},
-            {"model": {"type": "unet", "width": 8, "levels": 2}},
+            {"model": {"type": "unet", "width": 8, "levels": 2}, "rates": (1e-3, 2e-3)},
             steps=12, further_steps=6, variety_steps=6, rates=(1e-3,), batch=4,
         ),
     ),
     "small": Preset(
         people=(30, 4, 12), views=40, test_views=16, airway_views=20, size="120x96", spp=12, seeds=5,
-        counts=(75, 150, 300, 600, 1200), conditions=(1, 2, 4), fold=8, variety_views=24, unseen_views=8,
+        counts=(150, 300, 600, 1200), conditions=(1, 2, 4), fold=8, variety_views=24, unseen_views=8,
         settings=_settings(
             {"model": {"type": "cnn_crf"}, "steps": 2500, "further_steps": 1000, "variety_steps": 1500, "batch": 4},
             {"model": {"type": "unet"}, "steps": 4000, "further_steps": 2000, "variety_steps": 2000},
@@ -176,10 +176,11 @@ PRESETS = {
 
 
 def protocol_fingerprint(experiment: str, preset: str) -> str:
-    """Of everything that an experiment is told; docs/protocol.md states it, every result carries it."""
+    """Of everything that an experiment is told; docs/protocol.md states it, every result carries it. A key that a model
+    gets later, and that nothing here sets, changes no fingerprint."""
     tables = {
         "protocol": PROTOCOL[experiment],
-        "preset": PRESETS[preset].model_dump(mode="json"),
+        "preset": PRESETS[preset].model_dump(mode="json", exclude_unset=True),
         "looks": [KNOWN_LOOKS, NEW_LOOK],
         "arms": {name: arm.model_dump(mode="json") for name, arm in ARMS.items()},
         "data_arms": DATA_ARMS,

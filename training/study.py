@@ -76,21 +76,23 @@ class Network:
         return replace(self, seed=seed, start=start, mean_of=tuple(n.of_seed(seed) for n in self.mean_of))
 
     def folder(self, rate: float | None = None) -> str:
-        """Of the run, below OUT/runs."""
-        tried = f"-rate-{rate:g}" if len(self.rates) > 1 else ""
+        """Of the run, below OUT/runs; without a rate what its errors are called by."""
+        tried = f"-rate-{rate:g}" if rate is not None and len(self.rates) > 1 else ""
         return f"{self.setting}/{self.name}{tried}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Plan:
     """An experiment, described. datasets: what it renders. images: what networks are trained on, by name. tests: title
-    -> frames. networks: the arms by key, of the first seed. answer: of the errors (arm, test). seen: tests may show
+    -> frames. networks: the arms by key, of the first seed. sizes: how
+    many frames a test has, where it is known beforehand. answer: of the errors (arm, test). seen: tests may show
     patients that were trained on."""
 
     datasets: tuple[Rendered, ...]
     images: Mapping[str, Callable[[], Any]]
     tests: Mapping[str, Callable[[], Sequence[Any]]]
     networks: Mapping[Key, Network]
+    sizes: Mapping[str, int]
     answer: Callable[[Mapping[tuple[Key, str], Errors]], Answer]
     seen: bool = False
 
@@ -206,7 +208,8 @@ class Study:
             **({} if start else {"model": setting.model}),
             "steps": network.steps, "batch": setting.batch, "augment": setting.augmented(network.drawn),
             "learning_rate": rate, "fine_tune": network.fine_tune, "images": network.viewpoints, "seed": network.seed,
-            "validate_every": max(1, network.steps // 10), "workers": 0, "device": self.device,
+            "validate_every": max(1, network.steps // 10), "workers": 0,
+            "device": "cpu" if self.device == "vulkan" else self.device,  # torch trains on none
         }  # fmt: skip
         with self.stage(f"train {network.folder(rate)}") as progress:
             train(config, folder, images, start, True, progress, say=lambda text: None)
@@ -291,8 +294,8 @@ def errors(study: Study, plan: Plan) -> dict[tuple[Key, str], Errors]:
     return found
 
 
-def begin(study: Study, preset: str) -> dict[str, Any]:
-    """Writes OUT/experiment.json, or refuses a folder that holds something else or another experiment.
+def begin(study: Study, preset: str, write: bool = True) -> dict[str, Any]:
+    """Refuses a folder that holds something else or another experiment. write: OUT/experiment.json.
 
     Datasets to judge on may be added to a finished experiment: nothing is trained on them, and the arms are fixed.
     """
@@ -301,7 +304,7 @@ def begin(study: Study, preset: str) -> dict[str, Any]:
         "experiment": study.name,
         "preset": preset,
         "protocol": protocol_fingerprint(study.name, preset),
-        "parameters": study.preset.model_dump(mode="json"),
+        "parameters": study.preset.model_dump(mode="json", exclude_unset=True),
         "patients": {
             split: [p["ct"] if p["ct"].startswith("phantom:") or p["ct"] == "sample" else "file" for p in people[split]]
             for split in people
@@ -322,7 +325,8 @@ def begin(study: Study, preset: str) -> dict[str, Any]:
         names |= set(old.get("foreign", []))
     elif study.out.exists() and (not study.out.is_dir() or any(study.out.iterdir())):
         raise UserError(f"{study.out} is not empty: choose another output folder", "EXISTS")
-    study.out.mkdir(parents=True, exist_ok=True)
     info["foreign"] = sorted(names)
-    write_json(path, info | {"versions": versions()})
+    if write:
+        study.out.mkdir(parents=True, exist_ok=True)
+        write_json(path, info | {"versions": versions()})
     return info

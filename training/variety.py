@@ -57,7 +57,8 @@ def variety(study: Study, foreign: Sequence[str] = ()) -> Plan:
         return variety_answer(tables, {name: s.title for name, s in study.settings().items()}, p.conditions, first)
 
     tests = {OWN: lambda: tested("c1"), PARTNERS: lambda: tested(PARTNER)}
-    return Plan(tuple(datasets.values()), images, tests, networks, answer, seen=True)
+    sizes = dict.fromkeys(tests, len(datasets) * p.unseen_views)
+    return Plan(tuple(datasets.values()), images, tests, networks, sizes, answer, seen=True)
 
 
 class Gaps(NamedTuple):

@@ -68,8 +68,10 @@ def done(root, request, tubes):
 
 
 def runs_of(folder):
+    """run.json by setting/run, without the learning rate that was tried."""
     return {
-        f"{p.parent.parent.name}/{p.parent.name}": json.loads(p.read_text()) for p in folder.glob("runs/*/*/run.json")
+        re.sub("-rate-[0-9.]+", "", f"{p.parent.parent.name}/{p.parent.name}"): json.loads(p.read_text())
+        for p in folder.glob("runs/*/*/run.json")
     }
 
 
@@ -133,6 +135,7 @@ def test_every_arm_has_as_many_steps_at_the_same_viewpoints(done, name):
         assert len({r["data"]["val"]["sha256"] for r in mine.values()}) == 1  # all are validated on the same frames
         assert all(r["config"]["augment"]["colour"] == 0 for n, r in mine.items() if setting == "paper" and "all" in n)
     assert runs["paper/last-seed0"]["config"]["fine_tune"] == "head"
+    assert len(list(done.glob("runs/today/*-rate-*-seed0"))) == 2 * 6
     assert all(name.startswith("encoder.") for name in runs["paper/last-seed0"]["frozen"])
     tested = {"p004", "p005", "p99"}
     assert not tested & {p for r in runs.values() for split in r["data"].values() for p in split["patients"]}
@@ -256,6 +259,51 @@ def test_patients_of_no_split_meet_and_given_cts_are_shared_out(tmp_path):
         assert len({p["ct"] for p in people}) == len({p["alias"] for p in people}) == len(people)
     study, *_ = prepared("adapt", tmp_path / "given", "small", cts=[f"phantom:{n}" for n in range(1, 12)])
     assert [len(group) for group in study.patients().values()] == [8, 1, 2]
+
+
+def test_the_rate_is_the_one_that_validates_best_with_the_first_seed(tmp_path, monkeypatch):
+    study, _, plan = prepared("adapt", tmp_path, "tiny")
+    network, trained = plan.networks["today", "all"].of_seed(1), []
+
+    def train(self, network, rate, plan):
+        trained.append((network.seed, network.start.seed, rate))
+        folder = tmp_path / studies.RUNS / network.folder(rate)
+        folder.mkdir(parents=True)
+        (folder / "log.csv").write_text(f"step,val_abs_rel_median\n0,0.5\n6,{0.3 if rate == 1e-3 else 0.2}\n")
+        (folder / "run.json").write_text('{"finished": true}')
+        return folder
+
+    monkeypatch.setattr(Study, "_trained", train)
+    assert study.run(network, plan).name == "all-rate-0.002-seed1"
+    assert trained == [(0, 0, 1e-3), (0, 0, 2e-3), (1, 1, 2e-3)]
+    study.run(plan.networks["today", "all"].of_seed(2), plan)
+    assert trained[3:] == [(2, 2, 2e-3)]  # the trials of the first seed are not repeated
+    assert study.table(network, "a test").name == "today-all-seed1.json"
+
+
+def test_the_cost_is_of_what_is_left(tubes, tmp_path, monkeypatch):
+    from training import study_cost
+
+    monkeypatch.setattr(study_cost, "measure", lambda config: (3.6, 36.0, 1e6))
+    monkeypatch.setattr(study_cost, "step_seconds", lambda study, setting, mode: 3.6)
+    monkeypatch.setattr(study_cost, "judging_seconds", lambda study, setting: 3.6)
+    study, _, plan = prepared("adapt", tmp_path / "a", "tiny", write=False)
+    assert not (tmp_path / "a").exists()
+    render, paper, today, judged, _ = study_cost.cost(study, plan)
+    assert render["count"] == 16
+    # Base, five arms of further steps and one from scratch, for each seed; today's arms at a second rate.
+    assert (paper["count"], paper["hours"]) == (2 * (12 + 5 * 6 + 18), pytest.approx(0.12))
+    assert today["count"] == 2 * (12 + 5 * 6 + 18) + 5 * 6 + 18
+    assert judged["count"] == 2 * 7 * (6 + 2 + 6)
+    part = study_cost.cost(study, plan, ["paper"], [1])
+    assert [(r["stage"], r["count"]) for r in part[1:]] == [("train", 60), ("evaluate", 98)]
+    shortened(monkeypatch, seeds=1, conditions=(1,), fold=1)
+    experiment("variety", tmp_path / "b", "tiny")
+    study, _, plan = prepared("variety", tmp_path / "b", "tiny")
+    assert study_cost.cost(study, plan) == []
+    next((tmp_path / "b").glob("errors/*/*fold1*.json")).unlink()
+    rows = study_cost.cost(study, plan)
+    assert [(r["stage"], r["count"]) for r in rows[1:]] == [("evaluate", 2)]  # the network is there
 
 
 def test_the_mean_of_two_runs_has_seen_everybody_that_they_have(tmp_path, make_tubes):
