@@ -137,7 +137,7 @@ def _device(study: Study) -> Any:
 
 
 def _timed(work: Callable[[int], None], times: int, device: Any) -> float:
-    """Seconds of one call, of the CPU unless work ends on a card, which is waited for; the first call does not count."""
+    """Seconds of one call, of the CPU unless work ends on a card, which is waited for; the first is not counted."""
     import torch
 
     clock = time.process_time
