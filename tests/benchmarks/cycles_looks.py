@@ -18,7 +18,7 @@ from endorender.viewer.shapes import Mesh
 
 BLENDER = np.diag([1.0, -1, -1, 1])  # Blender's cameras look along -z with y up; OpenCV's along +z with y down
 TONES = (  # view transform of Blender, its contrast look
-    ("AgX", "AgX - Base Contrast"),
+    ("AgX", "AgX - High Contrast"),
     ("AgX", "AgX - Medium High Contrast"),
     ("AgX", "AgX - Punchy"),
     ("Filmic", "Medium Contrast"),
@@ -141,7 +141,7 @@ def draw(rng: np.random.Generator) -> Look:
         r, g, b = (round(float(x), 4) for x in rng.uniform(low, high))
         return r, g, b
 
-    green = near(0.27, 0.5)
+    green = near(0.22, 0.44)
     base = (near(0.62, 0.86), green, green * near(0.6, 0.9))
     paler = near(0.15, 0.5)
     second = tuple(c + paler * (p - c) for c, p in zip(base, (0.93, 0.74, 0.58)))
@@ -177,12 +177,12 @@ def draw(rng: np.random.Generator) -> Look:
         tone=TONES[int(wall[1] * len(TONES))],
         key=near(0.16, 0.34),
         held=near(0.25, 0.75),
-        saturation=near(0.95, 1.3),
+        saturation=near(1.0, 1.35),
         white=(near(0.95, 1.08), 1.0, near(0.85, 1.05)),
         sharpen=near(0.0, 0.6),
         blur=near(0.0, 0.6),
         noise=near(1.0, 4.0),
-        chroma=near(1.0, 4.0),
+        chroma=near(0.8, 3.2),
         jpeg=int(60 + 36 * wall[2]),
         texture=near(0, 1000),
     )
