@@ -21,8 +21,8 @@ TONES = (  # view transform of Blender, its contrast look
     ("AgX", "AgX - High Contrast"),
     ("AgX", "AgX - Medium High Contrast"),
     ("AgX", "AgX - Punchy"),
-    ("Filmic", "Medium Contrast"),
     ("Filmic", "High Contrast"),
+    ("Filmic", "Very High Contrast"),
     ("Standard", "None"),
 )
 MASKS = ("none", "corners", "octagon", "circle")
@@ -172,10 +172,10 @@ def draw(rng: np.random.Generator) -> Look:
         fov=near(85, 118),
         off_centre=(near(-0.02, 0.02), near(-0.02, 0.02)),
         mask=MASKS[int(wall[0] * len(MASKS))],
-        mask_diameter=near(1.06, 1.24),
+        mask_diameter=near(1.1, 1.3),
         mask_corner=near(0.15, 0.35),
         tone=TONES[int(wall[1] * len(TONES))],
-        key=near(0.16, 0.34),
+        key=near(0.11, 0.25),
         held=near(0.25, 0.75),
         saturation=near(1.0, 1.35),
         white=(near(0.95, 1.08), 1.0, near(0.85, 1.05)),
