@@ -23,8 +23,8 @@ def engine_name() -> str:
 
 def absent(name: str) -> UserError:
     """An engine that is not installed."""
-    way_out = f"pip install 'endorender[{name}]'"
-    return UserError(f"the engine {name} is not installed: {way_out}", "MISSING_EXTRA")
+    extra = "" if name == "taichi" else f"[{name}]"
+    return UserError(f"the engine {name} is not installed: pip install 'endorender{extra}'", "MISSING_EXTRA")
 
 
 def engine() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What is changed in Taichi."""
 
 import ast
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 import endorender
+from endorender import generator
 from endorender.engine import CompilationError, ti
+from endorender.errors import UserError
 from endorender.generator import ENGINES
 from endorender.render import backend
 from endorender.trial import equal, least
@@ -116,3 +119,20 @@ def test_a_kernel_may_stand_at_the_top_of_a_script(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("from endorender.engine import ti\n\n@ti.kernel\ndef f() -> ti.i32:\n    return 3\n", "utf-8")
     subprocess.run([sys.executable, str(script)], check=True, timeout=120)
+
+
+@pytest.mark.parametrize(("name", "way_out"), [("taichi", "endorender'"), ("quadrants", r"endorender\[quadrants\]'")])
+def test_an_engine_that_is_not_installed_is_said_with_the_way_out(monkeypatch, name, way_out):
+    monkeypatch.setenv("ENDORENDER_ENGINE", name)
+
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    generator._version.cache_clear()
+    try:
+        with pytest.raises(UserError, match=f"{name} is not installed: pip install '{way_out}") as error:
+            generator.engine()
+    finally:
+        generator._version.cache_clear()
+    assert error.value.code == "MISSING_EXTRA"
