@@ -35,7 +35,7 @@ def entries(kind: str) -> list[Entry]:
     if kind in SINGLE:
         module, name = SINGLE[kind]
         cls = getattr(importlib.import_module(module), name)
-        return [{"name": kind, "about": _about(cls), "parameters": _parameters(cls)}]
+        return [{"name": kind, "about": _about(cls), "parameters": _parameters(cls)}, *NAMED.get(kind, list)()]
     registry = REGISTRIES[kind]
     return [
         {"name": name, "about": _about(registry[name]), "parameters": _parameters(registry[name])} for name in registry
@@ -67,6 +67,18 @@ def _networks() -> list[Entry]:
     from training.shipping import NAME, card, ships
 
     return [{"name": NAME, "about": card().split("\n")[0].lstrip("# "), "card": card()}] if ships() else []
+
+
+def _responses() -> list[Entry]:
+    from endorender.dataset.developing import RESPONSES
+
+    return [
+        {"name": name, "about": about, "parameters": [{"name": key, "default": v} for key, v in values.items()]}
+        for name, (about, values) in RESPONSES.items()
+    ]
+
+
+NAMED = {"response": _responses}  # what there is one of, with parameters by names
 
 
 def _about(cls: type) -> str:

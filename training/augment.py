@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, model_validator
 
 from endorender.registry import Model
+from training.developed import Response
 from training.files import derive, missing_extra
 
 if TYPE_CHECKING:
@@ -35,8 +36,12 @@ class Augment(Model):
     of the images have four alike, half each its own.
     blur: largest standard deviation of a Gaussian, pixels. specular: probability that highlights (display values
     above `specular_level` in every channel) are filled from what surrounds them.
+    response: pictures are developed anew at each reading, from the radiance that the dataset keeps: a name
+    (`endorender list response`), or a camera response's parameters, any of which may be a distribution.
+    exposure, gamma and colour are then 0 unless given.
     """
 
+    response: Response = None
     exposure: float = Field(0.3, ge=0, le=2)
     gamma: float = Field(0.2, ge=0, le=2)
     colour: float = Field(0.15, ge=0, le=2)
@@ -61,6 +66,14 @@ class Augment(Model):
     def moves(self) -> bool:
         """Whether pixels are seen by another camera, for which intrinsics must be known."""
         return bool(self.rotation) or self.zoom != (1.0, 1.0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_exposure(cls, values: Any) -> Any:
+        """A drawn response has its own exposure, gamma and white balance."""
+        if isinstance(values, dict) and values.get("response") is not None:
+            return {"exposure": 0.0, "gamma": 0.0, "colour": 0.0, **values}
+        return values
 
     def draw(self, count: int, seed: int, step: int) -> dict[str, Any]:
         """Parameters for a batch of `count` images.

@@ -19,6 +19,7 @@ from endorender.dataset.frame import MARKS
 from endorender.dataset.info import SPLITS
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
+from training.developed import Developed, refuse_without_radiance
 from training.files import derive
 
 
@@ -153,20 +154,31 @@ class DepthFrames(Dataset):
 
     frames: `endorender.dataset.Frame`s of one size. They are decoded once, here, and kept as uint8 and
     float32 (7 bytes a pixel; a view's depth is shared by its variations) if they fit in `cache_mb`;
-    otherwise each is decoded when it is asked for. Errors (UserError): no frame, frames of several sizes,
-    a frame without one valid pixel.
+    otherwise each is decoded when it is asked for. response, seed: pictures are developed anew at each reading
+    (`training.developed`) from the radiance, which is then kept in half floats in the place of the pictures.
+    Errors (UserError): no frame, frames of several sizes, a frame without one valid pixel, or without radiance.
     """
 
-    def __init__(self, frames: Sequence[Any], cache_mb: float = 2048):
+    kind: str = "image"
+    developed: Developed | None = None
+
+    def __init__(
+        self, frames: Sequence[Any], cache_mb: float = 2048, response: dict[str, Any] | None = None, seed: int = 0
+    ):
         if not frames:
             raise UserError("no frame was selected: check the patients and the variations", "NO_FRAMES")
         self.frames = list(frames)
         self._whole: set[Any] = set()
-        self._verify(self.frames[0], ("image",))
-        first = _image(self.frames[0])
+        if response is not None:
+            refuse_without_radiance(self.frames)
+        self.kind = "image" if response is None else "radiance"
+        self._verify(self.frames[0], (self.kind,))
+        first = _planes(self.frames[0], self.kind)
         self.size: tuple[int, int] = (first.shape[1], first.shape[2])
+        self.developed = None if response is None else Developed(response, seed, self.size)
         views = len({view_of(frame) for frame in self.frames})
-        megabytes = (3 * len(self.frames) + 4 * views) * self.size[0] * self.size[1] / 2**20
+        a_pixel = 3 * first.element_size()
+        megabytes = (a_pixel * len(self.frames) + 4 * views) * self.size[0] * self.size[1] / 2**20
         self.cached = megabytes <= cache_mb
         self._depths: dict[tuple[Any, ...], Tensor] = {}
         self._images: list[Tensor] = []
@@ -179,25 +191,30 @@ class DepthFrames(Dataset):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """One frame: as Batch, without the first axis."""
+    def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
+        """One frame: as Batch, without the first axis. index: its number, and with a response that of the reading."""
+        index, reading = index if isinstance(index, tuple) else (index, index)
         frame = self.frames[index]
         if self.cached:
             image, depth = self._images[index], self._depths[view_of(frame)]
         else:
             image, depth = self._decode(index)
         k = torch.full((3, 3), torch.nan) if frame.K is None else torch.tensor(frame.K, dtype=torch.float32)
+        if self.developed is not None:
+            picture, seen = self.developed(frame, reading, image.float().numpy(), depth[0].numpy())
+            image = torch.from_numpy(picture)
+            depth = depth if seen is None else torch.from_numpy(depth.numpy() * seen)
         return {"image": image.to(torch.float32) / 255, "z_depth": depth, "mask": depth > 0, "K": k, "id": frame.id}
 
     def _decode(self, index: int) -> tuple[Tensor, Tensor]:
-        """Image (3, H, W) uint8 and z-depth (1, H, W) float32 mm, 0 where invalid."""
+        """Image (3, H, W) uint8 or radiance float16, and z-depth (1, H, W) float32 mm, 0 where invalid."""
         frame = self.frames[index]
         depth = self._depths.get(view_of(frame))
-        self._verify(frame, ("image",) if depth is not None else ("image", "geometry"))
-        image = _image(frame)
+        self._verify(frame, (self.kind,) if depth is not None else (self.kind, "geometry"))
+        image = _planes(frame, self.kind)
         if depth is None:
             depth = _depth(frame)
-        for what, shape in (("image", image.shape[1:]), ("depth", depth.shape[1:])):
+        for what, shape in ((self.kind, image.shape[1:]), ("depth", depth.shape[1:])):
             if tuple(shape) != self.size:
                 raise UserError(
                     f"the {what} of frame {frame.id} has {shape[1]}x{shape[0]} pixels, the first frame has "
@@ -238,9 +255,9 @@ def frame_size(frame: Any) -> tuple[int, int]:
     return height, width
 
 
-def _image(frame: Any) -> Tensor:
-    """(3, H, W) uint8; grey images become three equal channels."""
-    pixels = np.asarray(frame.image())
+def _planes(frame: Any, kind: str) -> Tensor:
+    """(3, H, W) uint8 of "image", whose grey ones become three equal channels, or float16 of "radiance"."""
+    pixels = np.asarray(frame.image() if kind == "image" else frame.radiance().astype(np.float16))
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
@@ -287,7 +304,7 @@ class _Told(Dataset):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]] | UserError:
+    def __getitems__(self, indices: list[Any]) -> list[dict[str, Any]] | UserError:
         try:
             return [self.frames[k] for k in indices]
         except UserError as error:
@@ -298,22 +315,32 @@ def _collated(items: Any) -> Any:
     return items if isinstance(items, UserError) else default_collate(items)
 
 
-class SeededBatches(Sampler[list[int]]):
+class SeededBatches(Sampler[list[Any]]):
     """Batches number `first` to `last` - 1 of the endless shuffled stream of `count` frames.
 
     The stream is one epoch's order after another, cut into batches without regard to where an epoch ends:
     every batch is full, and the batch of a step is known without replaying the steps before it, so that
-    the sampler's position is the step. part: which of each batch's frames; by default all.
+    the sampler's position is the step. part: which of each batch's frames; by default all. numbered: frames come
+    with the number of their reading, step x batch + place in the batch.
     """
 
-    def __init__(self, count: int, batch: int, seed: int, first: int, last: int, part: slice = slice(None)):
+    def __init__(
+        self,
+        count: int,
+        batch: int,
+        seed: int,
+        first: int,
+        last: int,
+        part: slice = slice(None),
+        numbered: bool = False,
+    ):
         self.count, self.batch, self.seed, self.first, self.last = count, batch, seed, first, last
-        self.part = part
+        self.part, self.numbered = part, numbered
 
     def __len__(self) -> int:
         return max(0, self.last - self.first)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[Any]]:
         epoch, indices = -1, []
         for position in range(self.first * self.batch, self.last * self.batch, self.batch):
             chosen = []
@@ -321,7 +348,8 @@ class SeededBatches(Sampler[list[int]]):
                 if k // self.count != epoch:
                     epoch = k // self.count
                     indices = order(self.count, self.seed, epoch)
-                chosen.append(indices[k % self.count])
+                index = indices[k % self.count]
+                chosen.append((index, k) if self.numbered else index)
             yield chosen[self.part]
 
 

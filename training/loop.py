@@ -81,9 +81,12 @@ def fit(
     begun = done and (out / CHECKPOINT).is_file()
     first = load_checkpoint(out, network, module.optimiser, average) if begun else 0
     module.first = first
-    train_frames = DepthFrames(frames["train"], config.cache_mb)
+    response = config.augment.response
+    train_frames = DepthFrames(frames["train"], config.cache_mb, response, config.seed)
     val_frames = DepthFrames(frames["val"], config.cache_mb) if frames["val"] else None
-    workers = 0 if train_frames.cached else config.workers
+    # Pictures are developed while the network works, where there is a core for it.
+    busy = not train_frames.cached or (response is not None and len(os.sched_getaffinity(0)) > config.devices)
+    workers = config.workers if busy else 0
     share = config.batch // config.devices
     batches = Loader(
         train_frames,
@@ -94,6 +97,7 @@ def fit(
             first,
             config.steps,
             slice(rank() * share, (rank() + 1) * share),
+            numbered=response is not None,
         ),
         num_workers=workers,
         persistent_workers=workers > 0,

@@ -7,7 +7,7 @@ the ends validates all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -173,6 +173,25 @@ def found_in(spec: Any) -> Iterator[Any]:
     elif isinstance(spec, (list, tuple)):
         for value in spec:
             yield from found_in(value)
+
+
+def sampler(spec: Any) -> Callable[[np.random.Generator], Any]:
+    """What draws from the same nested values as `drawn` does with a plain Source, looked through once for many draws."""
+    if (one := parsed(spec)) is not None:
+        if isinstance(one, Fixed):
+            return sampler(one.value)
+        if isinstance(one, Choice):
+            inner = [sampler(value) for value in one.values]
+            return lambda rng: inner[int(float(rng.random()) * len(inner))](rng)
+        at = one.at
+        return lambda rng: at(float(rng.random()))
+    if isinstance(spec, Mapping):
+        keyed = [(key, sampler(value)) for key, value in spec.items()]
+        return lambda rng: {key: draw(rng) for key, draw in keyed}
+    if isinstance(spec, (list, tuple)):
+        listed = [sampler(value) for value in spec]
+        return lambda rng: [draw(rng) for draw in listed]
+    return lambda rng: spec
 
 
 @dataclass

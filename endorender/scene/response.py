@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from endorender.registry import Model
+from endorender.scene.optics import circle_of_confusion, coloured, defocused, vignette
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709
 SHOULDER = 0.6  # linear level above which highlights are rolled off
@@ -31,9 +32,10 @@ class Response(Model):
 
     By default the 75th: endoscopes meter the lit wall, and the median would burn out every view that holds a near one.
 
-    In this order: exposure; the sensor, if `full_well` is given (electrons = exposed level × full_well, drawn from a
-    Poisson distribution, plus Gaussian read noise, cut at the full well); white balance; tone 0.18 (x / 0.18)^contrast,
-    an exponential shoulder above 0.6, and a veil of light scattered in the optics; sRGB or a power law; 8 bits; JPEG.
+    In this order: the lens (defocus by depth, if there is an `aperture`; `vignette`); exposure; the sensor, if
+    `full_well` is given (electrons = exposed level × full_well, drawn from a Poisson distribution, plus Gaussian read
+    noise, cut at the full well); white balance; tone 0.18 (x / 0.18)^contrast, an exponential shoulder above 0.6, and a
+    veil of light scattered in the optics; sRGB or a power law; noise of colour; 8 bits; JPEG.
     The shoulder is a blend of two: channel by channel, which bleaches what is bright, and of all channels by as much as
     the brightest, which keeps the hue of near walls.
     Exposure is set on the picture without noise.
@@ -50,6 +52,10 @@ class Response(Model):
     read_noise: float = Field(0.0, ge=0, le=1e6, description="standard deviation, electrons")
     gamma: float | None = Field(None, ge=0.2, le=5, description="encodes by x^(1 / gamma); none: sRGB")
     jpeg_quality: int | None = Field(None, ge=1, le=100, description="compress and decode again; none: never")
+    vignette: float = Field(0.0, ge=0, le=1, description="share of the light that the picture's corners lose")
+    focus: float = Field(15.0, gt=0, le=1000, description="distance along z that is sharp, mm")
+    aperture: float = Field(0.0, ge=0, le=10, description="of the lens, mm: blur of what is nearer or farther; 0: none")
+    chroma_noise: float = Field(0.0, ge=0, le=64, description="standard deviation of Cb and Cr, levels of 8 bits")
 
     @model_validator(mode="after")
     def _consistent(self) -> Response:
@@ -59,13 +65,38 @@ class Response(Model):
             raise ValueError("read_noise counts electrons: give full_well as well")
         return self
 
-    def resolve(self, radiance: np.ndarray, mask: np.ndarray | None = None) -> Response:
-        """The same response with its exposure fixed to what (H, W, 3) radiance asks for, where the mask is True."""
+    def resolve(
+        self,
+        radiance: np.ndarray,
+        mask: np.ndarray | None = None,
+        z_depth: np.ndarray | None = None,
+        focal: float | None = None,
+    ) -> Response:
+        """The same response with its exposure fixed to what (H, W, 3) radiance asks for; the rest as in `apply`."""
         if self.exposure is not None:
             return self
-        seen = radiance.reshape(-1, 3) if mask is None else radiance[mask]
+        return self._metered_on(self._lens(radiance, mask, z_depth, focal), mask)
+
+    def _metered_on(self, light: np.ndarray, mask: np.ndarray | None) -> Response:
+        """The same response with the exposure that light behind the lens asks for."""
+        if self.exposure is not None:
+            return self
+        seen = light.reshape(-1, 3) if mask is None else light[mask]
         lit = seen[:: max(1, len(seen) // 20_000)]
         return self.model_copy(update={"exposure": float(np.float32(2.0 ** self._stops(lit)))})
+
+    def _lens(
+        self, radiance: np.ndarray, mask: np.ndarray | None, z_depth: np.ndarray | None, focal: float | None
+    ) -> np.ndarray:
+        """(H, W, 3) as it comes through the lens."""
+        if self.aperture:
+            if z_depth is None or focal is None:
+                raise ValueError("a response with an aperture needs the depth and the focal length")
+            spread = circle_of_confusion(z_depth, focal, self.focus, self.aperture)
+            radiance = defocused(radiance.transpose(2, 0, 1), spread, mask).transpose(1, 2, 0)
+        if self.vignette:
+            radiance = radiance * vignette(radiance.shape[0], radiance.shape[1], self.vignette)[..., None]
+        return radiance
 
     def _stops(self, lit: np.ndarray) -> float:
         """log2 of the exposure at which (N, 3) pixels reach `target`; 30 if they never do, -30 if they always do."""
@@ -97,24 +128,42 @@ class Response(Model):
         y = (1 - self.hue) * _shoulder(y) + self.hue * whole + np.asarray(self.veil)
         return srgb(y) if self.gamma is None else np.clip(y, 0, 1) ** (1 / self.gamma)
 
-    def apply(self, radiance: np.ndarray, seed: int | None = None, mask: np.ndarray | None = None) -> np.ndarray:
+    def apply(
+        self,
+        radiance: np.ndarray,
+        seed: int | None = None,
+        mask: np.ndarray | None = None,
+        z_depth: np.ndarray | None = None,
+        focal: float | None = None,
+    ) -> np.ndarray:
         """(H, W, 3) linear radiance -> (H, W, 3) uint8 picture.
 
         seed: of the noise; the same one gives the same picture. mask: (H, W) bool, what the camera sees: the rest
-        is black and does not count for the exposure.
+        is black and does not count for the exposure. z_depth: (H, W) mm, NaN or 0 where unknown, and focal: the focal
+        length in pixels, for the defocus.
         """
-        fixed = self.resolve(radiance, mask)
-        levels = fixed._tone(fixed._sensor(radiance * fixed.exposure, seed))
+        light = self._lens(radiance, mask, z_depth, focal)
+        fixed = self._metered_on(light, mask)
+        levels = fixed._tone(fixed._sensor(light * fixed.exposure, seed))
+        if self.chroma_noise:
+            levels = np.clip(levels + self._colour_noise(levels.shape[0], levels.shape[1], seed), 0, 1)
         picture = np.round(levels * 255).astype(np.uint8)
         if mask is not None:
             picture[~mask] = 0
-        return picture if self.jpeg_quality is None else _through_jpeg(picture, self.jpeg_quality)
+        return picture if self.jpeg_quality is None else through_jpeg(picture, self.jpeg_quality)
+
+    def _colour_noise(self, height: int, width: int, seed: int | None) -> np.ndarray:
+        if seed is None:
+            raise ValueError("a response with noise needs a seed")
+        rng = np.random.default_rng([seed, 0xC0105E])
+        noise = rng.normal(0, self.chroma_noise / 255, (2, (height + 1) // 2, (width + 1) // 2))
+        return coloured(noise, height, width).transpose(1, 2, 0)
 
 
-def _through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
+def through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
     """The picture with the marks that JPEG compression leaves."""
     from PIL import Image
 
     held = io.BytesIO()
     Image.fromarray(picture).save(held, format="JPEG", quality=quality)
-    return np.asarray(Image.open(held).convert("RGB"))
+    return np.asarray(Image.open(held, formats=("JPEG",)))
