@@ -176,7 +176,7 @@ def found_in(spec: Any) -> Iterator[Any]:
 
 
 def sampler(spec: Any) -> Callable[[np.random.Generator], Any]:
-    """What draws from the same nested values as `drawn` does with a plain Source, looked through once for many draws."""
+    """What draws as `drawn` does with a plain Source, from nested values looked through once: for many draws."""
     if (one := parsed(spec)) is not None:
         if isinstance(one, Fixed):
             return sampler(one.value)
