@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def arms(rows: Sequence[Sequence[Any]]) -> Figure:
     every = np.atleast_1d(figure.subplots(1, len(tests), sharey=True))
     for axes, test in zip(every, tests):
         style_axes(axes, "abs_rel")
-        axes.set_title(test, **STYLE)
+        axes.set_title(textwrap.fill(test, 18), **STYLE)
         for row in (row for row in rows if row[1] == test):
             y, (mean, low, high) = names.index(row[2]), row[3:6]
             far = [[mean - low], [high - mean]] if np.isfinite(low) and np.isfinite(high) else None

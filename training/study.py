@@ -12,6 +12,7 @@ by side (other seeds, other settings) are put together by copying them into one 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -217,31 +218,15 @@ class Study:
         return folder
 
     def _averaged(self, network: Network, plan: Plan) -> Path:
+        from training.averaging import average
+        from training.checkpoint import WEIGHTS
+
         folder = self.out / RUNS / network.folder()
-        if not finished(folder):
-            average([self.run(one, plan) for one in network.mean_of], folder)
+        if not (finished(folder) and (folder / WEIGHTS).is_file()):
+            runs = [self.run(one, plan) for one in network.mean_of]
+            shutil.rmtree(folder, ignore_errors=True)  # what an interruption left
+            average(runs, folder)
         return folder
-
-
-def average(runs: Sequence[Path], out: Path) -> Path:
-    """A run whose weights are the mean of others', which share one architecture; it has seen everybody they have."""
-    from safetensors.torch import save
-
-    from training.checkpoint import LOG, RUN, WEIGHTS, load_run
-    from training.files import write_atomic
-
-    parents = [load_run(run) for run in runs]
-    states = [parent.network.state_dict() for parent in parents]
-    mean = {name: sum(s[name].double() for s in states) / len(states) for name in states[0]}
-    seen: dict[str, str] = {}
-    for parent in parents:
-        seen |= parent.info["seen"]
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / WEIGHTS, save({name: mean[name].to(states[0][name].dtype) for name in mean}, {"step": "0"}))
-    write_atomic(out / LOG, (runs[-1] / LOG).read_bytes())
-    info = parents[-1].info | {"seen": seen, "mean_of": [parent.weights for parent in parents]}
-    write_json(out / RUN, info | {"finished": True})
-    return out
 
 
 def finished(run: Path) -> bool:

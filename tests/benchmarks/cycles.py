@@ -1,6 +1,6 @@
 """Views of phantoms by Blender's Cycles, as a SimCol3D folder: the second domain that endorender did not render.
 
-`python tests/benchmarks/cycles.py OUT [PATIENT ...]`, then `endorender experiment adapt --foreign simcol3d@OUT`.
+`python tests/benchmarks/cycles.py OUT [PATIENT ...]`, then `endorender experiment adapt --foreign cycles=simcol3d@OUT`.
 Of endorender come the wall (as triangles), the poses and the depth. Of Cycles come light, material, lens and tone: a
 principled BSDF with random-walk subsurface scattering, procedural mottling, flushes and vessels, a wet coat over bumps,
 two or three lamps at the tip, exposure control, Blender's view transforms, and a video chain of its own. Each patient's

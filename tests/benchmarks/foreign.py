@@ -1,6 +1,6 @@
 """Views of the phantoms by Mitsuba 3, as a SimCol3D folder: a domain that endorender did not render.
 
-`python tests/benchmarks/foreign.py OUT [PATIENT ...]`, then `endorender experiment adapt --foreign simcol3d@OUT`.
+`python tests/benchmarks/foreign.py OUT`, then `endorender experiment adapt --foreign mitsuba=simcol3d@OUT`.
 Of endorender come the wall (as triangles) and the poses. Of Mitsuba come light, material, camera and depth: the wall is
 opaque, a rough principled BSDF with a mottled base colour and bumps of its own; two point lights beside the lens; path
 tracing; depth by Mitsuba's own rays. Every patient has another colour, gloss and exposure. Nothing of it stands for
@@ -20,7 +20,7 @@ from endorender.viewer import shapes
 from tests.benchmarks import foreign_set
 from tests.benchmarks.reference_scenes import load_mitsuba
 
-PATIENTS = range(11, 19)  # the test patients of the preset `small`
+PATIENTS = range(8001, 8013)  # used for nothing else
 VIEWS = 10
 WIDTH, HEIGHT, FOV = 128, 96, 100.0
 SPP = 256

@@ -15,7 +15,7 @@ from training import study as studies
 from training.data import FrameSet
 from training.experiments import EXPERIMENTS, experiment, prepared
 from training.presets import ARMS, COMPARISONS, KNOWN_LOOKS, NEW_LOOK, PRESETS, protocol_fingerprint
-from training.study import Study, average, chosen
+from training.study import Study, chosen
 from training.variety import PARTNER, appearances, places
 
 ROOT = Path(__file__).parents[2]
@@ -304,24 +304,6 @@ def test_the_cost_is_of_what_is_left(tubes, tmp_path, monkeypatch):
     next((tmp_path / "b").glob("errors/*/*fold1*.json")).unlink()
     rows = study_cost.cost(study, plan)
     assert [(r["stage"], r["count"]) for r in rows[1:]] == [("evaluate", 2)]  # the network is there
-
-
-def test_the_mean_of_two_runs_has_seen_everybody_that_they_have(tmp_path, make_tubes):
-    from training.checkpoint import load_run
-    from training.trainer import train
-
-    config = {"model": {"type": "unet", "width": 8, "levels": 2}, "steps": 1, "batch": 2, "workers": 0}
-    data = make_tubes(4, 1)
-    everyone = data.select(split="train")
-    runs = [
-        train(config | {"seed": n}, tmp_path / str(n), FrameSet(train=everyone[n::2]), say=lambda text: None)
-        for n in range(2)
-    ]
-    mean = load_run(average(runs, tmp_path / "mean"))
-    states = [load_run(run).network.state_dict() for run in runs]
-    for name, value in mean.network.state_dict().items():
-        assert np.allclose(value, (states[0][name] + states[1][name]) / 2, atol=1e-7)
-    assert mean.info["seen"] == load_run(runs[0]).info["seen"] | load_run(runs[1]).info["seen"]
 
 
 def test_views_of_variety_lie_all_along_the_way():
