@@ -83,7 +83,7 @@ CLINICAL = Variation(
         "organ": "own",
         "scattering": {"truncated": [1.9, 0.3, 1.4, 2.6]},
         "power": {"uniform": [0.9, 1.4]},
-        "blood": {"loguniform": [0.008, 0.035]},
+        "blood": {"loguniform": [0.006, 0.03]},
         "saturation": {"uniform": [0.5, 0.9]},
         "bile": {"loguniform": [3e-7, 2e-5]},
         "roughness": {"truncated": [0.04, 0.012, 0.025, 0.1]},
@@ -101,7 +101,7 @@ CLINICAL = Variation(
     mucosa={
         "redness": {"uniform": [0.1, 0.4]},
         "mottling": {"uniform": [0.15, 0.45]},
-        "vessel_strength": {"uniform": [0.4, 0.8]},
+        "vessel_strength": {"uniform": [0.5, 0.9]},
         "film": {"truncated": [0.06, 0.02, 0.02, 0.12]},
         "film_scale": {"uniform": [5, 9]},
         "levelling": 2.5,
