@@ -81,7 +81,7 @@ CLINICAL = Variation(
     look="mucosa_physical",
     tissue={
         "organ": "own",
-        "scattering": {"truncated": [1.9, 0.3, 1.4, 2.6]},
+        "scattering": {"truncated": [1.9, 0.3, 1.6, 2.6]},
         "power": {"uniform": [0.9, 1.4]},
         "blood": {"loguniform": [0.006, 0.03]},
         "saturation": {"uniform": [0.5, 0.9]},
