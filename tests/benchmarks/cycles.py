@@ -96,12 +96,8 @@ class Studio:
     def _settings(self) -> None:
         render, cycles = self.scene.render, self.scene.cycles
         render.engine, cycles.device = "CYCLES", "CPU"
-        render.resolution_x, render.resolution_y, render.resolution_percentage = (
-            self.camera.width,
-            self.camera.height,
-            100,
-        )
-        render.use_persistent_data = True
+        render.resolution_x, render.resolution_y = self.camera.width, self.camera.height
+        render.resolution_percentage, render.use_persistent_data = 100, True
         cycles.use_adaptive_sampling, cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces = False, 6, 4, 2
         cycles.caustics_reflective = cycles.caustics_refractive = False
         cycles.denoiser = "OPENIMAGEDENOISE"
@@ -114,9 +110,7 @@ class Studio:
         world = Matrix(looks.camera_to_world(pose).tolist())
         self.eye.matrix_world = world
         for made, lamp in zip(self.lamps, self.look.lamps):
-            x, y = lamp.at[0], -lamp.at[1]
-            across = Matrix.Rotation(np.radians(lamp.tilt), 4, (y, -x, 0))  # towards the axis of view
-            made.matrix_world = world @ Matrix.Translation((x, y, 0.0)) @ across
+            made.matrix_world = world @ Matrix(looks.lamp_on_camera(lamp).tolist())
 
     def render(self, spp: int, seed: int, denoise: bool = True, filter_width: float = 1.5) -> dict[str, np.ndarray]:
         """linear: (H, W, 3) radiance. z: (H, W) mm, NaN where nothing is met."""

@@ -58,7 +58,8 @@ def facing_lumen(mesh: Mesh) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Lamp:
-    """A light at the tip. at: mm right and down of the lens. size: diameter, mm. opening: full angle, degrees."""
+    """A light at the tip. at: mm right and down of the lens. size: diameter, mm. opening: full angle, degrees. tilt:
+    degrees towards the axis of view."""
 
     kind: str
     at: tuple[float, float]
@@ -67,6 +68,19 @@ class Lamp:
     tilt: float
     watt: float
     colour: tuple[float, float, float]
+
+
+def lamp_on_camera(lamp: Lamp) -> np.ndarray:
+    """(4, 4) camera_from_lamp with Blender's axes: a lamp shines along its -z."""
+    x, y = lamp.at[0], -lamp.at[1]
+    inwards = -np.array([x, y, 0.0]) / np.hypot(x, y)
+    c, s = np.cos(np.radians(lamp.tilt)), np.sin(np.radians(lamp.tilt))
+    back = np.array([0.0, 0.0, c]) - s * inwards
+    up = np.cross((0.0, 0.0, 1.0), inwards)  # across the tilt, so that it stays as it is
+    out = np.eye(4)
+    out[:3, :3] = np.stack([np.cross(up, back), up, back], 1)
+    out[:2, 3] = x, y
+    return out
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,17 @@ def test_the_wall_faces_the_lumen():
         assert (((np.cross(b - a, c - a) * a).sum(-1) > 0) == outward).all()
 
 
+def test_lamps_stand_where_they_were_drawn_and_lean_towards_the_axis():
+    lamp = looks.Lamp("AREA", (1.5, 2.0), 1.0, 160.0, 9.0, 1.0, (1.0, 1.0, 1.0))
+    camera_from_lamp = looks.BLENDER @ looks.lamp_on_camera(lamp)  # OpenCV axes
+    assert np.allclose(camera_from_lamp[:3, 3], (1.5, 2.0, 0))
+    assert np.allclose(camera_from_lamp[:3, :3] @ camera_from_lamp[:3, :3].T, np.eye(3))
+    assert np.linalg.det(looks.lamp_on_camera(lamp)[:3, :3]) == pytest.approx(1)
+    shines = -camera_from_lamp[:3, 2]
+    assert shines[2] == pytest.approx(np.cos(np.radians(9)))
+    assert np.allclose(shines[:2], np.sin(np.radians(9)) * np.array([-0.6, -0.8]))
+
+
 def test_looks_are_drawn_by_patient():
     drawn = [looks.draw(np.random.default_rng([1, n])) for n in range(200)]
     assert drawn[3] == looks.draw(np.random.default_rng([1, 3]))
@@ -199,3 +210,6 @@ def test_cycles_sees_the_wall_where_we_do():
     assert np.array_equal(first["linear"], again["linear"])
     light = first["linear"].mean(-1)
     assert np.corrcoef(np.log(light).ravel(), np.log(ours()).ravel())[0, 1] < -0.5
+    # The developed picture is the same one, the same way up.
+    shown = studio.shown(looks.stops(again["linear"], look, np.isfinite(theirs))).mean(-1)
+    assert np.corrcoef(np.log(light).ravel(), shown.ravel())[0, 1] > 0.9
