@@ -21,11 +21,11 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(PYTEST)
 
-# What can be asked every few minutes: all that compiles no kernel and trains no network.
+# What can be asked every few minutes: all that renders nothing and trains nothing.
 quick: $(STAMP)
 	$(PYTEST) tests/scene tests/ct tests/training/test_files.py tests/training/test_statistics.py tests/training/test_metrics.py \
 		tests/training/test_losses.py tests/training/test_scale.py tests/dataset/test_config.py tests/dataset/test_exr.py \
-		tests/dataset/test_pairs.py --ignore tests/ct/test_hostile.py --ignore tests/ct/test_large.py
+		tests/dataset/test_pairs.py tests/test_docs.py --ignore tests/ct/test_hostile.py --ignore tests/ct/test_large.py
 
 slow: $(STAMP)
 	$(PYTEST) -m slow

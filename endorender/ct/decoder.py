@@ -22,6 +22,7 @@ import numpy as np
 from endorender.ct.decoder_child import send
 
 CHILD = Path(__file__).with_name("decoder_child.py")
+IDLE_S = 60.0  # an idle child ends by itself, when a busy machine lets it
 _lock = threading.Lock()
 _users = 0
 _idle: list[_Child] = []
@@ -45,7 +46,7 @@ def kept() -> Iterator[None]:
             over = _idle[:] if _users == 0 else []
             del _idle[: len(over)]
         for child in over:
-            child.end()
+            child.end(IDLE_S)
 
 
 def decode(frame: bytes, syntax: str, rows: int, cols: int, allocated: int, stored: int, signed: bool) -> np.ndarray:
@@ -124,13 +125,13 @@ class _Child:
             raise EOFError
         return data
 
-    def end(self) -> None:
-        """Closes the pipes, which ends the child; kills it if it computes."""
+    def end(self, patience_s: float = 0.5) -> None:
+        """Closes the pipes, which ends the child; kills it if it computes for longer."""
         for pipe in (self._to, self._from):
             with suppress(OSError):  # what was not written yet has no reader
                 pipe.close()
         try:
-            self._process.wait(0.5)
+            self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
