@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training import statistics
+from training import curves, statistics
 from training.compare import Arm, Section
 
 # Okabe & Ito (2008), told apart by colour-blind readers; the baseline is grey.
@@ -251,7 +251,8 @@ def paired(section: Section, protocol: str, metric: str = "abs_rel") -> Figure:
 
 
 def convergence(section: Section) -> Figure:
-    """Training loss (thin: each step, thick: mean of the last 20) and validation error of every arm's run."""
+    """Training loss (thin: each step, thick: mean of the last 20) and validation error of every arm's runs: of several
+    their mean, in the band from the least to the greatest."""
     figure = Figure(figsize=(9.2, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2)
     style_axes(left, "step", "training loss")
@@ -267,10 +268,7 @@ def convergence(section: Section) -> Figure:
             smooth = np.convolve(loss, np.ones(window) / window, "valid")
             left.plot(step, loss, color=colour, linewidth=0.5, alpha=0.25)
             left.plot(step[window - 1 :], smooth, color=colour, linewidth=1.6, label="" if number else wrapped(arm))
-            at = [row for row in evaluation.log if row.get("val_abs_rel_median")]
-            if at:
-                y = [float(row["val_abs_rel_median"]) for row in at]
-                right.plot([int(row["step"]) for row in at], y, "o-", color=colour, linewidth=1.6, markersize=3.5)
+        curves.draw(right, [curves.of_log(evaluation.log) for evaluation in arm.evaluations], colour)
     left.set_yscale("log")
     right.set_ylim(bottom=0)
     figure.legend(*left.get_legend_handles_labels(), **LEGEND, ncols=min(len(section.arms), 3))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from endorender.outputs import claim
-from training import baselines, figures
+from training import baselines, curves, figures
 from training.compare import Arm, Difference, Section, Shape, in_family, load_evaluation, sections
 from training.files import command, versions, write_atomic, write_csv
 
@@ -126,6 +126,7 @@ def _section(section: Section, out: Path, number: int) -> dict[str, Any]:
         else None,
         "paired": save("frame_by_frame", figures.paired(section, lead)) if compared else None,
         "convergence": save("convergence", figures.convergence(section)) if number == 1 else None,
+        "ends": [(arm.label, curves.words([curves.of_log(e.log) for e in arm.evaluations])) for arm in section.arms],
     }
 
 

@@ -13,12 +13,12 @@ from endorender.dataset.frame import refuse_absent
 from endorender.errors import UserError
 from endorender.outputs import sweep
 from endorender.registry import validated
-from training import baselines, scale
-from training.checkpoint import RUN, WEIGHTS, Run, data_identity, digest, load_run, read_weights
+from training import baselines, curves, scale
+from training.checkpoint import LOG, RUN, WEIGHTS, Run, data_identity, digest, load_run, read_weights
 from training.config import TrainConfig
 from training.data import aliases, frame_size, opened, people, refuse_shared_patients, subset
 from training.devices import accelerator
-from training.files import Progress, command, derive, read_json, versions, write_json
+from training.files import Progress, command, derive, read_csv, read_json, versions, write_json
 from training.loop import fit, rank
 from training.lora import add_adapters
 from training.models import models
@@ -86,7 +86,10 @@ def train(
             raise
     if rank():
         sys.exit(0)  # a helper's work ends here: what follows is for the process that began it
-    write_json(out / RUN, info | {"finished": True})
+    curve = curves.write(out, read_csv(out / LOG)) if frames["val"] else None
+    if curve is not None:
+        say(f"learning curve (curve.png): {curve['words']}")
+    write_json(out / RUN, info | {"finished": True, "curve": curve})
     return out
 
 

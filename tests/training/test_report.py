@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from endorender.errors import UserError
-from training import figures
+from training import curves, figures
 from training.compare import load_evaluation, sections
 from training.evaluate import evaluate
 from training.report import report
@@ -165,6 +165,9 @@ def test_one_evaluation_alone_replaces_an_old_report_and_compares_nothing(evalua
 def test_the_same_evaluations_make_the_same_picture(page, evaluations):
     own = sections([load_evaluation(path) for path in evaluations])[0]
     assert figures.png(figures.convergence(own)) == (page.parent / "figures/1_convergence.png").read_bytes()
+    for arm in own.arms:
+        said = curves.words([curves.of_log(e.log) for e in arm.evaluations])
+        assert f"</strong>: {said}." in page.read_text()
 
 
 def test_an_interrupted_report_is_taken_up_again(evaluations, tmp_path, monkeypatch):
