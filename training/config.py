@@ -38,6 +38,8 @@ class TrainConfig(Model):
     save_every: steps between checkpoints (0: at the end only).
     device: as everywhere in endorender; "auto" takes a card that torch can use, else the CPU.
     devices: processes on this machine (GPUs, or CPU processes) that share each batch.
+    precision: "bfloat16" trains encoder and decoder in 16 bits (weights, last layer and loss in 32): quicker where the
+    processor has it (AVX512_BF16, AMX, a card), far slower elsewhere. Validation is always in float32.
     tensorboard: write RUN/tensorboard beside log.csv.
     cache_mb, workers: frames are decoded once if they fit in memory, otherwise by so many processes.
     """
@@ -67,6 +69,7 @@ class TrainConfig(Model):
     workers: int = Field(2, ge=0, le=64)
     device: Literal["auto", "cpu", "cuda", "vulkan", "metal"] = "auto"
     devices: int = Field(1, ge=1, le=1024)
+    precision: Literal["float32", "bfloat16"] = "float32"
     tensorboard: bool = False
 
     @field_validator("device", mode="before")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import exp, sqrt
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,7 +115,7 @@ def figure(curve: Curve) -> Figure:
     axes.axvspan((1 - LAST) * end, end, color=FAINT, alpha=0.5, linewidth=0)
     draw(axes, [curve], COLOURS[1])
     axes.set_ylim(bottom=0)
-    axes.set_title(words([curve]), fontsize=NOTE["fontsize"] + 0.5, color=NOTE["color"])
+    axes.set_title(fill(words([curve]), 66), fontsize=NOTE["fontsize"] + 0.5, color=NOTE["color"])
     return drawn
 
 

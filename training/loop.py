@@ -76,6 +76,7 @@ def fit(
     config: TrainConfig, out: Path, network: DepthNetwork, frames: dict[str, list[Any]], progress: Progress, done: bool
 ) -> None:
     """Trains the network on frames["train"]. done: go on from the checkpoint, if there is one."""
+    network.mixed = config.precision == "bfloat16"
     module = _Module(config, network)
     average = moving(network, config.ema) if config.ema else None
     begun = done and (out / CHECKPOINT).is_file()

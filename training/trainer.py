@@ -62,6 +62,9 @@ def train(
     dataset = opened(data, "train")
     frames = _frames(dataset, config)
     network = _network(config, start, given)
+    if config.precision == "bfloat16" and not network.mixes:
+        name = models.name_of(type(config.model))
+        raise UserError(f"{name} is trained in float32 only: leave out precision", "INVALID_VALUE")
     frozen = _freeze(network, config)
     network.train()
     info = _describe(config, frames, network, frozen, start) | {

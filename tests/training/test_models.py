@@ -69,8 +69,9 @@ def test_it_overfits_four_images(name, parameters, make_tubes):
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         history.append(float(value.detach()))
-    assert history[-1] < 0.06  # mean error of 6 % of the depth
-    assert history[-1] < 0.2 * history[0]
+    end = sum(history[-10:]) / 10  # at a constant rate single steps scatter by a half
+    assert end < 0.06  # mean error of 6 % of the depth
+    assert end < 0.2 * history[0]
 
 
 @pytest.mark.parametrize(("name", "parameters"), CASES)

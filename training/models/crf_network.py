@@ -44,6 +44,7 @@ class CrfNetwork(DepthNetwork):
     """
 
     exportable = False
+    mixes = False
 
     def __init__(self, config: Any):
         widths = [config.width * min(2**level, 8) for level in range(config.levels)]

@@ -75,6 +75,9 @@ class DepthNetwork(nn.Module):
     """
 
     exportable = True  # to ONNX
+    mixes = True  # whether `mixed` is understood
+    mixed = False  # while training: encoder and decoder in 16 bits, weights and the last layer in 32
+    channels_last = False  # whether convolutions are quicker with channels last in memory
 
     def __init__(
         self,
@@ -100,7 +103,14 @@ class DepthNetwork(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]
         x = self.padded(image)
-        log_ratio = self.head(self.decoder(self.encoder(x), x))
+        if self.mixed and self.training:
+            with torch.autocast(x.device.type, torch.bfloat16):
+                features = self.decoder(self.encoder(x), x).float()
+        else:
+            if self.channels_last and not torch.compiler.is_exporting():
+                x = x.contiguous(memory_format=torch.channels_last)
+            features = self.decoder(self.encoder(x), x)
+        log_ratio = self.head(features)
         return (log_ratio[..., :height, :width] + self.log_typical).exp()
 
     def last_layer(self) -> nn.Module:

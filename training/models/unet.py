@@ -34,4 +34,6 @@ class UNet(Model):
 
         widths = [self.width * min(2**level, 8) for level in range(self.levels)]
         decoder = Decoder(widths)
-        return DepthNetwork(Encoder(widths), decoder, nn.Conv2d(decoder.channels, 1, 3, padding=1), self.typical_mm)
+        network = DepthNetwork(Encoder(widths), decoder, nn.Conv2d(decoder.channels, 1, 3, padding=1), self.typical_mm)
+        network.channels_last = True
+        return network
