@@ -16,6 +16,30 @@ from training.files import fingerprint
 KNOWN_LOOKS = ("yellow_tan", "pale_pink", "dark_red")  # that are trained on
 NEW_LOOK = "deep_red"  # that no network ever sees
 LEAD = "median"  # the protocol whose abs_rel decides
+# How every view is seen: whatever is compared was seen alike.
+CAMERA: dict[str, Any] = {"type": "pinhole", "fov": {"uniform": [80, 120]}}
+FLIGHT: dict[str, Any] = {"jitter": {"sobol": [0.0, 0.98]}, "look_aside": {"uniform": [0, 35]}}
+# The response of arms with a drawn one: `scopes` of `endorender list response`, without masks, which no test has.
+RESPONSE: dict[str, Any] = {
+    "metered": {"choice": [50, 60, 75]},
+    "target": {"uniform": [75, 165]},
+    "contrast": {"loguniform": [0.7, 1.8]},
+    "hue": {"choice": [0, 0.5, 1]},
+    "veil": [{"uniform": [0, 0.02]}, {"uniform": [0, 0.012]}, {"uniform": [0, 0.01]}],
+    "white_balance": [{"loguniform": [0.85, 1.18]}, 1.0, {"loguniform": [0.85, 1.18]}],
+    "full_well": {"loguniform": [1500, 30000]},
+    "read_noise": {"uniform": [1, 12]},
+    "gamma": {"choice": [None, None, 1.8, 2.0, 2.2, 2.4]},
+    "jpeg_quality": {"choice": [None, None, None, None, None, 85, 65, 40]},
+    "vignette": {"uniform": [0, 0.5]},
+    "focus": {"loguniform": [6, 30]},
+    "aperture": {"choice": [0, 0, {"uniform": [0.05, 0.3]}]},
+    "chroma_noise": {"choice": [0, 0, {"uniform": [0, 4]}]},
+}
+# Of plain pictures, so that they have the tints of tissue too: the looks' radiance is 1.26 to 2.05 times as much in red
+# as in green and 0.66 to 0.83 times in blue, and white balance turns that as above.
+TINTS = [{"loguniform": [1.07, 2.42]}, 1.0, {"loguniform": [0.56, 0.98]}]
+UNVARIED = {"exposure": 0.0, "gamma": 0.0, "colour": 0.0}
 # Each counts up when docs/protocol.md changes what is done, beyond what stands in the tables here.
 PROTOCOL = {"adapt": 4, "data": 4, "variety": 4}
 
@@ -23,8 +47,8 @@ PROTOCOL = {"adapt": 4, "data": 4, "variety": 4}
 class Setting(Model):
     """One way of training.
 
-    title: in answers. model: the network. augment: how images are varied at load. drawn: what replaces the colour part
-    of `augment` in arms with a drawn response. last: the fine-tuning mode that `last` stands for in the arms.
+    title: in answers. model: the network. augment: how images are varied at load. last: the fine-tuning mode that
+    `last` stands for in the arms.
     steps, further_steps, variety_steps: of training on plain images, after it, and of `variety`. rate, rates: peak
     learning rate at first; those tried afterwards, the same for every arm. batch: images in a step.
     """
@@ -32,7 +56,6 @@ class Setting(Model):
     title: str
     model: dict[str, Any]
     augment: Augment
-    drawn: dict[str, Any]
     last: Literal["last-layer", "head"] = "head"
     steps: int = Field(ge=1)
     further_steps: int = Field(ge=1)
@@ -41,15 +64,17 @@ class Setting(Model):
     rates: tuple[float, ...] = Field(min_length=1)
     batch: int = Field(8, ge=1)
 
-    def augmented(self, drawn: bool) -> Augment:
-        """How the images of an arm are varied."""
+    def augmented(self, drawn: bool, plain: bool) -> Augment:
+        """How images are varied. drawn: by RESPONSE in the place of exposure, gamma and colour. plain: they are grey,
+        and are given the tints of tissue."""
         if not drawn:
             return self.augment
-        return Augment(**{**self.augment.model_dump(), "exposure": 0.0, "gamma": 0.0, "colour": 0.0, **self.drawn})
+        response = RESPONSE | ({"white_balance": TINTS} if plain else {})
+        return Augment(**{**self.augment.model_dump(), **UNVARIED, "response": response})
 
     def uncoloured(self) -> Setting:
         """The same without augmentation of colour."""
-        augment = self.augment.model_copy(update={"exposure": 0.0, "gamma": 0.0, "colour": 0.0})
+        augment = self.augment.model_copy(update=UNVARIED)
         return self.model_copy(update={"title": f"{self.title}, no colour augmentation", "augment": augment})
 
 
@@ -130,15 +155,14 @@ class Preset(Model):
         return {**self.settings, "uncoloured": self.settings["today"].uncoloured()}
 
 
-NO_COLOUR = Augment(exposure=0.0, gamma=0.0, colour=0.0, mirror=0.5)
+NO_COLOUR = Augment(**UNVARIED, mirror=0.5)
 TODAY = Augment(exposure=0.3, gamma=0.2, colour=0.15, mirror=0.5, rotation=15.0, zoom=(1.0, 1.5))
-DRAWN: dict[str, Any] = {"exposure": 0.8, "gamma": 0.5, "colour": 0.4}
 
 
 def _settings(paper: dict[str, Any], today: dict[str, Any], **both: Any) -> dict[str, Setting]:
     return {
-        "paper": Setting(**{"title": "as in the paper", "augment": NO_COLOUR, "drawn": DRAWN, **both, **paper}),
-        "today": Setting(**{"title": "as one would today", "augment": TODAY, "drawn": DRAWN, **both, **today}),
+        "paper": Setting(**{"title": "as in the paper", "augment": NO_COLOUR, **both, **paper}),
+        "today": Setting(**{"title": "as one would today", "augment": TODAY, **both, **today}),
     }
 
 
@@ -181,7 +205,7 @@ def protocol_fingerprint(experiment: str, preset: str) -> str:
     tables = {
         "protocol": PROTOCOL[experiment],
         "preset": PRESETS[preset].model_dump(mode="json", exclude_unset=True),
-        "looks": [KNOWN_LOOKS, NEW_LOOK],
+        "views": [KNOWN_LOOKS, NEW_LOOK, CAMERA, FLIGHT, RESPONSE, TINTS],
         "arms": {name: arm.model_dump(mode="json") for name, arm in ARMS.items()},
         "data_arms": DATA_ARMS,
         "comparisons": [c.model_dump(mode="json") for c in COMPARISONS],

@@ -24,7 +24,7 @@ from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
 from training.files import Progress, read_csv, read_json, versions, write_json
 from training.kept import Errors, gathered, judge
-from training.presets import Preset, Setting, protocol_fingerprint
+from training.presets import CAMERA, FLIGHT, Preset, Setting, protocol_fingerprint
 
 Stage = Callable[[str], AbstractContextManager[Progress]]  # a title -> that stage's progress
 Key = tuple[Any, ...]  # of an arm: its setting first
@@ -127,7 +127,7 @@ class Study:
             whole = sum(sizes.values())
             shares = {name: max(1, len(self.cts) * size // whole) for name, size in list(sizes.items())[1:]}
             sizes = {next(iter(sizes)): len(self.cts) - sum(shares.values()), **shares}
-        given, first = iter(self.cts), 4000 if self.name == "variety" else 0
+        given, first = iter(self.cts), 24_000 if self.name == "variety" else 20_000
         found: dict[str, list[dict[str, str]]] = {}
         for group, (name, size) in enumerate(sizes.items(), 1):  # phantoms of no other group, whatever its size
             ids = [first + 1000 * group + n for n in range(1, size + 1)]
@@ -145,6 +145,7 @@ class Study:
             "denoise": True,
             "device": self.device,
         }
+        values |= {"camera": CAMERA, "trajectory": FLIGHT}
         return configure(**values, ct=list(dataset.patients), views=dataset.views, **dataset.values)
 
     def frames(self, dataset: Rendered) -> list[Any]:
@@ -207,7 +208,8 @@ class Study:
         images = plan.images[network.images]()
         config = {
             **({} if start else {"model": setting.model}),
-            "steps": network.steps, "batch": setting.batch, "augment": setting.augmented(network.drawn),
+            "steps": network.steps, "batch": setting.batch,
+            "augment": setting.augmented(network.drawn, network.images == "plain"),
             "learning_rate": rate, "fine_tune": network.fine_tune, "images": network.viewpoints, "seed": network.seed,
             "validate_every": max(1, network.steps // 10), "workers": 0,
             "device": "cpu" if self.device == "vulkan" else self.device,  # torch trains on none

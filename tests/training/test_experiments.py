@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -22,12 +23,25 @@ ROOT = Path(__file__).parents[2]
 LOOKS = ("synthetic", *KNOWN_LOOKS, NEW_LOOK)
 
 
+class Lit(TubeFrame):
+    """A tunnel that keeps its radiance."""
+
+    camera: ClassVar = {"type": "pinhole", "fov": 90.0}
+
+    @property
+    def files(self):
+        return super().files | {"radiance": super().files["image"]}
+
+    def radiance(self):
+        return (900 * (self.image() / 255.0) ** 2.2).astype(np.float32)
+
+
 def frames(self, dataset):
     """Tunnels of the patients' numbers, in the variations that were asked for."""
     looks = [v["name"] for v in dataset.values["variations"]] if "variations" in dataset.values else LOOKS
     aliases = [p["alias"] if p["alias"] != "airway" else "p99" for p in dataset.patients]
     return [
-        TubeFrame(a, v, look, volume={"ct_sha256": f"ct of {a}"})
+        Lit(a, v, look, volume={"ct_sha256": f"ct of {a}"})
         for a in aliases
         for v in range(dataset.views)
         for look in looks
