@@ -19,17 +19,19 @@ from training.files import Progress, read_json, write_atomic
 from training.presets import LEAD
 
 COLUMNS = {"abs_rel": (LEAD, "abs_rel"), "delta_105": (LEAD, "delta_105"), "boundary_f1": (LEAD, "boundary_f1")}
+VALIDATED = "val_abs_rel_median"  # of log.csv
 COLUMNS |= {"abs_rel_metric": ("metric", "abs_rel")}
 
 
 class Errors(NamedTuple):
     """abs_rel of one arm on one test. values: (S, N) of seeds × frames; blind: baseline -> (S, N); frames, patients:
-    (N,) names."""
+    (N,) names. logs: of each seed the rows of its log that validate."""
 
     values: np.ndarray
     blind: dict[str, np.ndarray]
     frames: Sequence[str]
     patients: Sequence[str]
+    logs: Sequence[list[dict[str, str]]] = ()
 
     def units(self) -> list[str]:
         """What counts as one: patients, or views where there is one patient."""
@@ -79,6 +81,7 @@ def judge(
         "patients": [row["patient"] for row in rows],
         **{name: _short(found.values(*column)) for name, column in COLUMNS.items()},
         "baselines": {name: _short(found.without_network(name, LEAD, "abs_rel")) for name in blind},
+        "log": [{key: row[key] for key in ("step", VALIDATED)} for row in found.log if row.get(VALIDATED)],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(table, separators=(",", ":"), allow_nan=False) + "\n")
@@ -103,4 +106,4 @@ def gathered(paths: Sequence[Path]) -> Errors:
             f"{paths[0].parent} holds errors on different frames: remove those of the data that is not wanted",
             "MIXED_DATA",
         )
-    return Errors(values, blind, tables[0]["frames"], tables[0]["patients"])
+    return Errors(values, blind, tables[0]["frames"], tables[0]["patients"], [t.get("log", []) for t in tables])

@@ -23,7 +23,7 @@ from endorender.dataset import configure, generate, open_dataset
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
 from training.files import Progress, read_csv, read_json, versions, write_json
-from training.kept import Errors, gathered, judge
+from training.kept import VALIDATED, Errors, gathered, judge
 from training.presets import CAMERA, FLIGHT, Preset, Setting, protocol_fingerprint
 
 Stage = Callable[[str], AbstractContextManager[Progress]]  # a title -> that stage's progress
@@ -194,7 +194,7 @@ class Study:
         for rate in network.rates:
             folder = self.out / RUNS / first.folder(rate)
             run = folder if finished(folder) else self._trained(first, rate, plan)
-            errors[rate] = float(log_of(run)[-1]["val_abs_rel_median"])
+            errors[rate] = float(log_of(run)[-1][VALIDATED])
         return min(errors, key=lambda rate: errors[rate])
 
     def _trained(self, network: Network, rate: float, plan: Plan) -> Path:
@@ -211,7 +211,7 @@ class Study:
             "steps": network.steps, "batch": setting.batch,
             "augment": setting.augmented(network.drawn, network.images == "plain"),
             "learning_rate": rate, "fine_tune": network.fine_tune, "images": network.viewpoints, "seed": network.seed,
-            "validate_every": max(1, network.steps // 10), "workers": 0,
+            "validate_every": max(1, network.steps // 20), "workers": 0,
             "device": "cpu" if self.device == "vulkan" else self.device,  # torch trains on none
         }  # fmt: skip
         with self.stage(f"train {network.folder(rate)}") as progress:
