@@ -33,7 +33,9 @@ import click
 @click.option("--surface", metavar="MODE", help="interface, hybrid or volume.  [interface]")
 @click.option("--boundary", metavar="MODE", help="Light at the wall: straight or refracting.  [straight]")
 @click.option("--depth", metavar="NAMES", help="Out of surface, median, expected; surface always is.  [surface]")
-@click.option("--response", metavar="VALUES", help="key=value,... of the camera response, over every look's.")
+@click.option(
+    "--response", metavar="SPEC", help="NAME (see: list response), NAME:key=value,... or key=value,... over every look's."
+)
 @click.option("--mucosa", metavar="SPEC", help="Vessels and film: none, procedural:key=value,...  [procedural]")
 @click.option("--labels", multiple=True, metavar="MASK", help="Labels of tissue on a CT's own grid; one for each --ct.")
 @click.option("--label-tissue", multiple=True, metavar="LABEL=TISSUE", help="Tissue of a label (see: list tissue).")

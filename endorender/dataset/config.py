@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
 
-from endorender.dataset import given, viewpoint
+from endorender.dataset import developing, given, viewpoint
 from endorender.dataset.distributions import probes
 from endorender.dataset.info import ALIAS, SPLITS
 from endorender.dataset.spec import as_mapping, pairs, parse_scope, parse_spec, pixels, regions
@@ -54,7 +54,8 @@ class RenderConfig(Model):
     boundary: what the wall of `interface` does to light that passes (straight, refracting).
     depth: what is stored of surface, median and expected depth; surface always is. The others depend on the tissue
     and lie in each variation's own file.
-    response: parameters of the camera response that replace every look's, as a mapping or "key=value,key=value".
+    response: parameters of the camera response that replace every look's, as a mapping or "key=value,key=value", or a
+    name of `list response`, alone or with parameters of one's own ("scopes:target=140").
     device: what the kernels run on; the same seed gives the same bytes on one device.
     mucosa: the layer of vessels, mottling and film on the wall of `interface`, as for camera; `none`: without. Each
     patient has vessels of their own.
@@ -186,8 +187,15 @@ class RenderConfig(Model):
     @field_validator("response", mode="before")
     @classmethod
     def _response(cls, value: Any) -> Any:
-        values = pairs(value, "response") if isinstance(value, str) else value
+        values = value
+        if isinstance(value, str):
+            name = value.partition(":")[0].strip()
+            if "=" not in name and name not in developing.RESPONSES:
+                raise ValueError(f"{unknown('response', name, developing.RESPONSES)}; or give key=value,key=value")
+            values = pairs(value, "response") if "=" in name else parse_spec(value)
         if isinstance(values, Mapping):
+            if "type" in values:  # a picture's mask is its camera's
+                values = {key: given for key, given in developing.named(values).items() if key != "mask"}
             refuse_impossible(Variation(name="response", response=dict(values)), {"type": "endoscope"})
         return values
 

@@ -97,6 +97,12 @@ CLINICAL = Variation(
         "white_balance": [{"normal": [1.0, 0.03]}, 1.0, {"normal": [1.0, 0.03]}],
         "full_well": {"loguniform": [2500, 20000]},
         "read_noise": {"uniform": [2, 12]},
+        "white": {"uniform": [0.7, 1.0]},
+        "vignette": {"uniform": [0.0, 0.35]},
+        "focus": {"loguniform": [8, 25]},
+        "aperture": {"uniform": [0.0, 0.2]},
+        "chroma_noise": {"uniform": [0.0, 3.0]},
+        "jpeg_quality": {"choice": [None, 95, 85, 75, 65]},
     },
     mucosa={
         "redness": {"uniform": [0.1, 0.4]},
@@ -151,12 +157,21 @@ PRESETS: dict[str, tuple[Variation, ...]] = {
 DESCRIPTIONS = {
     "paper4": "the plain picture and the four looks of Mahmood et al. 2018, the same conditions for every view",
     "synthetic": "the plain grey picture alone",
-    "clinical": "wet mucosa by its blood, drawn with light and camera response as a clinic's own vary (our choice)",
+    "clinical": "wet mucosa by its blood, light, mask, lens, response and video drawn as a clinic's vary (our choice)",
     "randomized": "domain randomisation: looks, light, response and lens drawn far beyond what a clinic shows",
 }
 # What a preset says of camera and trajectory, where the configuration says nothing.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "clinical": {"trajectory": {"jitter": {"sobol": [0.1, 0.8]}, "look_aside": {"uniform": [4, 20]}}},
+    "clinical": {
+        # Scopes' masks: corners cut, an octagon or a circle that reaches beyond the picture above and below, or none.
+        "camera": {
+            "type": "pinhole",
+            "mask": {"choice": ["none", "corners", "octagon", "circle"]},
+            "mask_diameter": {"uniform": [1.0, 1.25]},
+            "mask_corner": {"uniform": [0.1, 0.3]},
+        },
+        "trajectory": {"jitter": {"sobol": [0.1, 0.8]}, "look_aside": {"uniform": [4, 20]}},
+    },
     "randomized": {
         "camera": {"type": "pinhole", "fov": {"sobol": [70, 140]}, "vignetting": {"uniform": [0, 3]}},
         "trajectory": {"jitter": {"sobol": [0.0, 0.98]}, "look_aside": {"uniform": [0, 35]}},

@@ -111,7 +111,7 @@ def render_view(view: View, names: Sequence[str], fresh: bool, report: Callable[
         )
     shared = {"geometry": _geometry(view, seen)} if fresh else {}
     for shot in _shots(view, scenes, parameters, seen, names, report):
-        yield _developed(view, shot, shared)
+        yield _developed(view, shot, shared, seen.z_depth)
         shared = {}
         report(0)
 
@@ -266,16 +266,19 @@ def _geometry(view: View, seen: Geometry) -> tuple[str, Callable[[Path], Any]]:
     return f"{view.folder}/geometry.exr", partial(exr.write, channels=channels, header=header)
 
 
-def _developed(view: View, shot: Shot, shared: Mapping[str, tuple[str, Callable[[Path], Any]]]) -> Made:
-    """Develop the radiance into a picture. shared: files that go with the first frame of the view."""
+def _developed(
+    view: View, shot: Shot, shared: Mapping[str, tuple[str, Callable[[Path], Any]]], z_depth: np.ndarray
+) -> Made:
+    """Develop the radiance into a picture. shared: files that go with the first frame of the view. z_depth: (H, W)."""
     from endorender.scene import Response
 
     spp = view.config.spp if shot.group else 0
     denoised = bool(shot.group) and view.config.denoise
     mask = view.scene.camera.visible()
-    response = Response(**shot.parameters["response"]).resolve(shot.radiance, mask)
+    light = (mask, z_depth, float(view.scene.camera.K[0, 0]))
+    response = Response(**shot.parameters["response"]).resolve(shot.radiance, *light)
     noise = seed_of(view.config.seed, view.patient, view.number, shot.name, "response")
-    picture = response.apply(shot.radiance, noise, mask)
+    picture = response.apply(shot.radiance, noise, *light)
     stored = exr.half(shot.radiance)
     _say_of_spoilt(view, shot.name, stored, mask)
     channels = exr.split_rgb("", stored)

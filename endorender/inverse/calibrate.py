@@ -21,6 +21,7 @@ from endorender.inverse import pose as where
 from endorender.inverse.develop import developed
 from endorender.inverse.fit import Fit, Plan, fit
 from endorender.inverse.photographs import Photographs, photographs, wall_of
+from endorender.inverse.response import refuse_lens
 from endorender.inverse.target import by_rank
 from endorender.inverse.unknowns import EXPOSURE, GAMMA
 from endorender.registry import validated
@@ -112,6 +113,7 @@ def calibrate(
         )
         warnings.warn(notes[0], Notice, stacklevel=2)
     known = validated(Response, {**PLAIN, **(response or {})}, "response")
+    refuse_lens(known)
     say(0, 1, "reading the CT")
     raw = scans.open_ct(ct, series, resample, assume_hu, lambda done, total, text: say(0, 1, text), phase)
     organ = None if label is None else scans.read_organ(label, raw)[0]

@@ -17,6 +17,7 @@ from scipy import stats
 from endorender.errors import UserError
 from endorender.inverse.curvature import UNSEEN, Curvature, curvature
 from endorender.inverse.problem import Problem, State
+from endorender.inverse.response import refuse_lens
 from endorender.inverse.unknowns import Values, unknowns
 from endorender.scene.response import Response
 from endorender.scene.scene import Scene
@@ -127,6 +128,7 @@ def fit(
     uint8; with statistics (N, 3) uint8 pixels of any place. names, exposures: see `unknowns`.
     Ctrl-C and a diverging fit end with the best point so far and say so in `stopped`.
     """
+    refuse_lens(response)
     plan = plan or Plan()
     problem = Problem(
         tuple(views), _checked(views, photographs, statistics), response,

@@ -43,7 +43,7 @@ class Target:
 
 def linear(levels: np.ndarray, response: Fixed) -> np.ndarray:
     """Inverse of the response's tone: (..., 3) levels 0..1 of a picture -> exposed and balanced linear levels."""
-    y = _decoded(levels, response.gamma) - np.asarray(response.veil)
+    y = response.white * _decoded(levels, response.gamma) - np.asarray(response.veil)
     y = np.clip(y, 1e-9, 0.999)
     span = 1 - SHOULDER
     brightest = y.max(-1, keepdims=True)

@@ -103,21 +103,21 @@ def _toned(exposed: np.ndarray, response: Response) -> np.ndarray:
     if response.full_well is None:
         np.minimum(y, MOST_LOG, out=y)
     np.exp(y, out=y)
-    bleached = None
+    bleached, scale = None, (CODES - 1) / response.white
     if response.hue < 1:
         bleached = _shoulder(y)
-        bleached *= np.float32((1 - response.hue) * (CODES - 1))
+        bleached *= np.float32((1 - response.hue) * scale)
     if bleached is None or response.hue > 0:
         brightest = np.maximum(np.maximum(y[0], y[1]), y[2])
         whole = _shoulder(brightest)
         np.maximum(brightest, SMALLEST, out=brightest)
         whole /= brightest
-        whole *= np.float32(response.hue * (CODES - 1))
+        whole *= np.float32(response.hue * scale)
         y *= whole
         y = y if bleached is None else np.add(y, bleached, out=y)
     else:
         y = bleached
-    y += (np.asarray(response.veil) * (CODES - 1) + 0.5).astype(np.float32)[:, None, None]
+    y += (np.asarray(response.veil) * scale + 0.5).astype(np.float32)[:, None, None]
     np.minimum(y, np.float32(CODES - 1), out=y)
     return y.astype(np.intp)
 
@@ -188,7 +188,7 @@ def _luma(colour: list[float], exposure: float, response: Response) -> float:
     whole = _rolled(brightest) / brightest
     total = 0.0
     for level, veil, weight in zip(y, response.veil, LUMA):
-        x = min((1 - response.hue) * _rolled(level) + response.hue * level * whole + veil, 1.0)
+        x = min(((1 - response.hue) * _rolled(level) + response.hue * level * whole + veil) / response.white, 1.0)
         if response.gamma is not None:
             shown = x ** (1 / response.gamma)
         else:

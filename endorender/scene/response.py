@@ -35,7 +35,7 @@ class Response(Model):
     In this order: the lens (defocus by depth, if there is an `aperture`; `vignette`); exposure; the sensor, if
     `full_well` is given (electrons = exposed level × full_well, drawn from a Poisson distribution, plus Gaussian read
     noise, cut at the full well); white balance; tone 0.18 (x / 0.18)^contrast, an exponential shoulder above 0.6, and a
-    veil of light scattered in the optics; sRGB or a power law; noise of colour; 8 bits; JPEG.
+    veil of light scattered in the optics; `white`; sRGB or a power law; noise of colour; 8 bits; JPEG.
     The shoulder is a blend of two: channel by channel, which bleaches what is bright, and of all channels by as much as
     the brightest, which keeps the hue of near walls.
     Exposure is set on the picture without noise.
@@ -50,6 +50,9 @@ class Response(Model):
     white_balance: tuple[float, float, float] = Field((1.0, 1.0, 1.0), description="gains of red, green, blue")
     full_well: float | None = Field(None, ge=1, le=1e7, description="electrons at linear level 1; none: no noise")
     read_noise: float = Field(0.0, ge=0, le=1e6, description="standard deviation, electrons")
+    white: float = Field(
+        1.0, gt=0.2, le=1, description="linear level after the tone that is shown as white; more clips"
+    )
     gamma: float | None = Field(None, ge=0.2, le=5, description="encodes by x^(1 / gamma); none: sRGB")
     jpeg_quality: int | None = Field(None, ge=1, le=100, description="compress and decode again; none: never")
     vignette: float = Field(0.0, ge=0, le=1, description="share of the light that the picture's corners lose")
@@ -126,6 +129,8 @@ class Response(Model):
         brightest = y.max(-1, keepdims=True)
         whole = y * (_shoulder(brightest) / np.maximum(brightest, 1e-9))
         y = (1 - self.hue) * _shoulder(y) + self.hue * whole + np.asarray(self.veil)
+        if self.white < 1:
+            y = y / self.white
         return srgb(y) if self.gamma is None else np.clip(y, 0, 1) ** (1 / self.gamma)
 
     def apply(

@@ -11,7 +11,7 @@ from endorender.dataset import configure, exr, generate, open_dataset
 from endorender.dataset.patient import volume_hash
 from endorender.dataset.verify import verify
 from endorender.errors import Notice, UserError
-from endorender.scene import cameras
+from endorender.scene import Response, cameras
 from tests.dataset.made import contents
 from tests.dataset.tubes import configuration, tube
 
@@ -201,6 +201,20 @@ def test_a_calibrated_camera_in_a_dataset(scoped):
         # JPEG blurs the rim of the border; away from it the border stays black.
         assert frame.image()[0, 0].max() < 16
         assert frame.image()[visible].mean() > 30
+
+
+def test_what_is_stored_gives_the_picture_again(ct, tmp_path):
+    """By the manifest's response, radiance and depth; without its lens it is another picture."""
+    lens = "vignette=0.6,focus=8,aperture=0.5"
+    changes = {**SCOPED, "preset": "synthetic", "depth": "surface", "response": lens}
+    for frame in open_dataset(generate(configuration(ct, **changes), tmp_path / "data")).frames:
+        response = Response(**frame.parameters["response"])
+        assert (response.vignette, response.aperture) == (0.6, 0.5)
+        light = (frame.radiance(), None, cameras.build(frame.camera).visible(), frame.geometry()["z_depth"])
+        again = response.apply(*light, frame.K[0][0]).astype(int)
+        assert np.abs(again - frame.image()).max() <= 1  # radiance is stored in half floats
+        lensless = response.model_copy(update={"vignette": 0, "aperture": 0}).apply(*light)
+        assert np.abs(lensless.astype(int) - frame.image()).max() > 20
 
 
 def test_depths_of_the_tissue_lie_with_the_variation(scoped):
