@@ -34,7 +34,9 @@ import click
 @click.option("--boundary", metavar="MODE", help="Light at the wall: straight or refracting.  [straight]")
 @click.option("--depth", metavar="NAMES", help="Out of surface, median, expected; surface always is.  [surface]")
 @click.option(
-    "--response", metavar="SPEC", help="NAME (see: list response), NAME:key=value,... or key=value,... over every look's."
+    "--response",
+    metavar="SPEC",
+    help="NAME (see: list response), NAME:key=value,... or key=value,..., over all looks'.",
 )
 @click.option("--mucosa", metavar="SPEC", help="Vessels and film: none, procedural:key=value,...  [procedural]")
 @click.option("--labels", multiple=True, metavar="MASK", help="Labels of tissue on a CT's own grid; one for each --ct.")
