@@ -62,27 +62,28 @@ def arms(rows: Sequence[Sequence[Any]]) -> Figure:
 
 def against_count(lines: Lines) -> Figure:
     """abs_rel and its interval against the number of training images."""
-    return _lines("training images", lines, log=True)
+    figure = _lines("training images", "abs_rel (median), mean and 95 % interval", lines)
+    figure.axes[0].set_ylim(bottom=0)
+    return figure
 
 
 def against_conditions(lines: Lines) -> Figure:
-    """abs_rel of what was seen and of what is new against K."""
-    return _lines("conditions for each view, K", lines)
+    """abs_rel that is added by what is new, against K."""
+    figure = _lines("conditions for each view, K", "abs_rel added by what is new, 95 % interval", lines)
+    figure.axes[0].axhline(0, color=INK, linewidth=0.8)
+    return figure
 
 
-def _lines(x: str, lines: Lines, log: bool = False) -> Figure:
+def _lines(x: str, y: str, lines: Lines) -> Figure:
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     axes = figure.subplots()
-    style_axes(axes, x, "abs_rel (median), mean and 95 % interval")
+    style_axes(axes, x, y)
     for (label, points), colour in zip(lines.items(), COLOURS):
         at, mean, low, high = np.array(points, float).T
         axes.errorbar(at, mean, yerr=np.nan_to_num([mean - low, high - mean]), fmt="o-", color=colour, label=label,
                       capsize=3)  # fmt: skip
-        axes.set_xticks(at, [f"{value:g}" for value in at])
-    if log:
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(at, [f"{value:g}" for value in at])
-        axes.minorticks_off()
-    axes.set_ylim(bottom=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(at, [f"{value:g}" for value in at])
+    axes.minorticks_off()
     figure.legend(*axes.get_legend_handles_labels(), **LEGEND, ncols=2)
     return figure

@@ -129,12 +129,15 @@ def variety_answer(
             f"{title}: gap at K = {few}: {signed(whole)} of abs_rel (interval over seeds and {table.over()}); gap at "
             f"K = {many} less half of it: {signed(half)}. That the gap is at most half {word}."
         )
-        answer.figures[f"gap against conditions {title}"] = claim_figures.against_conditions(
-            {
-                "patient and appearance seen": [[r[1], *r[2:5]] for r in rows if r[0] == setting],
-                "both new": [[r[1], *r[11:14]] for r in rows if r[0] == setting],
-            }
-        )
+        lines = {
+            label: [[k, *statistics.mean(table, units)] for k, table in ((k, pick(g)) for k, g in found.items())]
+            for label, pick in (
+                ("patient and appearance new (the gap)", Gaps.whole),
+                ("a new patient", Gaps.geometry),
+                ("a new appearance", Gaps.appearance),
+            )
+        }
+        answer.figures[f"gap against conditions {title}"] = claim_figures.against_conditions(lines)
     answer.tables["variety"] = (COLUMNS, rows)
     add_arms(answer, tables, {key: f"K = {key[1]}, trained on fold {key[2] + 1}" for key, _ in tables})
     return answer
