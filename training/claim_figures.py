@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from training.curves import Curve, draw
 from training.figures import COLOURS, INK, LEGEND, STYLE, style_axes
 
 if TYPE_CHECKING:
@@ -57,6 +58,18 @@ def arms(rows: Sequence[Sequence[Any]]) -> Figure:
         axes.set_xlim(left=0)
         axes.set_yticks(range(len(names)), names)
     every[0].invert_yaxis()
+    return figure
+
+
+def learning(curves: Mapping[str, Sequence[Curve]]) -> Figure:
+    """Validation error against step; an arm's seeds are a band."""
+    figure = Figure(figsize=(5.6, 3.9), layout="constrained")
+    axes = figure.subplots()
+    style_axes(axes, "step", "validation abs_rel (median)")
+    for (label, seeds), colour in zip(curves.items(), COLOURS):
+        draw(axes, seeds, colour, label)
+    axes.set_ylim(bottom=0)
+    figure.legend(*axes.get_legend_handles_labels(), **LEGEND, ncols=2)
     return figure
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from training import baselines, statistics
+from training import baselines, claim_figures, curves, statistics
 from training.compare import Shape
 from training.kept import Errors
 from training.presets import ARMS, COMPARISONS, Comparison
@@ -109,6 +109,24 @@ def add_claims(answer: Answer, claims: Sequence[Claim], tables: Tables, titles: 
                 f"({c.before:.3f} → {c.after:.3f}; interval over seeds and {over}{beside}): {c.verdict()}."
             )
     answer.tables["claims"] = (CLAIM_COLUMNS, rows)
+
+
+CURVE_COLUMNS = ("setting", "arm", "percent_change_over_last_fifth", "low", "high", "verdict")
+
+
+def add_curves(answer: Answer, tables: Tables, test: str, titles: Mapping[str, str]) -> None:
+    """Learning curves of every arm, and whether they were flat at their end (`training.curves`)."""
+    rows: list[list[Any]] = []
+    for setting, title in titles.items():
+        found = {key[1]: t.curves() for (key, of), t in tables.items() if key[0] == setting and of == test}
+        found = {arm: seeds for arm, seeds in found.items() if seeds}
+        for arm, seeds in found.items():
+            change = curves.change(seeds)
+            rows.append([setting, ARMS[arm].title, *(change or ("", "", "")), curves.verdict(change)])
+        if found:
+            named = {ARMS[arm].title: seeds for arm, seeds in found.items()}
+            answer.figures[f"learning curves {title}"] = claim_figures.learning(named)
+    answer.tables["learning curves"] = (CURVE_COLUMNS, rows)
 
 
 ARM_COLUMNS = (

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from endorender.errors import UserError, unknown
 from training import claim_figures
-from training.claims import add_arms, add_claims, compared
+from training.claims import add_arms, add_claims, add_curves, compared
 from training.data import FrameSet
 from training.files import Progress
 from training.kept import Errors
@@ -187,6 +187,7 @@ def adapt_answer(tables: Mapping[tuple[Key, str], Errors], titles: Mapping[str, 
     claims = compared(tables, list(titles), tests)
     add_claims(answer, claims, tables, titles)
     add_arms(answer, tables, {key: ARMS[key[1]].title for key, _ in tables})
+    add_curves(answer, tables, tests[0], titles)
     for setting, title in titles.items():
         answer.figures[f"gains {title}"] = claim_figures.gains([c for c in claims if c.setting == setting])
         answer.figures[f"arms {title}"] = claim_figures.arms([r for r in answer.tables["arms"][1] if r[0] == setting])

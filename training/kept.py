@@ -15,11 +15,11 @@ import numpy as np
 
 from endorender.errors import UserError
 from training.baselines import LOOKUP
+from training.curves import ERROR, Curve, of_log
 from training.files import Progress, read_json, write_atomic
 from training.presets import LEAD
 
 COLUMNS = {"abs_rel": (LEAD, "abs_rel"), "delta_105": (LEAD, "delta_105"), "boundary_f1": (LEAD, "boundary_f1")}
-VALIDATED = "val_abs_rel_median"  # of log.csv
 COLUMNS |= {"abs_rel_metric": ("metric", "abs_rel")}
 
 
@@ -42,6 +42,10 @@ class Errors(NamedTuple):
     def over(self) -> str:
         """What `units` are."""
         return "patients" if len(set(self.patients)) > 1 else "views"
+
+    def curves(self) -> list[Curve]:
+        """Of each seed; none of networks that were not validated."""
+        return [curve for curve in map(of_log, self.logs) if len(curve.steps)]
 
     @property
     def lookup(self) -> np.ndarray:
@@ -81,7 +85,7 @@ def judge(
         "patients": [row["patient"] for row in rows],
         **{name: _short(found.values(*column)) for name, column in COLUMNS.items()},
         "baselines": {name: _short(found.without_network(name, LEAD, "abs_rel")) for name in blind},
-        "log": [{key: row[key] for key in ("step", VALIDATED)} for row in found.log if row.get(VALIDATED)],
+        "log": [{key: row[key] for key in ("step", ERROR)} for row in found.log if row.get(ERROR)],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(table, separators=(",", ":"), allow_nan=False) + "\n")

@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 from endorender.dataset import configure, generate, open_dataset
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
+from training.curves import ERROR
 from training.files import Progress, read_csv, read_json, versions, write_json
-from training.kept import VALIDATED, Errors, gathered, judge
+from training.kept import Errors, gathered, judge
 from training.presets import CAMERA, FLIGHT, Preset, Setting, protocol_fingerprint
 
 Stage = Callable[[str], AbstractContextManager[Progress]]  # a title -> that stage's progress
@@ -194,7 +195,7 @@ class Study:
         for rate in network.rates:
             folder = self.out / RUNS / first.folder(rate)
             run = folder if finished(folder) else self._trained(first, rate, plan)
-            errors[rate] = float(log_of(run)[-1][VALIDATED])
+            errors[rate] = float(log_of(run)[-1][ERROR])
         return min(errors, key=lambda rate: errors[rate])
 
     def _trained(self, network: Network, rate: float, plan: Plan) -> Path:

@@ -102,6 +102,21 @@ def test_the_answer_tells_every_arm_on_every_test_beside_what_needs_no_network()
     assert len(answer.figures) == 2
 
 
+def test_learning_curves_are_drawn_from_what_was_kept_and_called_flat_or_falling():
+    tables = adapted({})
+    for arm, fall in (("plain", 0.0), ("all", 0.4)):
+        logs = [
+            [{"step": str(s), "val_abs_rel_median": str((0.2 + 1e-5 * seed) * (1 - fall * s / 20))} for s in range(21)]
+            for seed in range(SEEDS)
+        ]
+        key = ("today", arm), TESTS[0]
+        tables[key] = tables[key]._replace(logs=logs)
+    answer = adapt_answer(tables, TITLES)
+    rows = {r[1]: r[-1] for r in answer.tables["learning curves"][1]}
+    assert rows == {ARMS["plain"].title: "flat", ARMS["all"].title: "still falling"}
+    assert "learning curves as one would today" in answer.figures
+
+
 COUNTS = (75, 150, 300, 600, 1200)
 
 
