@@ -54,10 +54,10 @@ RESPONSES: dict[str, tuple[str, dict[str, Any]]] = {
         "drawn anew for every picture: exposure, tone, colour, noise, optics, mask and compression as scopes differ",
         {
             "metered": {"choice": [50, 60, 75]},
-            "target": {"uniform": [75, 165]},
+            "target": {"uniform": [90, 165]},
             "contrast": {"loguniform": [0.7, 1.8]},
             "hue": {"choice": [0, 0.5, 1]},
-            "veil": [{"uniform": [0, 0.02]}, {"uniform": [0, 0.012]}, {"uniform": [0, 0.01]}],
+            "veil": [{"uniform": [0.002, 0.02]}, {"uniform": [0, 0.006]}, {"uniform": [0, 0.005]}],
             "white_balance": [{"loguniform": [0.85, 1.18]}, 1.0, {"loguniform": [0.85, 1.18]}],
             "full_well": {"loguniform": [1500, 30000]},
             "read_noise": {"uniform": [1, 12]},

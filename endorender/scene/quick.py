@@ -9,12 +9,12 @@ planes, (3, H, W).
 from __future__ import annotations
 
 import functools
-from math import exp
+from math import exp, inf
 
 import numpy as np
 
 from endorender.scene.optics import circle_of_confusion, coloured, defocused, vignette
-from endorender.scene.response import LUMA, SHOULDER, Response, srgb, through_jpeg
+from endorender.scene.response import LUMA, SHORT, SHOULDER, Response, srgb, through_jpeg
 
 TABLE = 1 << 20  # normal numbers: a thirtieth of them are one small picture's
 METERED = 300  # pixels, about
@@ -164,11 +164,15 @@ def stops(light: np.ndarray, response: Response, mask: np.ndarray | None = None)
     order = np.argsort(weights.astype(np.float32) @ lit)
     rank, reach = response.metered / 100 * (len(order) - 1), WINDOW * len(order)
     around = order[max(0, round(rank - reach)) : round(rank + reach) + 1]
-    colour = [float(v) for v in lit[:, around].mean(1) * np.asarray(response.white_balance)]
+    colour = [float(v) for v in lit[:, around].mean(1)]
+    most, least = (_luma(colour, 2.0**at, response) for at in (MOST_STOPS, -MOST_STOPS))
+    if most - least < 2 * SHORT:
+        return MOST_STOPS
+    target = min(response.target, most - SHORT)
     low, high, slope = -MOST_STOPS, MOST_STOPS, 45.0  # levels a stop
     at, last = float(np.clip(np.log2(0.3 / max(float(LUMA @ colour), 1e-9)), low, high)), None
     for _ in range(TURNS):
-        off = _luma(colour, 2.0**at, response) - response.target
+        off = _luma(colour, 2.0**at, response) - target
         if abs(off) < CLOSE:
             break
         low, high = (at, high) if off < 0 else (low, at)
@@ -182,8 +186,10 @@ def stops(light: np.ndarray, response: Response, mask: np.ndarray | None = None)
 
 
 def _luma(colour: list[float], exposure: float, response: Response) -> float:
-    """8-bit luma of one balanced colour: `Response._tone` in plain numbers, which are many times faster for one."""
-    y = [0.18 * (c * exposure / 0.18) ** response.contrast for c in colour]
+    """8-bit luma of one colour, held at the full well: `Response._tone` in plain numbers, much faster for one."""
+    gained = zip(colour, response.white_balance)
+    full = inf if response.full_well is None else 1.0
+    y = [0.18 * (min(c * exposure, full) * gain / 0.18) ** response.contrast for c, gain in gained]
     brightest = max(*y, 1e-9)
     whole = _rolled(brightest) / brightest
     total = 0.0

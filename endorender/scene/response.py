@@ -12,6 +12,7 @@ from endorender.scene.optics import circle_of_confusion, coloured, defocused, vi
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709
 SHOULDER = 0.6  # linear level above which highlights are rolled off
+SHORT = 2.0  # 8-bit levels below the brightest that can be, where automatic exposure cannot reach its target
 MOST_ELECTRONS = 1e9  # of a pixel before it is cut at its full well; keeps the Poisson draw within its range
 
 
@@ -102,15 +103,22 @@ class Response(Model):
         return radiance
 
     def _stops(self, lit: np.ndarray) -> float:
-        """log2 of the exposure at which (N, 3) pixels reach `target`; 30 if they never do, -30 if they always do."""
+        """log2 of the exposure at which (N, 3) pixels, held at the full well, reach `target`.
+
+        What cannot be reached (a hue that is kept may never be as bright) is replaced by what nearly can, lest all of
+        the picture burn out for it. 30 where light changes nothing, -30 where there is always too much.
+        """
         from scipy.optimize import brentq
 
-        def off(stops: float) -> float:
-            return float(np.percentile(self._tone(lit * 2.0**stops) @ LUMA, self.metered)) * 255 - self.target
+        def level(stops: float) -> float:
+            exposed = lit * 2.0**stops
+            seen = exposed if self.full_well is None else np.minimum(exposed, 1)
+            return float(np.percentile(self._tone(seen) @ LUMA, self.metered)) * 255
 
-        if not len(lit) or off(30.0) < 0:
+        if not len(lit) or (most := level(30.0)) - (least := level(-30.0)) < 2 * SHORT:
             return 30.0
-        return -30.0 if off(-30.0) >= 0 else float(brentq(off, -30.0, 30.0, xtol=1e-7))
+        target = min(self.target, most - SHORT)
+        return -30.0 if least >= target else float(brentq(lambda stops: level(stops) - target, -30.0, 30.0, xtol=1e-7))
 
     def _sensor(self, exposed: np.ndarray, seed: int | None) -> np.ndarray:
         """Linear levels as the sensor reads them: with shot and read noise, and saturated."""

@@ -67,6 +67,24 @@ def test_the_quick_exposure_is_the_exact_one(lumen):
     assert develop(np.zeros((3, 8, 8), np.float16), Response(), np.random.default_rng(0)).max() <= 12
 
 
+@pytest.mark.parametrize("full_well", [None, 5000])
+def test_a_target_that_a_hue_cannot_reach_does_not_burn_out_the_picture(full_well):
+    """A kept deep red is never as bright as 200: 4000 times the light would only whiten or flatten all of it."""
+    rng = np.random.default_rng(0)
+    light = rng.lognormal(0, 1, (48, 60, 1)) * [1.0, 0.08, 0.04]
+    response = Response(target=200, hue=1, metered=50, veil=(0, 0, 0), full_well=full_well)
+    exact = np.log2(response.resolve(light).exposure)
+    assert exact < 10
+    assert abs(stops(light.transpose(2, 0, 1).astype(np.float32), response) - exact) < 1
+    for picture in (
+        response.apply(light, seed=1),
+        develop(light.transpose(2, 0, 1).astype(np.float32), response, rng).transpose(1, 2, 0),
+    ):
+        assert np.ptp(picture @ LUMA) > 30
+        if full_well:  # what the sensor cuts is whitened, and so the target is reached
+            assert abs(np.percentile(picture @ LUMA, 50) - 200) < 12
+
+
 def test_quick_noise_has_the_mean_and_variance_of_counted_electrons():
     response = Response(exposure=1, contrast=1, veil=(0, 0, 0), gamma=1, full_well=4000, read_noise=12)
     level = np.array([0.02, 0.1, 0.4])
