@@ -52,11 +52,11 @@ def served(page):
     thread = threading.Thread(target=serve, args=(page, 0, told, ended), daemon=True)
     thread.start()
     try:
-        assert up.wait(30)
+        assert up.wait(300)
         yield addresses[0]
     finally:
         ended.set()
-        thread.join(20)
+        thread.join(300)
     assert not thread.is_alive()
 
 
