@@ -53,7 +53,8 @@ def init(device: str = "cpu", threads: int | None = None) -> None:
     if device not in ARCHES:
         raise UserError(unknown("device", device, ARCHES), "UNKNOWN_NAME")
     # Taichi's own optimiser costs five times the compile time of LLVM's and gains nothing measurable here.
-    # With fast_math one expression is rounded in another way in another kernel: equal tissues by label changed bytes.
+    # With fast_math terms are put together anew over a whole kernel: what one expression is rounded to depends on all
+    # that stands beside it, and equal tissues by label changed bytes.
     options: dict[str, Any] = {"log_level": ti.ERROR, "advanced_optimization": False, "fast_math": False}
     if threads is not None:
         options["cpu_max_num_threads"] = threads
