@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from endorender.dataset import Frame
 from endorender.dataset.frame import MARKS
@@ -193,18 +193,34 @@ class DepthFrames(Dataset):
 
     def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
         """One frame: as Batch, without the first axis. index: its number, and with a response that of the reading."""
-        index, reading = index if isinstance(index, tuple) else (index, index)
-        frame = self.frames[index]
-        if self.cached:
-            image, depth = self._images[index], self._depths[view_of(frame)]
-        else:
-            image, depth = self._decode(index)
-        k = torch.full((3, 3), torch.nan) if frame.K is None else torch.tensor(frame.K, dtype=torch.float32)
-        if self.developed is not None:
-            picture, seen = self.developed(frame, reading, image.float().numpy(), depth[0].numpy())
-            image = torch.from_numpy(picture)
-            depth = depth if seen is None else torch.from_numpy(depth.numpy() * seen)
-        return {"image": image.to(torch.float32) / 255, "z_depth": depth, "mask": depth > 0, "K": k, "id": frame.id}
+        return {key: value[0] for key, value in self.batch([index]).items()}
+
+    def batch(self, indices: Sequence[int | tuple[int, int]]) -> dict[str, Any]:
+        """As Batch, of the frames of these numbers; see `__getitem__`."""
+        images, depths, frames = [], [], []
+        for both in indices:
+            index, reading = both if isinstance(both, tuple) else (both, both)
+            frame = self.frames[index]
+            if self.cached:
+                image, depth = self._images[index], self._depths[view_of(frame)]
+            else:
+                image, depth = self._decode(index)
+            if self.developed is not None:
+                picture, seen = self.developed(frame, reading, image.float().numpy(), depth[0].numpy())
+                image = torch.from_numpy(picture)
+                depth = depth if seen is None else torch.from_numpy(depth.numpy() * seen)
+            images.append(image)
+            depths.append(depth)
+            frames.append(frame)
+        z_depth = torch.stack(depths)
+        k = np.array([np.full((3, 3), np.nan) if f.K is None else f.K for f in frames], np.float32)
+        return {
+            "image": torch.stack(images).to(torch.float32) / 255,
+            "z_depth": z_depth,
+            "mask": z_depth > 0,
+            "K": torch.from_numpy(k),
+            "id": [f.id for f in frames],
+        }
 
     def _decode(self, index: int) -> tuple[Tensor, Tensor]:
         """Image (3, H, W) uint8 or radiance float16, and z-depth (1, H, W) float32 mm, 0 where invalid."""
@@ -286,7 +302,7 @@ class Loader(DataLoader):
     """
 
     def __init__(self, frames: DepthFrames, **settings: Any):
-        super().__init__(_Told(frames), collate_fn=_collated, **settings)
+        super().__init__(_Told(frames), collate_fn=_as_it_is, **settings)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # nobody asks the iterator for more than batches
         for batch in super().__iter__():
@@ -304,15 +320,15 @@ class _Told(Dataset):
     def __len__(self) -> int:
         return len(self.frames)
 
-    def __getitems__(self, indices: list[Any]) -> list[dict[str, Any]] | UserError:
+    def __getitems__(self, indices: list[Any]) -> dict[str, Any] | UserError:
         try:
-            return [self.frames[k] for k in indices]
+            return self.frames.batch(indices)
         except UserError as error:
             return error
 
 
-def _collated(items: Any) -> Any:
-    return items if isinstance(items, UserError) else default_collate(items)
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 class SeededBatches(Sampler[list[Any]]):

@@ -9,7 +9,7 @@ planes, (3, H, W).
 from __future__ import annotations
 
 import functools
-from math import exp, inf
+from math import exp, inf, log2
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from endorender.scene.response import LUMA, SHORT, SHOULDER, Response, srgb, thr
 
 TABLE = 1 << 20  # normal numbers: a thirtieth of them are one small picture's
 METERED = 300  # pixels, about
+WEIGHTS = tuple(LUMA.tolist())
 SMALLEST = np.float32(1e-9)  # linear level that stands for 0 where a logarithm is taken
 SPAN = np.float32(1 - SHOULDER)
 KNEE = np.float32(SHOULDER)
@@ -164,13 +165,14 @@ def stops(light: np.ndarray, response: Response, mask: np.ndarray | None = None)
     order = np.argsort(weights.astype(np.float32) @ lit)
     rank, reach = response.metered / 100 * (len(order) - 1), WINDOW * len(order)
     around = order[max(0, round(rank - reach)) : round(rank + reach) + 1]
-    colour = [float(v) for v in lit[:, around].mean(1)]
+    colour = lit[:, around].mean(1).tolist()
     most, least = (_luma(colour, 2.0**at, response) for at in (MOST_STOPS, -MOST_STOPS))
     if most - least < 2 * SHORT:
         return MOST_STOPS
     target = min(response.target, most - SHORT)
     low, high, slope = -MOST_STOPS, MOST_STOPS, 45.0  # levels a stop
-    at, last = float(np.clip(np.log2(0.3 / max(float(LUMA @ colour), 1e-9)), low, high)), None
+    typical = sum(c * weight for c, weight in zip(colour, WEIGHTS))
+    at, last = min(max(log2(0.3 / max(typical, 1e-9)), low), high), None
     for _ in range(TURNS):
         off = _luma(colour, 2.0**at, response) - target
         if abs(off) < CLOSE:
@@ -193,7 +195,7 @@ def _luma(colour: list[float], exposure: float, response: Response) -> float:
     brightest = max(*y, 1e-9)
     whole = _rolled(brightest) / brightest
     total = 0.0
-    for level, veil, weight in zip(y, response.veil, LUMA):
+    for level, veil, weight in zip(y, response.veil, WEIGHTS):
         x = min(((1 - response.hue) * _rolled(level) + response.hue * level * whole + veil) / response.white, 1.0)
         if response.gamma is not None:
             shown = x ** (1 / response.gamma)
