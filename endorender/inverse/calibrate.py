@@ -20,7 +20,7 @@ from endorender.errors import Notice, UserError, plain, unknown
 from endorender.inverse import pose as where
 from endorender.inverse.develop import developed
 from endorender.inverse.fit import Fit, Plan, fit
-from endorender.inverse.photographs import Photographs, photographs, wall_of
+from endorender.inverse.photographs import Photographs, lens_of, photographs, wall_of
 from endorender.inverse.response import refuse_lens
 from endorender.inverse.target import by_rank
 from endorender.inverse.unknowns import EXPOSURE, GAMMA
@@ -111,7 +111,13 @@ def calibrate(
             f"the photographs were rendered with {plain(wall)}, and are fitted with a straight wall (surface "
             "interface, boundary straight): parameters are those that look like them so, not those that made them",
         )
-        warnings.warn(notes[0], Notice, stacklevel=2)
+    if lens := lens_of(Path(images)):
+        notes += (
+            f"the photographs were developed with {lens}, which a fit takes for light and tissue: parameters are those "
+            "that look like them so, not those that made them",
+        )
+    for note in notes:
+        warnings.warn(note, Notice, stacklevel=2)
     known = validated(Response, {**PLAIN, **(response or {})}, "response")
     refuse_lens(known)
     say(0, 1, "reading the CT")

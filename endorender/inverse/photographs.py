@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from endorender.scene.photograph import calibration, fault, listed
 from endorender.scene.posefile import read_text
 
 WALL = {"surface": "interface", "boundary": "straight"}  # with which scenes are fitted
+ROWS = 1000  # of a manifest that are looked at
+LENS = {"vignette": "vignette", "aperture": "defocus"}  # of a response, by its parameter
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,7 @@ def _cameras(manifest: Path, folder: Path, files: Sequence[Path], size: tuple[in
 def wall_of(folder: Path) -> str:
     """`boundary refracting` or the like where the photographs lie in a dataset whose wall is another than fits have,
     which is `interface` and `straight`; else empty."""
-    above = folder.resolve()
-    info = next((f / "dataset.json" for f in (above, *above.parents[:3]) if (f / "dataset.json").is_file()), None)
+    info = _near(folder, "dataset.json")
     if info is None:
         return ""
     try:
@@ -115,6 +117,29 @@ def wall_of(folder: Path) -> str:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return ""  # whose dataset.json it is, is not known
     return " and ".join(f"{name} {found[name]}" for name, usual in WALL.items() if found[name] != usual)
+
+
+def lens_of(folder: Path) -> str:
+    """`vignette`, `defocus` or both where the photographs lie in a dataset of which a picture was developed through
+    such a lens, which no fit has; else empty."""
+    manifest = _near(folder, "manifest.jsonl")
+    if manifest is None:
+        return ""
+    found = set()
+    try:
+        with manifest.open(encoding="utf-8") as file:
+            for line in islice(file, ROWS):
+                response = json.loads(line)["parameters"]["response"]
+                found |= {word for key, word in LENS.items() if float(response.get(key, 0)) > 0}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return ""  # whose manifest it is, is not known
+    return " and ".join(sorted(found, reverse=True))
+
+
+def _near(folder: Path, name: str) -> Path | None:
+    """A dataset's file, in the folder of its photographs or at most three above."""
+    above = folder.resolve()
+    return next((f / name for f in (above, *above.parents[:3]) if (f / name).is_file()), None)
 
 
 def read_images(files: Sequence[Path]) -> np.ndarray:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from endorender.dataset import configure, generate, open_dataset
 from endorender.errors import Notice
-from endorender.inverse.photographs import read_poses, wall_of
+from endorender.inverse.photographs import lens_of, read_poses, wall_of
 from endorender.render import geometry
 from tests.cli.test_main import mistake, run
 from tests.ct.made import CANARY
@@ -128,15 +128,27 @@ def test_a_wall_that_fits_do_not_have_is_told(clinic, monkeypatch):
     (clinic / "bent" / "pictures").mkdir(parents=True)
     (clinic / "bent" / "dataset.json").write_text(json.dumps(told))
     assert wall_of(clinic / "bent") == "boundary refracting"
+    rows = [json.loads(line) for line in (made / "manifest.jsonl").read_text().splitlines()]
+    assert lens_of(made) == lens_of(clinic / "photographs") == ""
+    rows[-1]["parameters"]["response"] |= {"vignette": 0.3, "aperture": 0.1}
+    (clinic / "bent" / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert lens_of(clinic / "bent" / "pictures") == "vignette and defocus"
+    (clinic / "bent" / "pictures" / "manifest.jsonl").write_text("[]\n")
+    assert lens_of(clinic / "bent" / "pictures") == ""  # no manifest of ours
+    (clinic / "bent" / "pictures" / "manifest.jsonl").unlink()
     for n, file in enumerate(sorted((clinic / "photographs").iterdir())):
         (clinic / "bent" / "pictures" / f"{n}.png").write_bytes(file.read_bytes())
     monkeypatch.setattr(module, "fit", lambda *_, **__: "found")
-    with pytest.warns(Notice, match="rendered with boundary refracting, and are fitted with a straight wall"):
+    with (
+        pytest.warns(Notice, match="rendered with boundary refracting, and are fitted with a straight wall"),
+        pytest.warns(Notice, match="developed with vignette and defocus"),
+    ):
         done = module.calibrate(
             str(clinic / f"{CANARY}.nii.gz"), clinic / "bent" / "pictures", clinic / "camera.yaml",
             clinic / "poses.json", size=16,
         )  # fmt: skip
     assert "boundary refracting" in done.notes[0]
+    assert "developed with vignette and defocus" in done.notes[1]
 
 
 def test_without_poses_it_says_that_nothing_was_compared_place_by_place(clinic, tmp_path):
