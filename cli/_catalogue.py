@@ -114,6 +114,7 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=repr))
 
 
+SAID = ("ct", "views", "size", "spp", "denoise", "camera", "trajectory")  # of a preset, besides its variations
 SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "multiple_of": "a multiple of"}
 
 
@@ -128,7 +129,7 @@ def lines(entry: Entry) -> list[str]:
     for v in entry.get("variations", ()):
         said = ", ".join(f"{key} {_text(value)}" for key, value in v.items() if key != "name")
         out.append(f"{v['name']}  {said}".rstrip())
-    out += [f"{key}: {_text(entry[key])}" for key in ("camera", "trajectory") if key in entry]
+    out += [f"{key}: {_text(entry[key])}" for key in SAID if key in entry]
     return out
 
 

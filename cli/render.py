@@ -13,7 +13,7 @@ import click
     "--ct",
     multiple=True,
     metavar="PATH|sample|phantom:SEED",
-    help="A CT, or a folder with one folder or file per patient; may be repeated.",
+    help="A CT, a folder with one folder or file per patient, or phantom:1..9; may be repeated.",
 )
 @click.option("--out", required=True, type=click.Path(), help="Folder of the dataset.")
 @click.option("--config", type=click.Path(), help="YAML file with these options as keys; options override it.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,20 @@ from endorender.errors import Notice, UserError
 VOLUMES = (".nii", ".nii.gz", ".hdr", ".mha", ".mhd", ".nrrd", ".nhdr", ".zip")
 
 
+MOST = 10_000  # phantoms in one range
+
+
+def ranged(ct: str) -> list[str]:
+    """`phantom:1..3` -> phantom:1, phantom:2, phantom:3; anything else is itself. Raises UserError BAD_SPEC."""
+    ends = re.fullmatch(r"phantom:(\d{1,18})\.\.(\d{1,18})", ct)
+    if not ends:
+        return [ct]
+    first, last = int(ends[1]), int(ends[2])
+    if not first <= last < first + MOST:
+        raise UserError(f"a range of phantoms is phantom:FIRST..LAST, upwards and of {MOST} at most", "BAD_SPEC")
+    return [f"phantom:{seed}" for seed in range(first, last + 1)]
+
+
 def apart(ct: str) -> list[str]:
     """The CTs that `ct` stands for, in the order of their names; but for a folder of patients it is one: `ct` itself.
 
@@ -19,6 +34,8 @@ def apart(ct: str) -> list[str]:
     different studies, and files that are volumes, are patients. UserError where it might be either: names are patient
     data, so folders are told by their place in the order of names.
     """
+    if len(several := ranged(ct)) > 1:
+        return several
     root = Path(ct)
     try:
         whole = not ct.strip() or not root.is_dir()  # an empty one is for the reader to refuse

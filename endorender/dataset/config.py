@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
 
-from endorender.dataset import developing, given, viewpoint
+from endorender.dataset import cohort, developing, given, viewpoint
 from endorender.dataset.distributions import probes
 from endorender.dataset.info import ALIAS, SPLITS
 from endorender.dataset.spec import as_mapping, pairs, parse_scope, parse_spec, pixels, regions
@@ -44,7 +44,8 @@ class Patient(Model):
 class RenderConfig(Model):
     """A dataset's configuration.
 
-    ct: one or more CTs, each a string or {ct, alias, series, phase, region, poses}; aliases default to p001, p002, ...
+    ct: one or more CTs, each a string (`phantom:1..9` is nine phantoms) or {ct, alias, series, phase,
+    region, poses}; aliases default to p001, p002, ...
     `configure` takes a folder with one folder or file per patient apart, and reads poses from files: those of single
     CTs, or its key `poses` with a file for each (`given.placed`).
     preset: which variations every view is rendered in.  views: per patient.
@@ -68,7 +69,8 @@ class RenderConfig(Model):
     under it is lumen. `MASK:20,21` takes these labels of it, else all count.
     variations: conditions of one's own, instead of a preset's.
     trajectory: how the camera flies (`endorender.dataset.viewpoint.Trajectory`). In it and in `camera`, values may be
-    distributions, drawn for every view. constraints: conditions on camera and trajectory, as `camera.fov > 80`.
+    distributions, drawn for every view, and so may the whole camera: `{choice: [scaramuzza, {type: pinhole, fov:
+    90}]}`. constraints: conditions on camera and trajectory, as `camera.fov > 80`.
     scope: the instrument that has to have room: a registered name, its outside diameter in mm, or as for camera;
     `none`: a point; `auto`: for each patient the widest registered one that fits along most of the way.
     labels: a mask of tissues for each CT, as `label`: whole numbers on the CT's own grid.
@@ -114,7 +116,10 @@ class RenderConfig(Model):
         if not isinstance(values, Mapping) or values.get("variations"):
             return values
         preset = values.get("preset", "paper4")
-        return {**SETTINGS.get(preset, {}), **values} if isinstance(preset, str) else values
+        said = dict(SETTINGS.get(preset, {})) if isinstance(preset, str) else {}
+        if values.get("ct"):
+            said.pop("splits", None)  # of the preset's own patients
+        return {**said, **values}
 
     @field_validator("ct", mode="before")
     @classmethod
@@ -125,6 +130,7 @@ class RenderConfig(Model):
             raise ValueError("must be a path, 'sample', 'phantom:SEED', or a list of these")
         if not all(isinstance(v, (str, Mapping, Patient)) for v in value):
             raise ValueError("each is a path, 'sample', 'phantom:SEED', or a mapping with the key ct")
+        value = [one for v in value for one in (cohort.ranged(v) if isinstance(v, str) else [v])]
         return [
             {"alias": f"p{n:03d}", **({"ct": v} if isinstance(v, str) else v)} if not isinstance(v, Patient) else v
             for n, v in enumerate(value, 1)
@@ -156,16 +162,12 @@ class RenderConfig(Model):
     @field_validator("camera", mode="before")
     @classmethod
     def _camera(cls, value: Any, info: Any) -> Any:
-        from endorender.scene.camera import cameras
-
-        width, height = (int(n) for n in info.data.get("size", "320x240").split("x"))
-        spec = {"width": width, "height": height, **as_mapping(parse_spec(value))}
-        if (spec["width"], spec["height"]) != (width, height):
-            raise ValueError("the camera's size is set by size, not here")
+        size, spec = pixels(info.data.get("size", "320x240")), as_mapping(parse_spec(value))
         if viewpoint.varies(spec):
-            viewpoint.refuse_impossible(spec, {}, ())
-            return {k: v for k, v in spec.items() if k not in ("width", "height")}
-        return {k: v for k, v in cameras.dump(cameras.build(spec)).items() if k not in ("width", "height")}
+            viewpoint.refuse_impossible(spec, size, {}, ())
+        else:
+            spec = viewpoint.built(spec, size)
+        return {k: v for k, v in spec.items() if k not in ("width", "height")}
 
     @field_validator("light", mode="before")
     @classmethod
@@ -245,9 +247,8 @@ class RenderConfig(Model):
     @classmethod
     def _constraints(cls, constraints: tuple[str, ...], info: Any) -> tuple[str, ...]:
         if {"camera", "size", "trajectory"} <= set(info.data):
-            width, height = pixels(info.data["size"])
-            camera = {**info.data["camera"], "width": width, "height": height}
-            viewpoint.refuse_impossible(camera, info.data["trajectory"], constraints)
+            size = pixels(info.data["size"])
+            viewpoint.refuse_impossible(info.data["camera"], size, info.data["trajectory"], constraints)
         return constraints
 
     @field_validator("label", "labels", mode="before")
@@ -329,8 +330,8 @@ class RenderConfig(Model):
 
     def draw_view(self, patient: str, view: int) -> dict[str, dict[str, Any]]:
         """{camera, trajectory} of a view, drawn; both as mappings. Depends on seed, patient and view alone."""
-        camera = {**self.camera, "width": self.width, "height": self.height}
-        return viewpoint.draw_view(camera, self.trajectory, self.constraints, (self.seed, patient), view)
+        size, names = (self.width, self.height), (self.seed, patient)
+        return viewpoint.draw_view(self.camera, size, self.trajectory, self.constraints, names, view)
 
     def build_camera(self) -> Any:
         """The camera model at this size; where it varies, the first view's."""

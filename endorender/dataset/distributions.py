@@ -231,32 +231,53 @@ class Source:
             return one.at(self._point.pop(0))
         return one.at(float(self.rng.random()))
 
+    def within(self) -> Source:
+        """For what stands inside a value that was chosen: it may be there in one view and not in the next, so there is
+        nothing to spread evenly or to go through in turn."""
+        return Source(self.rng)
+
 
 @dataclass
 class Probe(Source):
-    """Draws the same quantile of everything: to validate the ends of what may be drawn."""
+    """Draws the same quantile of everything: to validate the ends of what may be drawn. u: of ranges, which: of
+    choices."""
 
     u: float = 0.0
+    which: float = 0.0
 
     def draw(self, one: Any) -> Any:
         """The value at u."""
-        return one.at(self.u)
+        return one.at(self.which if isinstance(one, Choice) else self.u)
+
+    def within(self) -> Source:
+        """The same: whatever is chosen is tried at its ends, too."""
+        return self
 
 
 def probes(spec: Any) -> list[Source]:
     """Sources that between them reach both ends of every range and every choice; one, if nothing is drawn."""
     rng = np.random.default_rng(0)
-    choices = [len(d.values) for d in found_in(spec) if isinstance(d, Choice)]
-    if not any(True for _ in found_in(spec)):
+    inside = list(_anywhere(spec))
+    if not inside:
         return [Source(rng)]
-    inner = {(k + 0.5) / n for n in choices for k in range(n)}
-    return [Probe(rng, u=u) for u in sorted({0.0, 0.5, LARGEST, *inner})]
+    choices = {len(d.values) for d in inside if isinstance(d, Choice)}
+    which = sorted({(k + 0.5) / n for n in choices for k in range(n)}) or [0.0]
+    ranges = (0.0, 0.5, LARGEST) if any(not isinstance(d, Choice) for d in inside) else (0.0,)
+    return [Probe(rng, u=u, which=one) for one in which for u in ranges]
+
+
+def _anywhere(spec: Any) -> Iterator[Any]:
+    """Every distribution, also those inside the values of a choice."""
+    for one in found_in(spec):
+        yield one
+        if isinstance(one, Choice):
+            yield from _anywhere(one.values)
 
 
 def drawn(spec: Any, source: Source) -> Any:
     """The same nested values with every distribution replaced by a value of it."""
     if (one := parsed(spec)) is not None:
-        return drawn(source.draw(one), source)
+        return drawn(source.draw(one), source.within())
     if isinstance(spec, Mapping):
         return {key: drawn(value, source) for key, value in spec.items()}
     if isinstance(spec, (list, tuple)):

@@ -14,6 +14,7 @@ from endorender.dataset.view import render_view
 from endorender.errors import Notice, UserError
 
 NOBODY = "rehearsal"
+LOOKED_AT = 64  # views, among which every kind of camera is
 VOXELS, EDGE = 12, 3  # of the hollow's grid; of tissue on each side
 
 
@@ -34,5 +35,9 @@ def rehearse(config: RenderConfig, names: Collection[str]) -> None:
         warnings.simplefilter("ignore", Notice)
         volume = Volume(hu, np.diag([2.0, 2.0, 2.0, 1.0]))
         scene = outline(brief, Patient(ct="sample", alias=NOBODY), volume, pose, labels=labels)
-        ready = Ready(brief, NOBODY, {}, scene, pose[None], (hu < 0).astype(np.uint8), [brief.draw_view(NOBODY, 0)])
-        list(render_view(ready.view(0), tuple(names), True, lambda done: None))
+        inside = (hu < 0).astype(np.uint8)
+        # Where the whole camera is drawn, there are kernels for each kind of it.
+        drawn = {view["camera"]["type"]: view for view in (brief.draw_view(NOBODY, n) for n in range(LOOKED_AT))}
+        for view in drawn.values():
+            ready = Ready(brief, NOBODY, {}, scene, pose[None], inside, [view])
+            list(render_view(ready.view(0), tuple(names), True, lambda done: None))

@@ -153,14 +153,33 @@ PRESETS: dict[str, tuple[Variation, ...]] = {
     "synthetic": (PLAIN,),
     "clinical": (CLINICAL,),
     "randomized": (RANDOMIZED,),
+    "training": (PLAIN, RANDOMIZED),
 }
 DESCRIPTIONS = {
     "paper4": "the plain picture and the four looks of Mahmood et al. 2018, the same conditions for every view",
     "synthetic": "the plain grey picture alone",
     "clinical": "wet mucosa by its blood, light, mask, lens, response and video drawn as a clinic's vary (our choice)",
     "randomized": "domain randomisation: looks, light, response and lens drawn far beyond what a clinic shows",
+    "training": "to train on: 120 phantoms, each view plain and under one randomized condition, lenses of many scopes",
 }
-# What a preset says of camera and trajectory, where the configuration says nothing.
+# Off the axis, tilted, up to walls and folds, and far down the lumen. docs/anatomy.md has the depths that result.
+WANDERING = {
+    "min_clearance_mm": {"loguniform": [1.0, 4.0]},
+    "jitter": {"sobol": [0.0, 1.0]},
+    "look_aside": {"uniform": [0, 35]},
+    "ahead": {"loguniform": [0.7, 5.0]},
+    "approach": {"sobol": [0.0, 1.0]},
+}
+# Lenses of endoscopes see 70 to 170 degrees; the wider ones through a round window.
+SCOPES = [
+    {"type": "pinhole", "fov": {"uniform": [70, 110]}},
+    {"type": "pinhole", "fov": {"uniform": [90, 140]}, "vignetting": {"uniform": [0, 2]}},
+    {"type": "scaramuzza", "mask": "corners", "vignetting": {"uniform": [0, 2]}},
+    {"type": "fisheye", "fov": {"uniform": [110, 170]}, "k1": {"uniform": [-0.03, 0.03]}, "mask": "circle",
+     "mask_of": "width"},
+]  # fmt: skip
+TRAINING_SPLITS = {"train": range(1, 101), "val": range(101, 111), "test": range(111, 121)}
+# What a preset says where the configuration says nothing.
 SETTINGS: dict[str, dict[str, Any]] = {
     "clinical": {
         # Scopes' masks: corners cut, an octagon or a circle that reaches beyond the picture above and below, or none.
@@ -174,7 +193,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "randomized": {
         "camera": {"type": "pinhole", "fov": {"sobol": [70, 140]}, "vignetting": {"uniform": [0, 3]}},
-        "trajectory": {"jitter": {"sobol": [0.0, 0.98]}, "look_aside": {"uniform": [0, 35]}},
+        "trajectory": WANDERING,
+    },
+    "training": {
+        # From 1001 on: not the phantoms that the experiments judge on.
+        "ct": ["phantom:1001..1120"],
+        "splits": {name: [f"p{n:03d}" for n in which] for name, which in TRAINING_SPLITS.items()},
+        "views": 60,
+        "size": "120x96",
+        "spp": 12,
+        "denoise": True,
+        "camera": {"choice": SCOPES},
+        "trajectory": WANDERING,
     },
 }
 

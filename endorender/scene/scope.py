@@ -14,6 +14,7 @@ from endorender.registry import Model, Registry
 
 scopes = Registry("scope")
 AROUND = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+FACE = np.array([0.0, 0.25, 0.5, 0.75])  # of the radius, where the face is looked at besides its rim
 
 
 class Scope(Model):
@@ -30,20 +31,20 @@ class Scope(Model):
     def fits(self, volume: Volume, lumen: Lumen, poses: np.ndarray) -> np.ndarray:
         """(V,) bool: whether the stiff end is free of tissue at world_from_camera (V, 4, 4).
 
-        Its axis keeps the radius from the wall as the lumen's map of voxels has it, to a voxel, and its outside,
-        the rim of the face first, lies in air on the trilinear HU field.
+        Its outside, the face first, lies in air on the trilinear HU field, and its axis keeps from the wall, as the
+        lumen's map has it, what of the radius lies behind the face, to a voxel. The wall before the lens may be as near
+        as one likes.
         """
-        back = -np.linspace(0, self.rigid, 2 + int(self.rigid))
-        axis = np.stack([0 * back, 0 * back, back], -1)
+        back = np.linspace(0, self.rigid, 2 + int(self.rigid))
+        axis = np.stack([0 * back, 0 * back, -back], -1)
         rim = self.radius * np.stack([np.cos(AROUND), np.sin(AROUND), 0 * AROUND], -1)
+        skin = np.concatenate([(FACE[:, None, None] * rim).reshape(-1, 3), (axis[:, None] + rim).reshape(-1, 3)])
         turn, at = poses[:, None, :3, :3], poses[:, None, :3, 3]
         room = sample(volume, lumen.clearance, (turn @ axis[..., None])[..., 0] + at)
-        skin = (axis[:, None] + rim).reshape(-1, 3)
         hu = sample(volume, volume.hu, (turn @ skin[..., None])[..., 0] + at)
         # Beyond the scan's edge `sample` is 0 HU: tissue.
-        free = room[:, 0] >= self.radius
-        free &= (room >= self.radius - np.max(volume.spacing)).all(1)
-        return np.asarray(free & (hu < lumen.threshold).all(1))
+        free = (room >= np.minimum(back, self.radius) - np.max(volume.spacing)).all(1)
+        return np.asarray(free & (room[:, 0] > 0) & (hu < lumen.threshold).all(1))
 
 
 @scopes.register("own", cases=[{"diameter": 8.0}, {"diameter": 2.8, "rigid": 5.0}])

@@ -11,8 +11,10 @@ from endorender.errors import UserError
 from endorender.scene.scope import Own, Scope, scopes
 
 AHEAD_MM = (8.0, 20.0)  # how far ahead on the centreline the scope aims, at least and at most
+NEARING_MM = 25.0  # at most that a camera goes along its line of sight towards what it sees
 TRIES = 8
-EASED = (1.0, 0.6, 0.3, 0.0)  # shares of push and turn that are tried before a scope lies straight on its way
+# Shares of push and turn that are tried before a scope lies straight on its way.
+EASED = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1, 0.0)
 SUITS = 2 / 3  # a scope suits a lumen if it fits along this share of the way
 
 
@@ -26,6 +28,8 @@ def poses(
     jitter: float | np.ndarray = 0.5,
     roll: float | np.ndarray = 180.0,
     look_aside: float | np.ndarray = 12.0,
+    ahead: float | np.ndarray = 1.0,
+    approach: float | np.ndarray = 0.0,
     scope: Scope | None = None,
 ) -> np.ndarray:
     """Camera poses in the order of the path, from its first point towards its last.
@@ -37,19 +41,22 @@ def poses(
 
     jitter: 0..1, the part of the free radius (clearance - min_clearance_mm) that the push may take.
     roll: degrees, uniform in +-roll about the view axis. look_aside: degrees, standard deviation, cut at twice it.
-    Each of the four is one number or one for every view.
+    ahead: how far along the path it aims, times the room there (8 to 20 mm): several times looks down a straight lumen,
+    and into the wall of a bend. approach: 0..1, the part of the free way along its line of sight, 25 mm of it at most,
+    that it then goes: 1 ends before a wall, a fold or a polyp.
+    Each of the six is one number or one for every view.
     scope: an instrument whose stiff end stays out of tissue; where push and turn would put it there they are
     eased, and a piece where it fits nowhere has no views.
     Returns (V, 4, 4) world_from_camera, OpenCV axes (x right, y down, z forward), RAS mm.
     Deterministic in its arguments. Raises CTError NO_PATH where the whole path is too narrow.
     """
-    if scope is not None:
-        min_clearance_mm = np.maximum(min_clearance_mm, scope.radius)
     if views < 1:
         raise ValueError(f"views must be >= 1, got {views}")
-    each = [np.broadcast_to(np.asarray(x, float), views) for x in (min_clearance_mm, jitter, roll, look_aside)]
-    if not (each[1].min() >= 0 and each[1].max() <= 1):
-        raise ValueError(f"jitter must be in [0, 1], got {jitter}")
+    given = (min_clearance_mm, jitter, roll, look_aside, ahead, approach)
+    each = [np.broadcast_to(np.asarray(x, float), views) for x in given]
+    for name, part in (("jitter", each[1]), ("approach", each[5])):
+        if not (part.min() >= 0 and part.max() <= 1):
+            raise ValueError(f"{name} must be in [0, 1], got {part.min():g} to {part.max():g}")
     rng = np.random.default_rng([seed, 0x905E5])
     ways = [Path(path.points[piece], path.clearance[piece]) for piece in path.pieces]
     open_to = [_inner(way) for way in ways]
@@ -131,7 +138,7 @@ def _flown(
     rng: np.random.Generator,
     scope: Scope | None,
 ) -> np.ndarray:
-    """(V, 4, 4) of one piece of a path. inner: its points that are open to a camera. each: the four of `poses`, of V
+    """(V, 4, 4) of one piece of a path. inner: its points that are open to a camera. each: the six of `poses`, of V
     views."""
     points, views = path.points, len(each[0])
     step = path.length / (len(points) - 1)
@@ -144,11 +151,11 @@ def _flown(
         )
     frames = _frames(points)
     out = np.empty((views, 4, 4))
-    for n, (min_clearance, push, turn, aside) in enumerate(zip(*(x.tolist() for x in each))):
+    for n, (min_clearance, *how) in enumerate(zip(*(x.tolist() for x in each))):
         usable = usable_at[min_clearance]
         # Among the usable points, so that a narrow stretch costs no views.
         index = usable[min(len(usable) - 1, int((n + rng.uniform()) / views * len(usable)))]
-        out[n] = _pose(volume, lumen, path, frames, int(index), step, rng, min_clearance, push, turn, aside)
+        out[n] = _pose(volume, lumen, path, frames, int(index), step, rng, min_clearance, *how)
         if scope is not None:
             out[n] = _eased(volume, lumen, scope, out[n], path, frames, int(index), min_clearance)
     return out
@@ -193,11 +200,13 @@ def _pose(
     jitter: float,
     roll: float,
     look_aside: float,
+    ahead: float,
+    approach: float,
 ) -> np.ndarray:
     """(4, 4) one camera at a point of the path."""
     here, clearance = path.points[index], float(path.clearance[index])
-    ahead = float(np.clip(clearance, *AHEAD_MM))
-    aim = path.points[min(len(path.points) - 1, index + max(1, round(ahead / step)))]
+    mm = ahead * float(np.clip(clearance, *AHEAD_MM))
+    aim = path.points[min(len(path.points) - 1, index + max(1, round(mm / step)))]
     position = here
     reach = jitter * max(0.0, clearance - min_clearance)
     for attempt in range(TRIES):
@@ -215,7 +224,16 @@ def _pose(
     turned = basis @ _turn(0, side[0]) @ _turn(1, side[1]) @ _turn(2, np.radians(rng.uniform(-roll, roll)))
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = turned, position
+    if approach:
+        pose[:3, 3] += approach * _free(volume, lumen, position, turned[:, 2], min_clearance) * turned[:, 2]
     return pose
+
+
+def _free(volume: Volume, lumen: Lumen, position: np.ndarray, forward: np.ndarray, min_clearance: float) -> float:
+    """mm that a camera can go straight on, NEARING_MM at most, and keep its distance from the wall."""
+    mm = np.arange(0, NEARING_MM + 0.25, 0.25)
+    near = sample(volume, lumen.clearance, position + mm[:, None] * forward) < min_clearance
+    return float(mm[max(0, int(np.argmax(near)) - 1)] if near.any() else mm[-1])
 
 
 def _eased(

@@ -45,6 +45,20 @@ def test_a_folder_of_each_patient(tmp_path):
     assert len(configure(ct=str(tmp_path), series="2").ct) == 1
 
 
+def test_a_range_of_phantoms(tmp_path):
+    config = configure(ct=["phantom:8..10", "sample"])
+    assert [(p.alias, p.ct) for p in config.ct] == [
+        ("p001", "phantom:8"), ("p002", "phantom:9"), ("p003", "phantom:10"), ("p004", "sample"),
+    ]  # fmt: skip
+    assert config.public()["ct"][2]["source"] == "phantom:10"
+    (tmp_path / "c.yaml").write_text("ct: phantom:3..3\nviews: 2\n")
+    assert [p.ct for p in configure(tmp_path / "c.yaml").ct] == ["phantom:3"]
+    for bad in ("phantom:3..2", "phantom:1..20000", "phantom:1..999999999999999999"):
+        assert "phantom:FIRST..LAST" in refusal("BAD_SPEC", configure, ct=bad)
+    # What is no range is said when the CT is opened, as ever.
+    assert configure(ct="phantom:1..").ct[0].source == "file"
+
+
 def test_files_and_folders_of_files_are_patients(tmp_path):
     tube(tmp_path / "b.nii.gz")
     shutil.make_archive(str(tmp_path / "c"), "zip", patient(tmp_path / "x" / "slices", study="1.2"))

@@ -43,6 +43,8 @@ EVERY = {
         "preset": "clinical",
     },
     "what is drawn": {"preset": "randomized"},
+    # Of this seed the rehearsal's own first view is a fisheye, and the patient's a pinhole.
+    "cameras of two kinds": {"preset": "synthetic", "seed": 7, "camera": {"choice": ["fisheye", "pinhole"]}},
     "under a sky": {"light": "envmap:map=studio", "variations": [{"name": "plain"}]},
 }  # fmt: skip
 

@@ -152,6 +152,38 @@ def test_ranges_of_camera_and_trajectory_are_checked_too():
             configure(ct="sample", **values)
 
 
+def test_a_whole_camera_is_drawn_for_every_view():
+    choice = ["scaramuzza:mask=corners", {"type": "fisheye", "fov": {"uniform": [110, 170]}}, {"type": "pinhole"}]
+    config = configure(ct="sample", size="64x48", camera={"choice": choice})
+    views = [config.draw_view("p001", n)["camera"] for n in range(60)]
+    assert {v["type"] for v in views} == {"scaramuzza", "fisheye", "pinhole"}
+    assert {(v["width"], v["height"]) for v in views} == {(64, 48)}
+    assert len({v["fov"] for v in views if v["type"] == "fisheye"}) > 10
+    assert views == [config.draw_view("p001", n)["camera"] for n in range(60)]
+    assert config == configure(**{**config.model_dump(), "ct": "sample"}), "as it is stored it says the same"
+    # What may stand in a choice is tried at both ends, too: here the field of view of the first, and not the last.
+    for bad, words in (
+        ({"type": "pinhole", "fov": {"uniform": [170, 190]}}, "fov"),
+        ({"type": "pinhole", "fov": {"uniform": [-5, 90]}}, "fov"),
+        ("pinhole:width=3", "the camera's size is set by size"),
+        ("lens", "no camera is called"),
+        (3, "must be a name or a mapping"),
+    ):
+        for order in ([bad, "pinhole"], ["pinhole", bad], ["pinhole", bad, "fisheye"]):
+            with pytest.raises(UserError, match=words):
+                configure(ct="sample", camera={"choice": order})
+
+
+def test_what_stands_in_a_choice_leaves_the_rest_evenly_spread():
+    """A sobol inside a choice takes no coordinate from one outside it."""
+    spec = [{"choice": [{"sobol": [0, 1]}, 2]}, {"sobol": [0, 1]}]
+    source = [Source(np.random.default_rng(n), n, 5) for n in range(64)]
+    for one in source:
+        one.prepare(spec)
+    second = sorted(drawn(spec, one)[1] for one in source)
+    assert np.abs(np.array(second) - (np.arange(64) + 0.5) / 64).max() < 1 / 64
+
+
 def test_a_constraint_that_nothing_meets_is_said():
     v = Variation(name="v", light={"intensity": {"uniform": [1, 2]}}, constraints=("light.intensity > 2",))
     with pytest.raises(UserError, match="refused 1000 draws") as error:
@@ -167,10 +199,12 @@ def test_presets_draw_what_the_models_take(preset):
         found = [parameters_of(config, "p001", n, v, layer) for n in range(50)]
         assert found[5] == parameters_of(config, "p001", 5, v, layer)
         varied = {json.dumps(f) for f in found}
-        assert len(varied) == (50 if preset in ("clinical", "randomized") else 1)
+        assert len(varied) == (50 if v.name in ("clinical", "randomized") else 1)
     views = [config.draw_view("p001", n) for n in range(50)]
-    assert len({v["camera"].get("fov") for v in views}) == (50 if preset == "randomized" else 1)
-    assert len({v["trajectory"]["jitter"] for v in views}) == (50 if preset in ("clinical", "randomized") else 1)
+    cameras_seen = {json.dumps(v["camera"]) for v in views}
+    assert len(cameras_seen) == (50 if preset in ("clinical", "randomized", "training") else 1)
+    flown = {v["trajectory"]["jitter"] for v in views}
+    assert len(flown) == (50 if preset in ("clinical", "randomized", "training") else 1)
     assert configure(ct="sample", preset=preset, camera="fisheye").camera["type"] == "fisheye"
 
 

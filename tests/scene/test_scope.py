@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -50,9 +52,37 @@ def test_of_the_shipped_airway_a_colonoscope_is_told_from_what_fits(airway):
 @pytest.mark.parametrize("name", [name for name in scopes if name != "own"])
 def test_no_registered_scope_is_put_into_the_wall(airway, name):
     scope = scopes.build(name)
-    kept = poses(*airway, views=24, seed=3, jitter=1.0, look_aside=40.0, scope=scope)
-    assert scope.fits(airway.volume, airway.lumen, kept).all()
-    assert lumen.sample(airway.volume, airway.lumen.clearance, kept[:, :3, 3]).min() >= max(2.5, scope.radius) - 1e-6
+    for how in ({}, {"min_clearance_mm": 1.0, "ahead": 4.0, "approach": 1.0}):
+        kept = poses(*airway, views=24, seed=3, jitter=1.0, look_aside=40.0, scope=scope, **how)
+        assert scope.fits(airway.volume, airway.lumen, kept).all()
+        assert not in_tissue(airway.volume, airway.lumen, kept, scope.radius).any()
+        least = how.get("min_clearance_mm", 2.5)
+        assert lumen.sample(airway.volume, airway.lumen.clearance, kept[:, :3, 3]).min() >= least - 1e-6
+
+
+def test_a_wall_may_be_near_before_the_lens_and_not_in_the_body(pipe):
+    """A scope of 8 mm in a tube of radius 9 about x = 13, y = 25, that looks straight at its wall from 9 - x mm."""
+    volume, found, path = pipe
+    scope = Own(diameter=8.0, rigid=4.0)
+    middle = path.points[len(path.points) // 2]
+
+    def towards(mm, turn=0.0):
+        pose = np.eye(4)
+        forward = np.array([np.cos(turn), 0.0, np.sin(turn)])
+        pose[:3, :3] = np.stack([np.array([0.0, 1.0, 0.0]), np.cross(forward, [0.0, 1.0, 0.0]), forward], 1)
+        pose[:3, 3] = np.array([13.0, 25.0, middle[2]]) + mm * np.array([1.0, 0.0, 0.0])
+        return pose[None]
+
+    assert scope.fits(volume, found, towards(0.0)).all()
+    # The rim of the face, 4 mm off its axis, meets the round wall at sqrt(81 - 16) = 8.1 mm.
+    assert scope.fits(volume, found, towards(7.0)).all(), "2 mm before the lens"
+    assert not scope.fits(volume, found, towards(8.6)).any()
+    assert not scope.fits(volume, found, towards(6.0, np.pi / 2)).any(), "along the wall its side would be in it"
+    # What stands within the face, and not at its rim, is seen too.
+    hu = volume.hu.copy()
+    at = np.rint(volume.to_voxel(np.array([13.0, 25.0 + 2.0, middle[2]]))).astype(int)
+    hu[at[0] - 1 : at[0] + 2, at[1], at[2]] = 40
+    assert not scope.fits(dataclasses.replace(volume, hu=hu), found, towards(0.0)).all()
 
 
 def test_the_stiff_end_behind_the_lens_has_room_too(pipe):

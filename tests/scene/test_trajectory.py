@@ -69,6 +69,34 @@ def test_look_aside_and_roll_stay_within_their_bounds(flight):
     assert 20 < turns.max() <= 30 + 1e-6
 
 
+def test_approach_goes_on_along_the_line_of_sight_up_to_the_wall(flight):
+    volume, found, _ = flight
+    how = {"views": 60, "seed": 8, "look_aside": 40.0, "jitter": 0.5, "min_clearance_mm": 1.5}
+    far, half, near = (poses(*flight, **how, approach=share) for share in (0.0, 0.5, 1.0))
+    gone = near[:, :3, 3] - far[:, :3, 3]
+    assert np.array_equal(near[:, :3, :3], far[:, :3, :3])
+    along = (gone * far[:, :3, 2]).sum(1)
+    assert np.linalg.norm(gone - along[:, None] * far[:, :3, 2], axis=1).max() < 1e-9
+    assert along.min() >= 0
+    assert along.max() <= 25 + 1e-9
+    assert half[:, :3, 3] == pytest.approx((far + near)[:, :3, 3] / 2)
+    clearance = lumen.sample(volume, found.clearance, near[:, :3, 3])
+    assert clearance.min() >= 1.5
+    assert (clearance[along < 24.9] < 1.5 + 0.6).all(), "stopped by a wall, within a voxel"
+    assert (along < 24.9).mean() > 0.5
+
+
+def test_ahead_aims_farther_along_the_way(flight):
+    path = flight[2]
+    heading = path.points[-1] - path.points[0]
+    heading /= np.linalg.norm(heading)
+    turned = []
+    for times in (0.5, 1.0, 4.0):
+        cameras = poses(*flight, views=40, seed=9, jitter=1.0, look_aside=0.0, ahead=times)[:30]
+        turned.append(np.degrees(np.arccos((cameras[:, :3, 2] @ heading).clip(-1, 1))).mean())
+    assert turned[0] > turned[1] > 1.5 * turned[2], "the farther the aim, the less a place off the axis turns it"
+
+
 def test_up_is_anterior_and_does_not_flip(flight):
     cameras = poses(*flight, views=40, seed=7, jitter=0.0, look_aside=0.0, roll=0.0)
     down = cameras[:, :3, 1]
@@ -81,7 +109,7 @@ def test_too_narrow_is_said(flight):
     assert caught.value.code == "NO_PATH"
 
 
-@pytest.mark.parametrize(("name", "value"), [("views", 0), ("jitter", 1.5)])
+@pytest.mark.parametrize(("name", "value"), [("views", 0), ("jitter", 1.5), ("approach", -0.1)])
 def test_nonsense_is_refused(flight, name, value):
     with pytest.raises(ValueError, match=name):
         poses(*flight, **{"views": 2, "seed": 0, name: value})
