@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from endorender.errors import UserError, unknown
@@ -37,3 +38,8 @@ def accelerator(device: str) -> str:
         able = ", ".join(name for name, found in there.items() if found)
         raise UserError(f"torch {torch.__version__} cannot train on {device} here; it can on: {able}", "NO_DEVICE")
     return ACCELERATORS[device]
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -22,7 +22,7 @@ from training.averaging import moving
 from training.checkpoint import CHECKPOINT, LOG, load_checkpoint, save_checkpoint, save_weights
 from training.config import TrainConfig
 from training.data import Batch, DepthFrames, Loader, SeededBatches
-from training.devices import accelerator
+from training.devices import accelerator, cores
 from training.files import Progress, missing_extra, write_atomic
 from training.metrics import DepthMetrics
 from training.models.layers import DepthNetwork
@@ -86,7 +86,7 @@ def fit(
     train_frames = DepthFrames(frames["train"], config.cache_mb, response, config.seed)
     val_frames = DepthFrames(frames["val"], config.cache_mb) if frames["val"] else None
     # Pictures are developed while the network works, where there is a core for it.
-    busy = not train_frames.cached or (response is not None and len(os.sched_getaffinity(0)) > config.devices)
+    busy = not train_frames.cached or (response is not None and cores() > config.devices)
     workers = config.workers if busy else 0
     share = config.batch // config.devices
     batches = Loader(
