@@ -83,7 +83,7 @@ CLINICAL = Variation(
         "organ": "own",
         "scattering": {"truncated": [1.9, 0.3, 1.6, 2.6]},
         "power": {"uniform": [0.9, 1.4]},
-        "blood": {"loguniform": [0.006, 0.03]},
+        "blood": {"loguniform": [0.008, 0.032]},
         "saturation": {"uniform": [0.5, 0.9]},
         "bile": {"loguniform": [3e-7, 2e-5]},
         "roughness": {"truncated": [0.04, 0.012, 0.025, 0.1]},
