@@ -85,7 +85,7 @@ CLINICAL = Variation(
         "power": {"uniform": [0.9, 1.4]},
         "blood": {"loguniform": [0.008, 0.032]},
         "saturation": {"uniform": [0.5, 0.9]},
-        "bile": {"loguniform": [3e-7, 2e-5]},
+        "bile": {"loguniform": [3e-7, 8e-6]},
         "roughness": {"truncated": [0.04, 0.012, 0.025, 0.1]},
         "specular": {"uniform": [0.6, 1.0]},
     },
@@ -93,7 +93,7 @@ CLINICAL = Variation(
     response={
         "target": {"truncated": [150, 20, 100, 190]},
         "contrast": {"sobol": [1.1, 2.0]},
-        "hue": {"uniform": [0.0, 0.3]},
+        "hue": {"uniform": [0.1, 0.4]},
         "white_balance": [{"normal": [1.0, 0.03]}, 1.0, {"normal": [1.0, 0.03]}],
         "full_well": {"loguniform": [2500, 20000]},
         "read_noise": {"uniform": [2, 12]},
