@@ -18,6 +18,7 @@ PERCENTILES = (2, 10, 50, 90, 98)
 WHITE = 0.84  # all channels above this share of full scale are near white (sRGB 214)
 RISE = 25  # levels by which a glint's weakest channel stands above what lies around it
 AROUND = 11 / 80  # of the picture's width, over which that is the median
+RIM = 4  # pixels inside of a mask's rim that are not looked at for glints
 LEAST_PX = 4.0  # area of a glint in a picture 320 pixels wide: less is noise
 
 
@@ -77,7 +78,7 @@ def around(level: np.ndarray) -> np.ndarray:
 
 def measure(picture: np.ndarray, seen: np.ndarray | None = None) -> Appearance:
     """Figures of one (H, W, 3) uint8 picture. seen: (H, W) bool, what counts."""
-    from scipy.ndimage import label
+    from scipy.ndimage import binary_erosion, distance_transform_edt, label
 
     from endorender.scene.response import LUMA
 
@@ -90,6 +91,9 @@ def measure(picture: np.ndarray, seen: np.ndarray | None = None) -> Appearance:
     shade, lit = (float(hsv(pixels[groups[n]].mean(0)[None])[1][0]) for n in (1, 3))
     weakest = picture.min(-1).astype(float)
     scale = 320 / picture.shape[1]
+    if not seen.all():  # the rim of a mask is a step, and JPEG frays it: go on with what is seen some pixels inside
+        inner = binary_erosion(seen, iterations=RIM, border_value=1)
+        weakest = weakest[tuple(distance_transform_edt(~inner, return_distances=False, return_indices=True))]
     named, count = label((weakest - around(weakest) >= RISE) & seen, np.ones((3, 3)))
     specks = [np.argwhere(named == n) for n in range(1, count + 1)]
     glints = [s for s in specks if len(s) >= max(2, LEAST_PX / scale**2)]

@@ -54,6 +54,11 @@ def test_saturation_follows_luminance_and_hidden_pixels_do_not_count():
     dark = picture.copy()
     dark[:48] = 0
     assert measure(dark, seen).luminance[0] > 25 > measure(dark).luminance[0]
+    rim = canvas((220, 160, 150))
+    inside = np.hypot(*(np.indices(rim.shape[:2]) - [[[119.5]], [[159.5]]])) < 100
+    rim[~inside] = 0
+    disk(rim, 120, 160, 5)
+    assert measure(rim, inside).glints == 1
     several = median([found, measure(canvas())])
     assert several.glints == 0
     assert np.isnan(several.size)
