@@ -63,6 +63,7 @@ RESPONSES: dict[str, tuple[str, dict[str, Any]]] = {
             "read_noise": {"uniform": [1, 12]},
             "gamma": {"choice": [None, None, 1.8, 2.0, 2.2, 2.4]},
             "jpeg_quality": {"choice": [None, None, None, None, None, 85, 65, 40]},
+            "white": {"choice": [1.0, {"uniform": [0.6, 1.0]}]},
             "vignette": {"uniform": [0, 0.5]},
             "focus": {"loguniform": [6, 30]},
             "aperture": {"choice": [0, 0, {"uniform": [0.05, 0.3]}]},

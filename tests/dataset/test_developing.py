@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from endorender.dataset import configure
-from endorender.dataset.developing import RESPONSES
+from endorender.dataset.developing import RESPONSES, Developer
 from endorender.dataset.variation import PRESETS, draw
 from endorender.errors import UserError
 from endorender.scene import LOOKS, Response
@@ -89,3 +89,19 @@ def test_a_fit_refuses_a_lens_that_it_does_not_model(values):
     levels = Learnt(white)(torch.from_numpy(light)).detach().numpy()
     np.testing.assert_allclose(levels * 255, white.apply(light[None])[0], atol=0.51)
     np.testing.assert_allclose(linear(levels, white), light, rtol=1e-4)
+
+
+def test_scopes_span_real_ones_and_neither_burn_out_nor_drown():
+    held = np.load(REFS / "lumens.npz")
+    views = [np.ascontiguousarray(x.transpose(2, 0, 1)) for x in (*held["learn"], *held["airway"])]
+    develop, far = Developer("scopes", (32, 48)), np.full((32, 48), 20, np.float32)
+    found = []
+    for k in range(500):
+        picture, seen = develop([7, k], views[k % len(views)], far, 24.0)
+        luma = np.tensordot(LUMA, picture, 1)
+        found.append(np.percentile(luma if seen is None else luma[seen], [2, 50, 98]))
+    low, middle, high = np.array(found).T
+    assert 35 < middle.min() < 80  # of the three scopes 109, 110 and 151
+    assert 151 < middle.max() < 190
+    assert np.percentile(low, 10) < 37 < np.percentile(low, 90)
+    assert np.percentile(high, 10) < 179 < 237 < np.percentile(high, 98)
