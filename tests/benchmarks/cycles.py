@@ -178,7 +178,9 @@ def flight(own: foreign_set.Phantom, number: int, views: int) -> np.ndarray:
         SEED + number,
         min_clearance_mm=looks.CLEARANCE_MM,
         jitter=rng.uniform(0.2, 1.0, views),
-        look_aside=rng.uniform(4.0, 32.0, views),
+        look_aside=rng.uniform(4.0, 28.0, views),
+        ahead=rng.uniform(0.8, 3.0, views),
+        approach=rng.uniform(0.0, 0.9, views),
     )
 
 
