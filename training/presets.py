@@ -18,7 +18,13 @@ NEW_LOOK = "deep_red"  # that no network ever sees
 LEAD = "median"  # the protocol whose abs_rel decides
 # How every view is seen: whatever is compared was seen alike.
 CAMERA: dict[str, Any] = {"type": "pinhole", "fov": {"uniform": [80, 120]}}
-FLIGHT: dict[str, Any] = {"jitter": {"sobol": [0.0, 0.98]}, "look_aside": {"uniform": [0, 35]}}
+FLIGHT: dict[str, Any] = {  # as of the preset `training`: from near walls far down the lumen
+    "min_clearance_mm": {"loguniform": [1.0, 4.0]},
+    "jitter": {"sobol": [0.0, 1.0]},
+    "look_aside": {"uniform": [0, 35]},
+    "ahead": {"loguniform": [0.7, 5.0]},
+    "approach": {"sobol": [0.0, 1.0]},
+}
 # The response of arms with a drawn one: `scopes` of `endorender list response`, without masks, which no test has.
 RESPONSE: dict[str, Any] = {
     "metered": {"choice": [50, 60, 75]},
