@@ -12,6 +12,9 @@ from typing import Any
 
 import click
 
+# Threads of torch that wait for each other sleep: spinning costs four to six times as much where cores are busy.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded
+
 COMMANDS = (
     "demo",
     "inspect",

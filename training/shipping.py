@@ -129,7 +129,9 @@ def stages(info: dict[str, Any]) -> Iterator[dict[str, Any]]:
         "frames": data["frames"],
         "patients": len(data["patients"]),
         "variations": data["variations"],
-        "augment": json.dumps({key: value for key, value in config["augment"].items() if value}),
+        "augment": json.dumps(
+            {key: value for key, value in config["augment"].items() if value and value != [1.0, 1.0]}
+        ),
         **{key: config.get(key) for key in ("steps", "batch", "learning_rate", "fine_tune", "ema", "seed")},
         "loss": json.dumps(config["loss"]),
     }

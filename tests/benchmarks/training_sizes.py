@@ -1,6 +1,6 @@
 """Seconds of a training step by width of unet, images in a batch, threads and precision, at 120 x 96.
 
-    python tests/benchmarks/training_sizes.py [STEPS]
+    python tests/benchmarks/training_sizes.py [STEPS [THREADS ...]]
 
 A step: augment, predict, loss, gradient, clip, AdamW. All cases of a number of threads take turns, since other work on
 the machine comes and goes. CPU seconds are medians; of the clock the least is told, which a busy machine spoils least.
@@ -22,7 +22,7 @@ from tests.training.conftest import tubes
 from training.config import TrainConfig
 from training.data import DepthFrames
 
-WIDTHS, BATCHES, THREADS = (16, 24, 32), (8, 16), (1, 2)
+WIDTHS, BATCHES = (16, 24, 32), (8, 16)
 WAYS = ("float32", "float32, channels first", "bfloat16")
 
 
@@ -55,12 +55,12 @@ class Case:
             self.clock.append(time.perf_counter() - clock)
 
 
-def main(steps: int) -> None:
+def main(steps: int = 8, *several: int) -> None:
     frames = DepthFrames(tubes(patients=3, views=16, variations=("synthetic",), size=(96, 120)).frames[:16])
     items = [frames[k] for k in range(16)]
     print("| threads | width | batch | precision | CPU s | clock s, least | images per CPU s |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for threads in THREADS:
+    for threads in several or (1, 2):
         torch.set_num_threads(threads)
         cases = [Case(*about, items) for about in product(WIDTHS, BATCHES, WAYS)]
         for number in range(steps + 1):
@@ -74,4 +74,4 @@ def main(steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 8)
+    main(*map(int, sys.argv[1:]))

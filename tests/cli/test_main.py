@@ -374,3 +374,14 @@ def test_ctrl_c_ends_a_render_and_loses_no_frame(tmp_path):
     config = configure(ct=str(ct), views=2, size="24x18", spp=64)
     generate(config, root, resume=True)
     assert contents(root) == contents(generate(config, tmp_path / "whole"))
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "passive"), ("active", "active")])
+def test_waiting_threads_sleep_unless_told_otherwise(given, found):
+    kept = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    code = "import cli.main, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=kept | ({"OMP_WAIT_POLICY": given} if given else {}),
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.stdout == f"{found} False\n"
