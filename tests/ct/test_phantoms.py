@@ -200,7 +200,7 @@ def depth_range(ready_of, views):
 
 
 def test_views_reach_from_near_walls_far_down_the_lumen(people, lumens, ways):
-    """Published sets of endoscopy begin at 2 to 4 mm, and the 95th percentile of depth is 3.5 times the median."""
+    """Depth begins at a few mm, and its 95th percentile is two to four times the median."""
     ready_of = [(seed, Prepared(people[seed], lumens[seed], ways[seed])) for seed in people]
     ratio, near = depth_range(ready_of, 24)
     assert ratio == pytest.approx([2.2, 3.4, 4.3], abs=0.6)
