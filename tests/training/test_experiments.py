@@ -73,9 +73,11 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def done(root, request, tubes):
-    """The folder below which the experiment that a test is about has been done, once."""
+def done(root, request, tubes, monkeypatch):
+    """The folder in which the experiment that a test is about has been done, once; of `data` a part."""
     name = request.node.callspec.params["name"]
+    if name == "data":
+        shortened(monkeypatch, seeds=1, counts=(4, 8))
     if not (root / name / "index.html").exists():
         assert experiment(name, root / name, "tiny") == root / name / "index.html"
     return root / name
