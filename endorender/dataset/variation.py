@@ -91,7 +91,7 @@ CLINICAL = Variation(
     },
     light={"mu": {"sobol": [0.0, 2.8]}},
     response={
-        "target": {"truncated": [150, 20, 100, 190]},
+        "target": {"truncated": [172, 20, 120, 210]},
         "contrast": {"sobol": [1.1, 2.0]},
         "hue": {"uniform": [0.1, 0.4]},
         "white_balance": [{"normal": [1.0, 0.03]}, 1.0, {"normal": [1.0, 0.03]}],
