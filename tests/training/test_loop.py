@@ -111,7 +111,8 @@ def begin(tmp_path, name, devices, config, *more, **options):
 @pytest.mark.slow
 def test_two_processes_do_what_one_does_with_the_same_batch(tmp_path):
     """gloo on the CPU: losses, validation and weights agree to rounding; only the first process speaks and writes."""
-    config = SMALL | {"steps": 8, "save_every": 4, "augment": {"rotation": 10.0}}
+    config = SMALL | {"steps": 8, "save_every": 4, "ema": 0.8}
+    config |= {"augment": {"rotation": 10.0, "zoom": (1.0, 1.5), "corners": 0.2}}
     for name, devices in (("one", 1), ("two", 2)):
         done = begin(tmp_path, name, devices, config)
         assert done.returncode == 0, done.stderr
