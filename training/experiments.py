@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from endorender.errors import UserError, unknown
 from training import claim_figures
@@ -48,6 +48,8 @@ def experiment(
 
     Errors (UserError): an unknown name, a folder with something else or with another experiment.
     """
+    if until not in get_args(Until):
+        raise UserError(unknown("stage", until, get_args(Until)), "UNKNOWN_NAME")
     study, info, plan = prepared(name, out, preset, stage, cts, foreign, device, data, settings, seeds, workers)
     if work(study, plan, until, settings, seeds) or until != "answer":
         return None

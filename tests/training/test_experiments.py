@@ -261,6 +261,8 @@ def test_another_experiment_folder_or_name_is_refused(tmp_path):
             experiment(*arguments)
     with pytest.raises(UserError, match="there are: paper, today"):
         experiment("adapt", tmp_path / "c", "tiny", settings=["yesterday"])
+    with pytest.raises(UserError, match="there are: render, train"):
+        experiment("adapt", tmp_path / "c", "tiny", until="trained")
     with pytest.raises(UserError, match="are 0 to 1"):
         experiment("adapt", tmp_path / "c", "tiny", seeds=[2])
     with pytest.raises(UserError, match="three patients"):
