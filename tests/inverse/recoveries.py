@@ -135,8 +135,9 @@ def off(rng, mm, degrees):
 
 @functools.cache
 def colon():
-    """A phantom, ready: its folds tell where a camera is; the tube above looks alike from all sides."""
-    return prepare(open_ct("phantom:2"))
+    """A phantom, ready, with tall crescents all along and no ring: its folds tell where a camera is and how it is
+    rolled; the tube above looks alike from all sides."""
+    return prepare(open_ct("phantom:43"))
 
 
 def pose(mm=1.0, degrees=3.0, count=6, size=64, spp=600, seed=0, far=False, steps=SPP, progress=None):
