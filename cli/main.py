@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -74,8 +74,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            begins = "interrupted; what was finished is kept: the same command begins again"
-            fail(CONTINUES if self._resumes(ctx) else begins, INTERRUPTED)
+            self._interrupted(ctx)
         except ModuleNotFoundError as error:
             missing = (error.name or "").partition(".")[0]
             if missing not in EXTRAS:
@@ -89,6 +88,16 @@ class LazyGroup(click.Group):
             goes_on = "the same command with --resume continues" if self._resumes(ctx) else "repeat the command"
             way = "free some room" if error.errno in FULL else "choose an --out that can be written"
             fail(f"the disk refuses: {os.strerror(error.errno)}; what was finished is kept: {way}, and {goes_on}", 2)
+        except Exception as error:
+            from endorender.errors import interrupted
+
+            if not interrupted(error):
+                raise
+            self._interrupted(ctx)
+
+    def _interrupted(self, ctx: click.Context) -> NoReturn:
+        begins = "interrupted; what was finished is kept: the same command begins again"
+        fail(CONTINUES if self._resumes(ctx) else begins, INTERRUPTED)
 
     def _resumes(self, ctx: click.Context) -> bool:
         command = self.get_command(ctx, ctx.invoked_subcommand or "")
@@ -133,7 +142,7 @@ def _say(otherwise: Callable[..., None]) -> Callable[..., None]:
     return show
 
 
-def fail(message: str, code: int) -> None:
+def fail(message: str, code: int) -> NoReturn:
     """Print `error: ...` in one line on stderr and exit."""
     click.echo(f"error: {' '.join(message.split())}", err=True)
     sys.exit(code)

@@ -28,6 +28,22 @@ class Notice(UserWarning):
     """Something that a user should know and may live with. The command line prints it as one line and goes on."""
 
 
+def interrupted(error: BaseException) -> bool:
+    """Whether Ctrl-C stands behind an error.
+
+    pydantic makes an error of its own of whatever is raised while it calls Python; as JSON only its words tell of what.
+    """
+    seen: list[BaseException] = []
+    behind: BaseException | None = error
+    while behind is not None and behind not in seen:
+        of_pydantic = type(behind).__name__ == "PydanticSerializationError"
+        if isinstance(behind, KeyboardInterrupt) or (of_pydantic and "KeyboardInterrupt" in str(behind)):
+            return True
+        seen.append(behind)
+        behind = behind.__cause__ or behind.__context__
+    return False
+
+
 def plain(text: object) -> str:
     """Text from elsewhere in one line that no terminal acts on and every encoding holds: what cannot be printed, line
     ends and escape sequences among it, is written as Python escapes it."""

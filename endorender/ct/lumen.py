@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,10 +113,13 @@ def find(volume: Volume, region: int | None = None, label: np.ndarray | None = N
     if piece is None:
         listing = ", ".join(f"{i}: {v:g} ml" for i, v in enumerate(volumes, 1) if v)
         raise CTError(f"no region {number}; the lumens are {listing} of air below {AIR_HU:g} HU", "LUMEN")
-    box = voxels.wider(piece.box, 15.0 / volume.spacing, volume.shape)
-    core = np.zeros([s.stop - s.start for s in box], bool)
-    core[tuple(slice(p.start - s.start, p.stop - s.start) for p, s in zip(piece.box, box))] = piece.core
-    lumen = _grown(volume, box, volume.hu[box], core, number, volumes, None if label is None else label[box] > 0)
+    for reach in (15.0 * 2.0**n for n in itertools.count()):
+        box = voxels.wider(piece.box, reach / volume.spacing, volume.shape)
+        core = np.zeros([s.stop - s.start for s in box], bool)
+        core[tuple(slice(p.start - s.start, p.stop - s.start) for p, s in zip(piece.box, box))] = piece.core
+        lumen = _grown(volume, box, volume.hu[box], core, number, volumes, None if label is None else label[box] > 0)
+        if not voxels.cut(lumen.mask, box):  # another hollow, joined behind a film, may go on for long
+            break
     return dataclasses.replace(lumen, left_out=among.left_out)
 
 

@@ -98,6 +98,16 @@ def widened(mask: np.ndarray, by_mm: float, spacing: np.ndarray) -> np.ndarray:
     return out.copy() if out is mask else out
 
 
+def cut(mask: np.ndarray, box: tuple[slice, ...]) -> bool:
+    """Whether a mask reaches a face of the box it was made in that is no face of the array: it may go on behind it."""
+    inside = mask[box]
+    for axis, (side, n) in enumerate(zip(box, mask.shape)):
+        first, last = inside.take(0, axis), inside.take(-1, axis)
+        if (side.start > 0 and first.any()) or (side.stop < n and last.any()):
+            return True
+    return False
+
+
 def flooded(air: np.ndarray, seed: np.ndarray, near: np.ndarray, most: float) -> np.ndarray | None:
     """What of a mask hangs together, face to face, with a seed in it; None once more than `most` voxels of it are
     not near. (I, J, K) bool each; no voxel of the mask lies at an edge of the array, so that no step leaves it."""

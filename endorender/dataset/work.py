@@ -14,7 +14,7 @@ from endorender.dataset.patient import Hashes, Ready, Report, prepare
 from endorender.dataset.rehearsal import rehearse
 from endorender.dataset.view import render_view
 from endorender.dataset.writer import Made, Writer
-from endorender.errors import UserError
+from endorender.errors import UserError, interrupted
 
 MOST_DEATHS = 3  # of processes over one view: then it is given up
 
@@ -132,6 +132,8 @@ class Renderer:
         try:
             yield from render_view(self._ready.view(unit.view), unit.names, unit.fresh, partial(_said, report, unit))
         except Exception as error:
+            if interrupted(error):
+                raise KeyboardInterrupt from error
             stopped = isinstance(error, UserError) and error.code == "STOPPED"
             if isinstance(error, (OSError, MemoryError)) or stopped:
                 raise

@@ -48,25 +48,22 @@ def check(volume: Volume, truth: np.ndarray, block: tuple[slice, ...]) -> bool:
     found = lumen.find(part)
     largest = labels == 1 + int(np.argmax(sizes))
     if found.volume_ml != pytest.approx(sizes.max(), rel=0.01):
-        largest = wide(truth[block], found.mask)
-    assert found.volume_ml == pytest.approx(largest.sum() * np.prod(volume.spacing) / 1000, rel=0.01)
+        # Nothing tells a pocket behind a slit from a leak: it is left out, or the wall is sought lower.
+        largest = without_pockets(largest) & (part.hu < found.threshold)
+        sizes = largest.sum() * np.prod(volume.spacing) / 1000
+    assert found.volume_ml == pytest.approx(sizes.max(), rel=0.01)
     assert (truth[block] & found.mask).sum() > 0.99 * largest.sum()
     assert truth[block][found.mask].mean() > 0.99
     return True
 
 
-def wide(truth: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """The hollow that was found, as it should be, where slits part it from others: limbs of a bend that a face cuts may
-    hang together by a voxel or two, through which no scope goes. Of the parts that are wider it has all or nothing."""
-    parts, count = ndimage.label(ndimage.binary_erosion(truth, border_value=1))
+def without_pockets(hollow: np.ndarray) -> np.ndarray:
+    """What of a hollow hangs with its widest place by more than a slit of three voxels, and the slits' edges."""
+    depth = ndimage.distance_transform_edt(np.pad(hollow, 1, mode="edge"))[1:-1, 1:-1, 1:-1]
+    parts, _ = ndimage.label(depth > 1.5, np.ones((3, 3, 3)))
     nearest = ndimage.distance_transform_edt(parts == 0, return_distances=False, return_indices=True)
-    owner = np.where(truth, parts[tuple(nearest)], 0)
-    sizes = np.bincount(owner.ravel(), minlength=count + 1)
-    share = np.bincount(owner[found], minlength=count + 1) / np.maximum(sizes, 1)
-    assert share[1:][sizes[1:] > 0.95 * sizes[1:].max()].max() > 0.9, "the largest is the one that is found"
-    kept = share > 0.5
-    kept[0] = False
-    return np.asarray(kept[owner])
+    widest = parts[np.unravel_index(np.argmax(depth), depth.shape)]
+    return np.asarray(hollow & (parts[tuple(nearest)] == widest))
 
 
 def swept(volume: Volume, truth: np.ndarray, count: int, seed: int) -> int:
@@ -84,12 +81,8 @@ def test_blocks_of_a_patient_have_the_bowel_and_not_the_room():
     assert swept(*patient(0), 30, 1) > 8
 
 
-# Known to fail: of a bend that a face cuts, find() takes a part, and this truth has no word for which.
-CUT = pytest.mark.xfail(reason="limbs that hang together by a slit at a cut face", strict=True, raises=AssertionError)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [pytest.param(n, marks=CUT) if n in (1, 5, 10, 11) else n for n in range(12)])
+@pytest.mark.parametrize("seed", range(12))
 def test_many_blocks_of_many_colons(seed):
     assert swept(*colon(seed), 60, 100 + seed) > 30
 
@@ -184,3 +177,13 @@ def test_what_was_left_out_is_named():
     with pytest.raises(CTError, match=r"left out: 54 ml outside the body, 1.5 ml narrower than an endoscope") as caught:
         lumen.find(Volume(hu, np.eye(4)))
     assert caught.value.code == "LUMEN"
+
+
+def test_a_lumen_that_goes_on_behind_a_film_is_not_cut_off():
+    """Two hollows whose air joins only above -925 HU, through a film: the second one reaches far beyond the first."""
+    hu = np.full((24, 24, 120), 40, np.int16)
+    hu[6:18, 6:18, 5:50] = hu[6:18, 6:18, 51:115] = -1000
+    hu[6:18, 6:18, 50] = -800
+    found = lumen.find(Volume(hu, np.eye(4)), region=2)
+    assert found.mask[12, 12, 5:115].all()
+    assert found.mask.sum() == 12 * 12 * 110
