@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -15,8 +16,9 @@ class UserError(ValueError):
     code = "USER_ERROR"
 
     def __init__(self, message: str, code: str | None = None):
-        # A file can hold half a surrogate pair. No encoding does, and pydantic encodes what its validators raise.
-        super().__init__(message.encode("utf-8", "backslashreplace").decode())
+        # What a file or a user wrote can stand in it: line ends, escape sequences, half a surrogate pair, which no
+        # encoding holds, and pydantic encodes what its validators raise.
+        super().__init__(plain(re.sub(r"\s*[\r\n]\s*", " ", message)))
         if code is not None:
             self.code = code
 
