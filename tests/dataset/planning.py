@@ -65,7 +65,7 @@ def prepare(root: Path, config, finished: int) -> None:
 class Idle(Worker):
     """A worker without light."""
 
-    def start(self, threads, version, engine):
+    def start(self, threads, asks):
         return None
 
     def render(self, unit):
