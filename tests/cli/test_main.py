@@ -411,3 +411,9 @@ def test_waiting_threads_sleep_unless_told_otherwise(given, found):
         capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.stdout == f"{found} False\n"
+
+
+def test_a_refusal_is_one_line_that_can_be_printed_whatever_stands_in_it():
+    from endorender.errors import UserError
+
+    assert str(UserError("no camera is called 'a\n  b\x1b[31m\ud800'")) == r"no camera is called 'a b\x1b[31m\ud800'"
