@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from endorender.dataset.developing import RESPONSES
 from endorender.registry import Model
 from training.augment import Augment
 from training.files import fingerprint
@@ -26,22 +27,7 @@ FLIGHT: dict[str, Any] = {  # as of the preset `training`: from near walls far d
     "approach": {"sobol": [0.0, 1.0]},
 }
 # The response of arms with a drawn one: `scopes` of `endorender list response`, without masks, which no test has.
-RESPONSE: dict[str, Any] = {
-    "metered": {"choice": [50, 60, 75]},
-    "target": {"uniform": [75, 165]},
-    "contrast": {"loguniform": [0.7, 1.8]},
-    "hue": {"choice": [0, 0.5, 1]},
-    "veil": [{"uniform": [0, 0.02]}, {"uniform": [0, 0.012]}, {"uniform": [0, 0.01]}],
-    "white_balance": [{"loguniform": [0.85, 1.18]}, 1.0, {"loguniform": [0.85, 1.18]}],
-    "full_well": {"loguniform": [1500, 30000]},
-    "read_noise": {"uniform": [1, 12]},
-    "gamma": {"choice": [None, None, 1.8, 2.0, 2.2, 2.4]},
-    "jpeg_quality": {"choice": [None, None, None, None, None, 85, 65, 40]},
-    "vignette": {"uniform": [0, 0.5]},
-    "focus": {"loguniform": [6, 30]},
-    "aperture": {"choice": [0, 0, {"uniform": [0.05, 0.3]}]},
-    "chroma_noise": {"choice": [0, 0, {"uniform": [0, 4]}]},
-}
+RESPONSE: dict[str, Any] = {key: value for key, value in RESPONSES["scopes"][1].items() if key != "mask"}
 # Of plain pictures, so that they have the tints of tissue too: the looks' radiance is 1.26 to 2.05 times as much in red
 # as in green and 0.66 to 0.83 times in blue, and white balance turns that as above.
 TINTS = [{"loguniform": [1.07, 2.42]}, 1.0, {"loguniform": [0.56, 0.98]}]

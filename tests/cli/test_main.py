@@ -10,18 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Annotated
 
 import click
 import pytest
 from click.testing import CliRunner
-from pydantic import BaseModel, PlainSerializer
-from pydantic_core import PydanticSerializationError
 
 from cli.main import COMMANDS, main
 from cli.render import command as render_command
-from endorender.dataset import PRESETS, RenderConfig, configure, generate, work
+from endorender.dataset import PRESETS, RenderConfig, configure, generate
 from endorender.dataset.frame import read_manifest
 from endorender.dataset.variation import DESCRIPTIONS
 from endorender.registry import REGISTRIES
@@ -299,28 +295,6 @@ def test_ctrl_c_is_not_lost_where_a_library_swallows_it(tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def converted():
-    """Ctrl-C while pydantic calls Python: it comes out as an error of pydantic's."""
-
-    class Row(BaseModel):
-        at: Annotated[int, PlainSerializer(lambda value: signal.raise_signal(signal.SIGINT))]
-
-    Row(at=1).model_dump_json()
-
-
-def test_ctrl_c_that_a_library_turned_into_an_error_of_its_own_is_ctrl_c(tmp_path, monkeypatch):
-    with pytest.raises(PydanticSerializationError):
-        converted()
-    monkeypatch.setattr("endorender.dataset.generate", lambda *args, **options: converted())
-    assert run("render", "--ct", "sample", "--out", tmp_path / "data").exit_code == 128 + signal.SIGINT
-    # Nor does a view count as failed by it.
-    monkeypatch.setattr(work, "render_view", lambda *args: converted())
-    renderer = work.Renderer(configure(ct="sample", views=1), {})
-    renderer._ready = SimpleNamespace(alias="p001", view=lambda n: None)
-    with pytest.raises(KeyboardInterrupt):
-        list(renderer.render(work.Unit("p001", 0, ("p001/0000/synthetic",), True), lambda done, text: None))
-
-
 def test_a_device_that_is_missing_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
     from endorender.errors import UserError
 
@@ -411,9 +385,3 @@ def test_waiting_threads_sleep_unless_told_otherwise(given, found):
         capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert done.stdout == f"{found} False\n"
-
-
-def test_a_refusal_is_one_line_that_can_be_printed_whatever_stands_in_it():
-    from endorender.errors import UserError
-
-    assert str(UserError("no camera is called 'a\n  b\x1b[31m\ud800'")) == r"no camera is called 'a b\x1b[31m\ud800'"
