@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from endorender.errors import UserError
-from endorender.outputs import sweep
 from training.checkpoint import LOG, RUN, Run, load_run, save_tensors
 from training.files import command, fingerprint, versions, write_atomic, write_json
 
@@ -64,7 +63,6 @@ def average(runs: Sequence[str | Path], out: str | Path) -> Path:
         raise UserError("the runs are of several architectures: average those of one", "ARCHITECTURE")
     info = _describe(parents)
     out.mkdir(parents=True, exist_ok=True)
-    sweep(out)
     write_atomic(out / LOG, "step,loss,learning_rate\n")
     write_json(out / RUN, info)
     save_tensors(out, mean([parent.network.state_dict() for parent in parents]), 0)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from endorender.dataset.developing import RESPONSES
+from endorender.dataset.variation import WANDERING
 from endorender.registry import Model
 from training.augment import Augment
 from training.files import fingerprint
@@ -19,13 +20,7 @@ NEW_LOOK = "deep_red"  # that no network ever sees
 LEAD = "median"  # the protocol whose abs_rel decides
 # How every view is seen: whatever is compared was seen alike.
 CAMERA: dict[str, Any] = {"type": "pinhole", "fov": {"uniform": [80, 120]}}
-FLIGHT: dict[str, Any] = {  # as of the preset `training`: from near walls far down the lumen
-    "min_clearance_mm": {"loguniform": [1.0, 4.0]},
-    "jitter": {"sobol": [0.0, 1.0]},
-    "look_aside": {"uniform": [0, 35]},
-    "ahead": {"loguniform": [0.7, 5.0]},
-    "approach": {"sobol": [0.0, 1.0]},
-}
+FLIGHT: dict[str, Any] = WANDERING
 # The response of arms with a drawn one: `scopes` of `endorender list response`, without masks, which no test has.
 RESPONSE: dict[str, Any] = {key: value for key, value in RESPONSES["scopes"][1].items() if key != "mask"}
 # Of plain pictures, so that they have the tints of tissue too: the looks' radiance is 1.26 to 2.05 times as much in red

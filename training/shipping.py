@@ -81,7 +81,6 @@ def ship(run: str | Path, evaluations: Sequence[str | Path], out: str | Path | N
             raise UserError(f"the evaluation on {title} is of another network: evaluate this one", "CHANGED")
     text = _card(found.info, found.weights, len(weights), [evaluation.summary for evaluation in judged])
     claim(out, lambda name: name in FILES, "a shipped network")
-    out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / WEIGHTS, weights)
     write_atomic(out / LOG, "\n".join(_thinned((found.path / LOG).read_text(encoding="utf-8").splitlines())) + "\n")
     write_atomic(out / RUN, (found.path / RUN).read_bytes())
