@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from endorender import __version__  # noqa: E402
-from endorender.render import backend, init  # noqa: E402
+from endorender.render import init  # noqa: E402
+from endorender.render.device import backend  # noqa: E402
 from endorender.scene import Fisheye, Pinhole, phase_functions  # noqa: E402
 from tests.render import proofs, shapes  # noqa: E402
 from tests.render.reference import SCENES as REFERENCES  # noqa: E402

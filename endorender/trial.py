@@ -58,15 +58,15 @@ def whole(device: str) -> dict[str, np.ndarray]:
     A dataset with all looks, the mucosa layer, all depths, what the wall hides and, where they are installed, the
     denoiser; the viewer's preview; gradients; a fit (with torch).
     """
-    from endorender.render.devices import try_out
+    from endorender.render.images.devices import try_out
 
     try_out(device)
     return _dataset(device) | _preview() | _gradients() | _fit()
 
 
 def compare(device: str) -> dict[str, Any]:
-    """`render.devices.compare`, and for each part of `whole` the share of values that are equal on the CPU."""
-    from endorender.render import devices
+    """`render.images.devices.compare`, and for each part of `whole` the share of values that are equal on the CPU."""
+    from endorender.render.images import devices
 
     theirs = whole(device)  # a device that is missing is said at once
     found = devices.compare(device)  # ends on the CPU
@@ -109,15 +109,15 @@ def _dataset(device: str) -> dict[str, np.ndarray]:
 
 
 def _preview() -> dict[str, np.ndarray]:
-    from endorender.render.devices import views
+    from endorender.render.images.devices import views
     from endorender.viewer.preview import refined
 
     return {"preview": list(refined(views()["wall"], lambda: None, most=2))[-1].radiance}
 
 
 def _gradients() -> dict[str, np.ndarray]:
-    from endorender.render.devices import views
-    from endorender.render.gradient import gradient
+    from endorender.render.images.devices import views
+    from endorender.render.images.gradient import gradient
 
     scene = views(8)["wall"]
     weights = np.ones((scene.camera.height, scene.camera.width, 3))
@@ -132,7 +132,7 @@ def _fit() -> dict[str, np.ndarray]:
         return {}
     from endorender.inverse import fit
     from endorender.inverse.fit import Plan
-    from endorender.render.devices import views
+    from endorender.render.images.devices import views
     from endorender.scene.response import Response
 
     scene, response = views(8)["wall"], Response(exposure=4.0)

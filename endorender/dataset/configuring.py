@@ -32,7 +32,7 @@ def configure(file: str | Path | None = None, begun: str | Path | None = None, *
         values = stored(Path(begun), flags.pop("ct", None), **{k: flags.get(k) for k in ("labels", "label", "poses")})
     values.update({k: v for k, v in flags.items() if v is not None and v != ()})
     if values.get("device") == "auto":
-        from endorender.render.backend import best
+        from endorender.render.device.backend import best
 
         values["device"] = best()  # by name: the bytes depend on it
     return validated(RenderConfig, given.placed(values), "configuration", PATHS)

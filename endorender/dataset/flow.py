@@ -49,7 +49,7 @@ def channels(here: Scene, after: Scene | None, seen: Geometry) -> dict[str, np.n
     after: the scene from the next pose, None at the end of a trajectory: then, and where nothing is seen, all are NaN.
     A point is occluded behind another wall, outside the next picture, or behind its mask.
     """
-    from endorender.render.visibility import hidden
+    from endorender.render.depth.visibility import hidden
 
     flow = np.full((*seen.mask.shape, 2), np.nan)
     occluded = np.full(seen.mask.shape, np.nan)

@@ -23,7 +23,7 @@ def hides(scene: Any, distance: np.ndarray, inside: np.ndarray) -> np.ndarray:
     `hollow`. Looked for in steps of a voxel: a hollow less than two voxels wide, or
     behind a wall thinner than one, may be missed.
     """
-    from endorender.render.visibility import enters_again
+    from endorender.render.depth.visibility import enters_again
 
     volume = scene.medium
     voxel_from_camera = volume.voxel_from_world @ np.asarray(scene.world_from_camera, float)

@@ -172,7 +172,7 @@ def _depths(
 ) -> tuple[dict[str, np.ndarray], float | None]:
     """Channels of the depths that depend on the tissue, and the gap; all of a group share its extinction."""
     from endorender.render import depth_gaps, optical_depths
-    from endorender.render.depths import GAP_LIMIT
+    from endorender.render.depth.optical import GAP_LIMIT
 
     gap = depth_gaps(scene, {"all": scene.tissue}, seen)["all"]
     if gap > GAP_LIMIT:
@@ -191,7 +191,7 @@ def _depths(
 
 
 def _say_of_cut_paths(view: View, traced: Radiance, names: Sequence[str]) -> None:
-    from endorender.render.film import CUT_LIMIT
+    from endorender.render.transport.film import CUT_LIMIT
 
     if (traced.cut or 0) > CUT_LIMIT:
         warnings.warn(

@@ -84,7 +84,7 @@ class Worker:
 
     def stop(self) -> None:
         """Save the compiled kernels for the next run."""
-        from endorender.render.backend import close
+        from endorender.render.device.backend import close
 
         close()
 

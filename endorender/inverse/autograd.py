@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from endorender.errors import UserError
 from endorender.inverse import parameters
-from endorender.render.gradient import gradient, picture
+from endorender.render.images.gradient import gradient, picture
 from endorender.scene.scene import Scene
 
 

@@ -21,9 +21,9 @@ from scipy.linalg import expm
 
 from endorender.errors import UserError, hint
 from endorender.registry import validated
-from endorender.render.gradient import Gradient
-from endorender.render.medium import prepare
-from endorender.render.view import E, pack_emitters
+from endorender.render.images.gradient import Gradient
+from endorender.render.medium.prepared import prepare
+from endorender.render.transport.emitters import E, pack_emitters
 from endorender.scene.camera import Pinhole
 from endorender.scene.light import lights
 from endorender.scene.scene import GridMedium, Scene

@@ -11,7 +11,7 @@ from scipy import ndimage
 from endorender.inverse import parameters
 from endorender.inverse.target import NEAR, Target, by_rank, gains, of_values, target
 from endorender.inverse.unknowns import BALANCE, EXPOSURE, GAMMA, Unknowns, Values
-from endorender.render.gradient import gradient, picture
+from endorender.render.images.gradient import gradient, picture
 from endorender.scene.response import Response
 from endorender.scene.scene import Scene
 

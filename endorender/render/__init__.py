@@ -1,4 +1,9 @@
-"""Light transport. Taichi loads with the first name taken from here."""
+"""Light transport. Taichi loads with the first name taken from here.
+
+Six rooms, each of which imports only from those named before it: `device` (the engine), `medium` (tissue), `transport`
+(how light travels), `gradients` (what derivatives ask of it), `integrators` and `depth`, `images` (what callers ask
+for).
+"""
 
 from __future__ import annotations
 
@@ -6,31 +11,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from endorender.render.backend import init
-    from endorender.render.depths import Depth, depth_gaps, optical_depths
-    from endorender.render.exact import Geometry, geometry, recoloured
-    from endorender.render.film import Radiance, radiance, shareable
-    from endorender.render.glints import in_parts
-    from endorender.render.guide import Guides, guides
-    from endorender.render.oidn import denoise
-    from endorender.render.plain import synthetic
+    from endorender.render.depth.exact import Geometry, geometry, recoloured
+    from endorender.render.depth.optical import Depth, depth_gaps, optical_depths
+    from endorender.render.device.backend import init
+    from endorender.render.images.components import in_parts
+    from endorender.render.images.guides import Guides, guides
+    from endorender.render.images.oidn import denoise
+    from endorender.render.images.plain import synthetic
+    from endorender.render.images.rendering import radiance, shareable
+    from endorender.render.transport.film import Radiance
 
 _HOME = {
-    "init": "backend",
-    "Depth": "depths",
-    "depth_gaps": "depths",
-    "optical_depths": "depths",
-    "denoise": "oidn",
-    "Geometry": "exact",
-    "geometry": "exact",
-    "recoloured": "exact",
-    "in_parts": "glints",
-    "Guides": "guide",
-    "guides": "guide",
-    "Radiance": "film",
-    "radiance": "film",
-    "shareable": "film",
-    "synthetic": "plain",
+    "init": "device.backend",
+    "Depth": "depth.optical",
+    "depth_gaps": "depth.optical",
+    "optical_depths": "depth.optical",
+    "denoise": "images.oidn",
+    "Geometry": "depth.exact",
+    "geometry": "depth.exact",
+    "recoloured": "depth.exact",
+    "in_parts": "images.components",
+    "Guides": "images.guides",
+    "guides": "images.guides",
+    "Radiance": "transport.film",
+    "radiance": "images.rendering",
+    "shareable": "images.rendering",
+    "synthetic": "images.plain",
 }
 
 

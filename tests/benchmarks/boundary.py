@@ -5,7 +5,7 @@
     python tests/benchmarks/boundary.py all
 
 Prints seconds, median relative variance of a path, and the picture's mean, for both walls and the same seed. `all`: of
-the refracting wall alone, with every hit on an emitter counted (`boundary.SMALL` = 0), and the mean's standard error.
+the refracting wall alone, with every hit on an emitter counted (`refraction.SMALL` = 0), and the mean's standard error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from endorender.dataset import configure
 from endorender.dataset.patient import prepare
-from endorender.render import boundary, init, radiance
+from endorender.render import init, radiance
+from endorender.render.transport import refraction
 from endorender.scene import Scene
 from endorender.scene.looks import LOOKS
 
@@ -37,7 +38,7 @@ def main() -> None:
     """Both walls under two looks."""
     every = sys.argv[1:] == ["all"]
     if every:
-        boundary.SMALL = 0.0
+        refraction.SMALL = 0.0
     init("cpu")
     print(
         "look              wall          seconds  rel. variance (median, mean)   mean of red, green, blue  (its error)"

@@ -33,7 +33,7 @@ def ready(*args):
     stage("start Taichi")
     rehearse(*args)
     stage("read and compile kernels")
-    from endorender.render import backend, launches
+    from endorender.render.device import backend, launches
     trace = launches.trace
 
     def first(launch, *args):

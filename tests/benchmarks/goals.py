@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from endorender.ct import phantoms, prepare
 from endorender.ct.volume import Volume
 from endorender.render import denoise, guides, in_parts, init, radiance
-from endorender.render.medium import bounds
-from endorender.render.medium import prepare as prepare_medium
+from endorender.render.medium.majorants import bounds
+from endorender.render.medium.prepared import prepare as prepare_medium
 from endorender.scene import LOOKS, Endoscope, HenyeyGreenstein, Pinhole, Point, Scene, Tissue
 from endorender.scene.trajectory import poses
 

@@ -21,7 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from endorender.render import init, radiance
-from endorender.render.gradient import gradient
+from endorender.render.images.gradient import gradient
 from tests.benchmarks.goals import tube, tube_scene
 from tests.benchmarks.gradient_references import backward
 from tests.benchmarks.reference_scenes import load_mitsuba

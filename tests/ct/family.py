@@ -9,7 +9,7 @@ from endorender.ct import Prepared, lumen
 from endorender.dataset import RenderConfig
 from endorender.dataset.patient import outline
 from endorender.dataset.variation import seed_of
-from endorender.render.exact import geometry
+from endorender.render.depth.exact import geometry
 from endorender.scene import cameras
 from endorender.scene.trajectory import _frames, poses, suitable
 

@@ -15,7 +15,7 @@ from endorender.dataset.consistency import check_geometry, reproject
 from endorender.dataset.writer import row
 from endorender.errors import UserError
 from endorender.render import geometry
-from endorender.render.visibility import hidden
+from endorender.render.depth.visibility import hidden
 from endorender.scene import Endoscope, Scene, cameras
 from tests.dataset.sphere import BALL, BALL_AT, hit, make, poses
 from tests.dataset.tubes import tube

@@ -255,7 +255,7 @@ def test_a_depth_that_misleads_is_said(ct, tmp_path):
 
 
 def test_paths_cut_off_are_said(ct, tmp_path, monkeypatch):
-    from endorender.render import film
+    from endorender.render.transport import film
 
     monkeypatch.setattr(film, "CUT_LIMIT", -1.0)
     look = {"name": "pale", "look": "pale_pink"}

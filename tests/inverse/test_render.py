@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from endorender.errors import UserError
 from endorender.inverse import parameter_names, parameters, render
-from endorender.render import gradient as gradients
+from endorender.render.images import gradient as gradients
 from endorender.scene import Constant, GridMedium, MucosaPhysical, Point
 from tests.render.gradients import Estimate, weights
 from tests.render.scenes import cube_scene, tube_scene

@@ -9,9 +9,13 @@ from unittest import mock
 import numpy as np
 
 from endorender.engine import ti
-from endorender.render import adjoint as integrator
-from endorender.render import backend, cache, film, gradient, tape
-from endorender.render.medium import bounds, prepare
+from endorender.render.device import backend, cache
+from endorender.render.gradients import tape
+from endorender.render.images import gradient
+from endorender.render.integrators import adjoint as integrator
+from endorender.render.medium.majorants import bounds
+from endorender.render.medium.prepared import prepare
+from endorender.render.transport import resident
 from tests.render.reference import SCENES, Reference
 
 STORED = Path(__file__).parents[1] / "refs" / "gradients.json"
@@ -62,7 +66,7 @@ def same_bounds(scenes):
     # Of a cell that is empty in one of them nothing is certain.
     least = np.min([np.where(b[..., 0] == 0, 0, b[..., 1]) for b in each], 0)
     held = np.stack([np.where(care, -most, most), least], -1).astype(np.float32)
-    with mock.patch.object(film, "cells", return_value=backend.resident(held)):
+    with mock.patch.object(resident, "cells", return_value=backend.resident(held)):
         yield
 
 

@@ -12,8 +12,10 @@ from scipy.stats import norm
 
 from endorender.ct import open_ct
 from endorender.ct.volume import Volume
-from endorender.render import backend, film, radiance
-from endorender.render.volpath_simple import radiance_simple
+from endorender.render import radiance
+from endorender.render.device import backend
+from endorender.render.integrators.volpath_simple import radiance_simple
+from endorender.render.transport import resident
 from endorender.scene import Constant, EnvironmentMap, GridMedium, Isotropic, Pinhole, Point, Scene, Tissue
 from tests.render.reference import build
 from tests.render.scenes import affine, cube_scene
@@ -165,7 +167,7 @@ PROFILES = {
 @contextlib.contextmanager
 def global_majorant():
     """Within, `volpath` tracks under one bound for the whole medium."""
-    true = film.cells
+    true = resident.cells
 
     def flat(*args):
         most = backend.fetch(true(*args))[..., 0]
@@ -173,7 +175,7 @@ def global_majorant():
         one = np.copysign(np.abs(most).max(), most)
         return backend.resident(np.stack([one, np.zeros_like(one)], -1))
 
-    with mock.patch.object(film, "cells", flat):
+    with mock.patch.object(resident, "cells", flat):
         yield
 
 

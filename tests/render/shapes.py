@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from endorender.render import geometry
-from endorender.render.exact import Geometry
+from endorender.render.depth.exact import Geometry
 from endorender.scene import Endoscope, Scene
 from tests.render.scenes import THRESHOLD, affine, from_distance
 

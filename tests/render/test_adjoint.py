@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from endorender.errors import UserError
-from endorender.render import adjoint, cache, gradient, radiance, tape
+from endorender.render import radiance
+from endorender.render.device import cache
+from endorender.render.gradients import tape
+from endorender.render.images import gradient
+from endorender.render.integrators import adjoint
 from endorender.scene import Constant, Endoscope, GridMedium, Isotropic, Mucosa, Pinhole, Point, Scene
 from tests.render.gradients import STORED, Estimate, dense, magnitudes, reference, weights
 from tests.render.gradients import adjoint as estimate
@@ -121,7 +125,7 @@ def test_a_path_too_long_for_the_tape_is_walked_again(monkeypatch):
 def test_the_same_on_one_thread_and_on_two():
     code = (
         "import sys\nfrom endorender.render import init\ninit('cpu', threads=int(sys.argv[1]))\n"
-        "from endorender.render.gradient import gradient\nfrom endorender.scene import Constant\n"
+        "from endorender.render.images.gradient import gradient\nfrom endorender.scene import Constant\n"
         "from tests.render.gradients import weights\nfrom tests.render.scenes import cube_scene\n"
         "g = gradient(cube_scene(8.0, 0.97, [Constant()]), weights(8), ('sigma_t', 'air', 'albedo'), 64, 1)\n"
         "print([*map(float, g.sigma_t.ravel()), *map(float, g.albedo.ravel())])"

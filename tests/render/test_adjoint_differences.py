@@ -15,7 +15,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from endorender.inverse import parameters
-from endorender.render import gradient
+from endorender.render.images import gradient
 from endorender.scene import Disk, Endoscope, EnvironmentMap, GridMedium, HenyeyGreenstein, Pinhole, Scene
 from tests.render.gradients import Estimate, differences, magnitudes, weights
 from tests.render.scenes import affine, tube_scene

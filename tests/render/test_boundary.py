@@ -8,12 +8,17 @@ from scipy.optimize import brentq
 
 from endorender.engine import ti
 from endorender.errors import UserError
-from endorender.render import backend, boundary, radiance, shading, tracking
-from endorender.render import rng as random
-from endorender.render.gradient import refuse
-from endorender.render.medium import held_blocks, prepare
-from endorender.render.view import Traits, pack_table, pack_view
-from endorender.render.volpath_simple import radiance_simple
+from endorender.render import radiance
+from endorender.render.device import backend
+from endorender.render.device import rng as random
+from endorender.render.images.gradient import refuse
+from endorender.render.integrators.volpath_simple import radiance_simple
+from endorender.render.medium.labels import held_blocks
+from endorender.render.medium.prepared import prepare
+from endorender.render.medium.table import pack_table
+from endorender.render.medium.traits import Traits
+from endorender.render.transport import refraction, shading, tracking
+from endorender.render.transport.view import pack_view
 from endorender.scene import Constant, Directional, Disk, HenyeyGreenstein, Pinhole, Point, Scene, Tissue
 from endorender.scene.halfspace import reflectance
 from tests.render.proofs import REFS, compare, same_image
@@ -128,7 +133,7 @@ def _seeker(scene, prepared):
     """A kernel: place of entry and spread for pairs of points."""
     traits = Traits.of(scene)
     args = (prepared.kind, "interface", str(prepared.low.dtype), type(scene.phase))
-    wall = boundary.device(*args, 3, traits)
+    wall = refraction.device(*args, 3, traits)
     shade = shading.device(args[0], args[1], args[3], 3, traits)
     tracking.device(*args[:3], traits)
 
@@ -178,7 +183,7 @@ def test_place_of_entry_and_spread_behind_a_plane():
     depth, height, across = rng.uniform(0.05, 1, 200), rng.uniform(1, 8, 200), rng.uniform(0, 8, 200)
     ends = np.array([[8.0, 11.5, FRONT + d, 8.0 + r, 11.5, FRONT - z] for d, z, r in zip(depth, height, across)])
     out = found(half_space([Constant()]), ends)
-    good = out[:, 0] == boundary.ENTRY
+    good = out[:, 0] == refraction.ENTRY
     assert good.mean() >= 0.98
 
     def off(s, d, z, r):
@@ -195,7 +200,7 @@ def test_nothing_between_is_no_wall():
     """From tissue to tissue: the straight line, not an entry."""
     backend.ensure()
     out = found(half_space([Constant()]), [[8.0, 11.5, 14.0, 12.0, 11.5, 15.0]])
-    assert out[0, 0] == boundary.OPEN
+    assert out[0, 0] == refraction.OPEN
 
 
 SHAPES = {"plane": plane, "convex": functools.partial(ball, 1), "concave": functools.partial(ball, -1)}

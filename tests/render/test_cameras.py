@@ -5,10 +5,12 @@ import pytest
 
 from endorender.engine import ti
 from endorender.errors import UserError
-from endorender.render import backend, geometry, primary, radiance, synthetic
-from endorender.render.rng import rand2
-from endorender.render.shading import View
-from endorender.render.volpath_simple import radiance_simple
+from endorender.render import geometry, radiance, synthetic
+from endorender.render.device import backend
+from endorender.render.device.rng import rand2
+from endorender.render.integrators.volpath_simple import radiance_simple
+from endorender.render.transport import camera_rays
+from endorender.render.transport.shading import View
 from endorender.scene import Constant, Pinhole, ThinLens, cameras
 from endorender.scene.camera import FILM, PARAMETERS
 from tests.render.scenes import affine, cube_scene, tube_scene
@@ -112,7 +114,7 @@ def test_geometry_lands_on_the_same_points_through_every_camera(name, case):
 def test_rays_of_a_lens_meet_on_the_sharp_plane_and_fill_the_lens():
     camera = ThinLens(width=32, height=24, fov=80, focus=7.0, aperture=3.0)
     backend.ensure()
-    eye = primary.device(ThinLens)
+    eye = camera_rays.device(ThinLens)
     n = 20_000
     origin, direction = np.empty((n, 3), np.float32), np.empty((n, 3), np.float32)
 

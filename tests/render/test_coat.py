@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from endorender.render import radiance
-from endorender.render.volpath_simple import radiance_simple
+from endorender.render.integrators.volpath_simple import radiance_simple
 from endorender.scene import Constant, Directional, Mucosa, Pinhole, Scene, Tissue
 from endorender.scene.surface import integrated
 from tests.render.scenes import THRESHOLD, affine, from_distance

@@ -5,10 +5,15 @@ import pytest
 
 from endorender.engine import ti
 from endorender.errors import UserError
-from endorender.render import backend, depth_gaps, geometry, optical_depths, tracking
-from endorender.render.exact import camera_in_grid
-from endorender.render.medium import cells, held_blocks, prepare
-from endorender.render.view import Traits, pack_table
+from endorender.render import depth_gaps, geometry, optical_depths
+from endorender.render.depth.exact import camera_in_grid
+from endorender.render.device import backend
+from endorender.render.medium.labels import held_blocks
+from endorender.render.medium.majorants import cells
+from endorender.render.medium.prepared import prepare
+from endorender.render.medium.table import pack_table
+from endorender.render.medium.traits import Traits
+from endorender.render.transport import tracking
 from endorender.scene import LOOKS, Endoscope, Fisheye, Pinhole, Point, Scene, Tissue
 from tests.render.scenes import THRESHOLD, WALL, affine, cube_scene, from_distance, tube_scene
 

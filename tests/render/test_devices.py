@@ -14,8 +14,10 @@ from endorender.ct.volume import Volume
 from endorender.dataset import configure
 from endorender.dataset.hides import hides
 from endorender.errors import UserError
-from endorender.render import backend, devices, geometry, optical_depths
-from endorender.render.film import Radiance
+from endorender.render import geometry, optical_depths
+from endorender.render.device import backend
+from endorender.render.images import devices
+from endorender.render.transport.film import Radiance
 from endorender.trial import DEVICES, equal, least
 
 PARTS = (
@@ -41,7 +43,7 @@ def doctor(*args):
 def test_the_engine_says_nothing_into_a_progress_bar():
     code = (
         "import sys, io\nsys.stdout = io.StringIO()\n"
-        "from endorender.engine import ti\nfrom endorender.render import backend\nbackend.init()\n"
+        "from endorender.engine import ti\nfrom endorender.render.device import backend\nbackend.init()\n"
         "ti.set_logging_level(ti.INFO)\nti.sync()\nsys.__stdout__.write(sys.stdout.getvalue())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

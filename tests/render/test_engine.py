@@ -16,7 +16,7 @@ from endorender import generator
 from endorender.engine import CompilationError, ti
 from endorender.errors import UserError
 from endorender.generator import ENGINES
-from endorender.render import backend
+from endorender.render.device import backend
 from endorender.trial import equal, least
 
 

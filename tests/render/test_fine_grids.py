@@ -9,10 +9,11 @@ from scipy.spatial import cKDTree
 
 from endorender.ct.phantoms import PITCH, colon
 from endorender.ct.volume import Volume
-from endorender.render import backend, vessels
-from endorender.render.exact import camera_in_grid, first_hits
-from endorender.render.grid import Grid
-from endorender.render.medium import prepare
+from endorender.render.depth.exact import camera_in_grid, first_hits
+from endorender.render.device import backend
+from endorender.render.medium import vessels
+from endorender.render.medium.grid import Grid
+from endorender.render.medium.prepared import prepare
 from endorender.scene import Mucosa
 from tests.render.scenes import THRESHOLD, tube_scene
 

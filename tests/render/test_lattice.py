@@ -4,7 +4,8 @@ import numpy as np
 from scipy.stats import chisquare, qmc
 
 from endorender.engine import ti
-from endorender.render import backend, radiance, rng
+from endorender.render import radiance
+from endorender.render.device import backend, rng
 from endorender.scene import Constant
 from tests.render.scenes import cube_scene
 

@@ -10,8 +10,12 @@ import pytest
 
 from endorender.errors import UserError
 from endorender.inverse.unknowns import unknowns
-from endorender.render import depths, exact, geometry, gradient, launches, mucosa, optical_depths, radiance, visibility
-from endorender.render.volpath_simple import radiance_simple
+from endorender.render import geometry, optical_depths, radiance
+from endorender.render.depth import exact, optical, visibility
+from endorender.render.device import launches
+from endorender.render.images import gradient
+from endorender.render.integrators.volpath_simple import radiance_simple
+from endorender.render.medium import mucosa
 from endorender.scene import Constant, GridMedium, Mucosa, Point, Response, Scene, Tissue, tissues
 from tests.render.scenes import cube_scene, tube, tube_scene
 
@@ -120,7 +124,7 @@ def test_rays_are_cut_too(monkeypatch):
         return [seen.distance, seen.normal, seen.hu, seen.albedo, deep["median"].distance, deep["expected"].z_depth]
 
     whole = all_of()
-    for module, name in ((exact, "RAYS"), (depths, "RAYS"), (mucosa, "POINTS")):
+    for module, name in ((exact, "RAYS"), (optical, "RAYS"), (mucosa, "POINTS")):
         monkeypatch.setattr(module, name, 5)
     for a, b in zip(whole, all_of()):
         assert a.tobytes() == b.tobytes()

@@ -7,11 +7,14 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from endorender.engine import ti
-from endorender.render import backend, illumination, radiance, rng, shareable, synthetic
-from endorender.render.cache import kernels
-from endorender.render.exact import geometry
-from endorender.render.tracking import FAR
-from endorender.render.view import E, map_from_world, pack_emitters, pack_environment
+from endorender.render import radiance, shareable, synthetic
+from endorender.render.depth.exact import geometry
+from endorender.render.device import backend, rng
+from endorender.render.device.cache import kernels
+from endorender.render.transport import illumination
+from endorender.render.transport.emitters import E, pack_emitters
+from endorender.render.transport.environment import map_from_world, pack_environment
+from endorender.render.transport.tracking import FAR
 from endorender.scene import Constant, Directional, Disk, EnvironmentMap, Point, Ring, Spot, lights
 from endorender.scene.colour import planckian
 from endorender.scene.light import Kind

@@ -5,9 +5,11 @@ import pytest
 
 from endorender.engine import ti
 from endorender.errors import UserError
-from endorender.render import backend, geometry, mucosa, radiance, shareable, vessels
-from endorender.render.grid import Grid
-from endorender.render.medium import coat_field, prepare
+from endorender.render import geometry, radiance, shareable
+from endorender.render.device import backend
+from endorender.render.medium import mucosa, vessels
+from endorender.render.medium.grid import Grid
+from endorender.render.medium.prepared import coat_field, prepare
 from endorender.scene import Mucosa, tissues
 from tests.render.scenes import THRESHOLD, affine, from_distance, tube, tube_scene
 from tests.render.test_volpath import assert_same_image

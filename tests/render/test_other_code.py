@@ -8,7 +8,8 @@ REPOSITORY = Path(__file__).parents[2]
 START = """
 import multiprocessing, os, sys, warnings
 import numpy as np
-from endorender.render import devices, radiance
+from endorender.render import radiance
+from endorender.render.images import devices
 from endorender.errors import Notice, UserError
 
 def picture():

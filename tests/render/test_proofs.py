@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from endorender.render import radiance
-from endorender.render.volpath_simple import radiance_simple
+from endorender.render.integrators.volpath_simple import radiance_simple
 from endorender.scene import Constant, phase_functions
 from tests.render import proofs
 from tests.render.scenes import cube_scene, tube_scene

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from endorender.errors import UserError
 from endorender.render import geometry, radiance
-from endorender.render.volpath_simple import radiance_simple
+from endorender.render.integrators.volpath_simple import radiance_simple
 from endorender.scene import GridMedium, Scene, cameras, lights, phase_functions, tissues
 from tests.render.scenes import THRESHOLD, affine, tube
 from tests.strategies import models

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from endorender import engine
-from endorender.render import stored
+from endorender.render.device import offline_cache
 
 REPOSITORY = Path(__file__).parents[2]
-RENDERS = "from endorender.render import devices\nprint(devices.random_bits('cpu')[7, 0])"
+RENDERS = "from endorender.render.images import devices\nprint(devices.random_bits('cpu')[7, 0])"
 ENTRIES = {"a.tic": b"kernel", "b/c.tic": b"another", "ticache.tcb": b"which there are"}
 
 
@@ -39,37 +39,37 @@ def fill(folder):
     for name, data in ENTRIES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    stored.seal(folder)
+    offline_cache.seal(folder)
 
 
 def held(folder):
-    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {".lock", stored.LIST}
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {".lock", offline_cache.LIST}
 
 
 def test_processes_keep_their_kernels_apart_and_find_them_again(base, monkeypatch):
     fill(base / "0")
-    code = "from endorender.render import stored\nprint(stored.folder(), flush=True)\ninput()"
+    code = "from endorender.render.device import offline_cache\nprint(offline_cache.folder(), flush=True)\ninput()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, **pipes) as other:
         assert other.stdout.readline().strip() == str(base / "0")
-        assert stored.folder() == base / "1"
+        assert offline_cache.folder() == base / "1"
         assert held(base / "1") == set(ENTRIES)  # it begins with what is known already
         other.communicate("\n")
-    assert stored.folder() == base / "0"
+    assert offline_cache.folder() == base / "0"
     assert held(base / "0") == set(ENTRIES)
     monkeypatch.setenv("TI_OFFLINE_CACHE_FILE_PATH", str(base / "own"))
-    assert stored.folder() == base / "own" / base.name / "0"
+    assert offline_cache.folder() == base / "own" / base.name / "0"
 
 
 def test_where_nothing_can_be_written_a_private_folder_or_none_is_taken(base, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
-    assert stored.folder().parent == Path(tempfile.gettempdir())
+    assert offline_cache.folder().parent == Path(tempfile.gettempdir())
 
     def full(**options):
         raise OSError(28, "full")
 
     monkeypatch.setattr(tempfile, "mkdtemp", full)
-    assert stored.folder() is None
+    assert offline_cache.folder() is None
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_where_nothing_can_be_written_a_private_folder_or_none_is_taken(base, mo
         lambda folder: (folder / "b" / "c.tic").unlink(),
         lambda folder: (folder / "ticache.tcb").write_bytes(b"which there arg"),
         lambda folder: (folder / "d.tic").write_bytes(b"written, and not listed"),
-        lambda folder: (folder / stored.LIST).write_text('{"a.tic": '),
-        lambda folder: (folder / stored.LIST).unlink(),
+        lambda folder: (folder / offline_cache.LIST).write_text('{"a.tic": '),
+        lambda folder: (folder / offline_cache.LIST).unlink(),
     ],
 )
 def test_what_was_damaged_is_begun_anew(base, damage):
     fill(base / "0")
     damage(base / "0")
-    assert stored.folder() == base / "0"
+    assert offline_cache.folder() == base / "0"
     assert held(base / "0") == set()
 
 
@@ -97,10 +97,10 @@ def test_a_lock_left_behind_keeps_no_kernel_from_being_stored(base):
         (base / "0").mkdir(parents=True, exist_ok=True)
         (base / "0" / kind).touch()
     first = run(RENDERS)
-    listed = json.loads((base / "0" / stored.LIST).read_text())
+    listed = json.loads((base / "0" / offline_cache.LIST).read_text())
     assert len(listed) >= 2
     assert run(RENDERS) == first
-    assert json.loads((base / "0" / stored.LIST).read_text()).keys() == listed.keys()
+    assert json.loads((base / "0" / offline_cache.LIST).read_text()).keys() == listed.keys()
 
 
 @pytest.mark.parametrize("home", [None, "/proc"])

@@ -10,8 +10,10 @@ from scipy.ndimage import map_coordinates
 from endorender.ct.volume import Volume
 from endorender.errors import UserError
 from endorender.render import geometry, optical_depths, radiance, shareable
-from endorender.render.medium import blocks, bounds, prepare
-from endorender.render.volpath_simple import radiance_simple
+from endorender.render.integrators.volpath_simple import radiance_simple
+from endorender.render.medium.labels import blocks
+from endorender.render.medium.majorants import bounds
+from endorender.render.medium.prepared import prepare
 from endorender.scene import Constant, EnvironmentMap, Mucosa, Pinhole, Point, Scene, Tissue
 from tests.render.proofs import DARK, OFF, mean_of, oracle, same_image
 from tests.render.scenes import THRESHOLD, affine, from_distance, tube, tube_scene

@@ -10,7 +10,7 @@ import pytest
 from endorender.ct.volume import Volume
 from endorender.errors import UserError
 from endorender.render import radiance, shareable
-from endorender.render.volpath_simple import radiance_simple
+from endorender.render.integrators.volpath_simple import radiance_simple
 from endorender.scene import (
     Constant,
     Directional,
@@ -249,7 +249,7 @@ def test_looks_of_one_path_agree_where_the_phase_has_several_parameters():
 def test_same_seed_same_bytes_whatever_the_launches(monkeypatch):
     scene = tube_scene()
     a = radiance([scene], 8, 7)[0]
-    module = sys.modules["endorender.render.launches"]
+    module = sys.modules["endorender.render.device.launches"]
     monkeypatch.setattr(module, "SECONDS", 1e-5)
     calls = []
     b = radiance([scene], 8, 7, progress=calls.append)[0]

@@ -7,7 +7,7 @@ import pytest
 
 from endorender.engine import ti
 from endorender.errors import UserError
-from endorender.render import backend
+from endorender.render.device import backend
 from endorender.scene import (
     LOOKS,
     Endoscope,

@@ -6,8 +6,8 @@ from scipy.special import spherical_jn, spherical_yn
 from scipy.stats import chi2
 
 from endorender.engine import ti
-from endorender.render import backend, rng
-from endorender.render.cache import kernels
+from endorender.render.device import backend, rng
+from endorender.render.device.cache import kernels
 from endorender.scene import phase_functions
 from endorender.scene import surface as coat_model
 from endorender.scene.phase import MOST_FLOATS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from endorender.engine import ti
-from endorender.render import backend
+from endorender.render.device import backend
 from endorender.scene import surface
 from tests.scene.test_sampling import coat, direction
 

@@ -1,0 +1,108 @@
+"""The further vertex of a path, for extinction where there is little or none to collide with. See docs/gradients.md."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from endorender.engine import ti
+from endorender.render.device.cache import kernels
+from endorender.render.device.rng import rand
+from endorender.render.gradients import derivatives
+from endorender.render.gradients.derivatives import DIRECTIONAL
+from endorender.render.medium import field as fields
+from endorender.render.medium.traits import Traits
+from endorender.render.transport import illumination
+from endorender.render.transport.emitters import E
+
+vec3 = ti.math.vec3
+
+
+@kernels
+def device(kind: str, surface: str, phase: Any, lit: bool, traits: Traits) -> SimpleNamespace:
+    """Taichi functions `candidate`, `albedo_of` and the struct. lit: whether there are emitters."""
+    look = fields.device(kind, surface, traits)
+    lighting = illumination.device(3)
+    slope = derivatives.device(kind, surface, phase, traits)
+    phase_pdf = phase.device()[1]
+    P = phase.FLOATS
+    Candidate = ti.types.struct(x=vec3, hu=float, weight=float, om=vec3)
+
+    @ti.func
+    def albedo_of(field: ti.template(), grid: ti.template(), flat):
+        """Of a voxel by its flat index."""
+        k, ij = flat % field.shape[2], flat // field.shape[2]
+        i, j = ij // field.shape[1], ij % field.shape[1]
+        if grid.shape[0] == 1:  # the same everywhere
+            i, j, k = 0, 0, 0
+        return vec3(grid[i, j, k, 0], grid[i, j, k, 1], grid[i, j, k, 2])
+
+    @ti.func
+    def is_placed(emitters: ti.template(), e):
+        return ti.cast(emitters[e, E.KIND], ti.i32) != DIRECTIONAL
+
+    @ti.func
+    def candidate(
+        field: ti.template(),
+        table: ti.template(),
+        labels: ti.template(),
+        grid: ti.template(),
+        emitters: ti.template(),
+        data: ti.template(),
+        o,
+        d,
+        length,
+        beta,
+        dl,
+        most_air,
+        ambient,
+        q,
+        side: ti.template(),
+    ):
+        """A point of the flight o + t d, half of them evenly, half evenly in angle about an emitter.
+
+        om: throughput × albedo × c / (σ + c) over the density of the point. weight: |dl| · om × light expected there.
+        """
+        soft = 0.0625 / q.inv.norm_sqr()  # a point has no extent, and a sixth of a voxel is as near as it gets
+        s, density = rand(side) * length, 1.0 / length
+        if ti.static(lit):
+            n = emitters.shape[0]
+            e = ti.min(ti.cast(rand(side) * n, ti.i32), n - 1)
+            u, v = rand(side), rand(side)
+            if u < 0.5 and is_placed(emitters, e):
+                near = soft + slope.extent(emitters, e)
+                s = slope.equiangular(lighting.vector(emitters, e, E.POSITION), o, d, length, near, v)
+            density *= 0.5
+            for i in range(n):
+                there = 1.0 / length
+                if is_placed(emitters, i):
+                    near = soft + slope.extent(emitters, i)
+                    there = slope.equiangular_pdf(lighting.vector(emitters, i, E.POSITION), o, d, length, near, s)
+                density += 0.5 * there / n
+        out = Candidate(x=o + s * d, hu=0.0, weight=0.0, om=vec3(0.0))
+        p = out.x * q.inv
+        out.hu = look.interpolated(field, p)
+        sigma = look.sigma(field, labels, table, p, out.hu, q.wall_hu, q.inv)
+        out.om = beta * (most_air / ((sigma + most_air) * density))
+        phase_at = ti.Vector([0.0] * P)
+        if ti.static(kind == "tissue"):
+            for c in ti.static(range(3)):
+                out.om[c] *= look.tabulated(table, 1 + P + c, out.hu, q.wall_hu, 0)
+            for c in ti.static(range(P)):
+                phase_at[c] = look.tabulated(table, 1 + c, out.hu, q.wall_hu, 0)
+        else:
+            out.om *= albedo_of(field, grid, slope.place(field, out.x, q, side))
+            for c in ti.static(range(P)):
+                phase_at[c] = q.phase[c]
+        expected = ambient
+        if ti.static(lit):
+            for i in range(emitters.shape[0]):
+                away = lighting.vector(emitters, i, E.POSITION) - out.x
+                d2 = away.norm_sqr() + soft + slope.extent(emitters, i)
+                cos_theta = d.dot(away) / ti.sqrt(d2)
+                if not is_placed(emitters, i):
+                    d2, cos_theta = 1.0, -d.dot(lighting.vector(emitters, i, E.AXIS))
+                strength = lighting.vector(emitters, i, E.COLOUR).sum() / 3.0
+                expected += phase_pdf(cos_theta, phase_at, data) * strength / d2
+        out.weight = ti.abs(dl).dot(out.om) * expected
+        return out
+
+    return SimpleNamespace(Candidate=Candidate, candidate=candidate, albedo_of=albedo_of)

@@ -1,0 +1,371 @@
+"""The fast path tracer: delta tracking under local majorants, next-event estimation with MIS, Russian roulette.
+
+One set of paths carries the throughput of several looks: C = 3 K channels for K conditions that differ in albedo and
+in the colour of light only. Miller, Georgiev, Jarosz 2019 (null collisions); Veach 1995 (MIS, balance heuristic).
+"""
+
+from typing import Any
+
+from endorender.engine import ti
+from endorender.render.device import backend, launches, sampling
+from endorender.render.device import rng as random
+from endorender.render.device.cache import kernels
+from endorender.render.device.rng import rand, rand2
+from endorender.render.medium.traits import Traits
+from endorender.render.transport import camera_rays, illumination, refraction, shading, tracking
+from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
+
+
+@kernels
+def tracer(
+    kind: str,
+    surface: str,
+    dtype: str,
+    phase: Any,
+    camera: Any,
+    channels: int,
+    groups: tuple,
+    traits: Traits,
+):
+    """The kernel for one choice of everything whose type, not value, it depends on.
+
+    groups: which of "emitters", "areas" (emitters that a path can meet) and "environment" the scene has; "even sky" for
+    an environment that is not sampled, since paths meet the same light wherever they leave. traits: what else the
+    scene asks for.
+    """
+    t = tracking.device(kind, surface, dtype, traits)
+    shade = shading.device(kind, surface, phase, channels, traits)
+    lighting = illumination.device(channels)
+    chromatic, BENDS = traits.chromatic, traits.refracting
+    wall: Any = refraction.device(kind, surface, dtype, phase, channels, traits) if BENDS else None
+    eye = camera_rays.device(camera)
+    SPREAD = backend.spread()
+    COAT, PHASE, BSDF, FORWARD = shading.COAT, shading.PHASE, shading.BSDF, shading.FORWARD
+    Spectrum = shade.Spectrum
+    WALL, HYBRID = surface == "interface", surface == "hybrid"
+    similar = traits.similar
+    # What shadow rays bring: of red, green, blue; by the similarity relation of each look's channels.
+    S = channels if similar else 3
+    Seen = ti.types.vector(S, ti.f32)
+    EMITTERS, AREAS = "emitters" in groups, "areas" in groups
+    ENVIRONMENT, EVEN = "environment" in groups, "even sky" in groups
+
+    @ti.func
+    def per_channel(v):
+        """(3,) for red, green, blue -> the same for every look's channels; (C,) stays."""
+        out = Spectrum(0.0)
+        for c in ti.static(range(channels)):
+            out[c] = v[c % v.n]
+        return out
+
+    @ti.func
+    def visibility(
+        field: ti.template(),
+        smooth: ti.template(),
+        cells: ti.template(),
+        table: ti.template(),
+        labels: ti.template(),
+        grid: ti.template(),
+        coats: ti.template(),
+        capsules: ti.template(),
+        buckets: ti.template(),
+        x,
+        w,
+        distance,
+        inside,
+        reduced,
+        q,
+        budget: ti.template(),
+        rng: ti.template(),
+    ):
+        """(S,) estimate of what gets through; each pass through the coat costs what it reflects."""
+        seen = Seen(1.0)
+        o, left, within = x, distance, inside
+        while seen.max() > 0.0:
+            event, s, hu, through = t.shine(
+                field, cells, table, labels, o, w, left, q.inv, q.threshold, q.wall_hu, within, reduced, budget, rng
+            )
+            for c in ti.static(range(S)):
+                seen[c] *= through[c % 3]
+            if ti.static(similar):
+                if event == COLLISION:
+                    o += s * w
+                    left -= s
+                    beyond = Seen(0.0)
+                    if reduced:
+                        beyond = shade.beyond(field, table, labels, grid, capsules, buckets, o, hu, q, rng)
+                    seen *= beyond
+                    continue
+            if event != SURFACE:
+                break
+            if ti.static(BENDS):
+                seen *= 0.0  # a straight ray through a wall that bends light is no path
+            elif ti.static(WALL):
+                o += (s + q.nudge) * w
+                left -= s + q.nudge
+                n = t.normal(field, smooth, o, q.inv)
+                seen *= shade.passed(coats, capsules, labels, table, o, w, n, q)
+                within = t.value(field, o, q.inv) >= q.threshold
+        return seen
+
+    @ti.kernel
+    def trace(
+        field: ti.types.ndarray(),
+        smooth: ti.types.ndarray(),
+        cells: ti.types.ndarray(),
+        table: ti.types.ndarray(),
+        labels: ti.types.ndarray(),
+        grid: ti.types.ndarray(),
+        phase_data: ti.types.ndarray(),
+        coats: ti.types.ndarray(),
+        capsules: ti.types.ndarray(),
+        buckets: ti.types.ndarray(),
+        view: ti.types.ndarray(),
+        emitters: ti.types.ndarray(),
+        env: ti.types.ndarray(),
+        alias: ti.types.ndarray(),
+        mean: ti.types.ndarray(),
+        squares: ti.types.ndarray(),
+        cut: ti.types.ndarray(),
+        first: ti.i32,
+        last: ti.i32,
+        sample0: ti.i32,
+        sample1: ti.i32,
+        taken: ti.types.ndarray(),
+        spent: ti.types.ndarray(),
+        most_work: ti.i32,
+        max_scatterings: ti.i32,
+        frame_key: ti.u64,
+    ):
+        for unit in range(first * SPREAD, last * SPREAD):
+            if unit % SPREAD != 0:
+                continue
+            pixel = unit // SPREAD
+            q = shade.unpack(view)
+            average, scatter = Spectrum(0.0), Spectrum(0.0)
+            for c in ti.static(range(channels)):
+                average[c], scatter[c] = mean[pixel, c], squares[pixel, c]
+            ended, unspent = cut[pixel, 0], Spectrum(0.0)  # paths that were ended; throughput they still had
+            for c in ti.static(range(channels)):
+                unspent[c] = cut[pixel, 1 + c]
+            from_sample = ti.max(sample0, taken[pixel])
+            for sample in range(from_sample, eye.samples(pixel, q, from_sample, sample1)):
+                if spent[0] >= most_work:
+                    spent[1] = 1
+                    break
+                rng = random.start(frame_key, pixel, sample)
+                began, work = rng, 0
+                even = random.lattice(frame_key, pixel, sample)
+                o, d, share_seen = eye.ray(pixel, even[:2], q, rng)
+                radiance, beta = Spectrum(0.0), Spectrum(1.0)
+                vertex = o  # where the direction was last sampled
+                density = -1.0  # of that direction; from the lens nothing else could have sampled it
+                link, exit = refraction.DIRECT, o  # how the path has come from the vertex, see `refraction`
+                scatterings = 0
+                inside = False
+                entered = False  # the lens may lie outside the grid
+                share, hero = ti.math.vec3(1.0), 0  # spectral MIS weight, and the channel that decides collisions
+                budget = sampling.minus_log(1.0 - even[2])  # optical depth until the next tentative collision
+                if ti.static(chromatic):
+                    hero = ti.min(ti.cast(rand(rng) * 3.0, ti.i32), 2)
+                while True:
+                    work += ti.static(launches.EVENT_WORK)
+                    if work + ti.cast(random.drawn(began, rng), ti.i32) > ti.static(launches.PATH_WORK):
+                        ended += 1.0
+                        unspent += beta
+                        break
+                    reduced = scatterings >= q.similar_after
+                    # 1. Fly: to the wall, to a collision, or out.
+                    event, hit, hu = NOTHING, FAR, 0.0
+                    start, outside = 0.0, False
+                    if not entered:
+                        # From here on every vertex lies in the grid.
+                        span = t.clip(field, o, d, q.inv)
+                        start, outside = span[0], span[1] <= span[0]
+                        if ti.static(WALL):
+                            inside = t.value(field, o + d * start, q.inv) >= q.threshold
+                        entered = True
+                    if not outside:
+                        before = share
+                        event, hit, hu, _ = t.march(
+                            field, cells, table, labels, o, d, start, FAR, q.inv, q.threshold, q.wall_hu, inside,
+                            ti.static(False), reduced, hero, share, budget, rng
+                        )  # fmt: skip
+                        if event == NOTHING:
+                            hit = FAR
+                        if ti.static(chromatic):
+                            beta *= per_channel(share / ti.max(before, 1e-30))
+                    # 2. Light met on the way, weighed against its chance to be sampled from the last vertex.
+                    if ti.static(AREAS):
+                        if ti.static(BENDS):
+                            radiance += beta * wall.met(
+                                field, smooth, table, labels, emitters, o, d, hit, vertex, density, link, exit, q, rng
+                            )
+                        else:
+                            radiance += beta * lighting.met_emitters(emitters, o, d, hit, vertex, density)
+                    if event == NOTHING:
+                        if ti.static(ENVIRONMENT):
+                            sky = lighting.environment(env, q.to_map @ d)
+                            weight = 1.0
+                            sampled = density >= 0.0
+                            if ti.static(BENDS):
+                                sampled = sampled and not inside  # from the tissue no sky is sampled
+                            if sampled:
+                                weight = density / (density + sky.density)
+                            radiance += beta * weight * sky.radiance
+                        if ti.static(EVEN):
+                            for c in ti.static(range(channels)):
+                                radiance[c] += beta[c] * env[0, 0, c]
+                        break
+
+                    # 3. What it is that the path has met.
+                    x = o + hit * d
+                    ev = shade.event(
+                        field,
+                        smooth,
+                        table,
+                        labels,
+                        grid,
+                        coats,
+                        capsules,
+                        buckets,
+                        t,
+                        x,
+                        d,
+                        hu,
+                        event == COLLISION,
+                        reduced,
+                        q,
+                        rng,
+                    )
+                    if ti.static(WALL):
+                        if ti.static(BENDS):
+                            if event == SURFACE and inside:
+                                link = (
+                                    refraction.JOINED
+                                    if link == refraction.DIRECT and density >= 0.0
+                                    else refraction.STRAY
+                                )
+                                turned, gone = wall.leave(labels, table, coats, capsules, ev, x, d, q, rng)
+                                if gone == 0:
+                                    link = refraction.STRAY
+                                d, density, exit = turned, -1.0, x
+                                o = x + q.nudge * (-ev.n if gone == 1 else ev.n)
+                                inside = t.value(field, o, q.inv) >= q.threshold
+                                continue
+                        elif event == SURFACE and inside:
+                            # Out of the tissue: light that comes in here has lost what the coat reflects.
+                            beta *= 1.0 - ev.reflect
+                            o = x + q.nudge * d
+                            inside = t.value(field, o, q.inv) >= q.threshold
+                            continue
+                    if event == COLLISION:
+                        if ev.kind != FORWARD:
+                            if scatterings == max_scatterings:
+                                ended += 1.0
+                                unspent += beta
+                                break
+                            scatterings += 1
+                        if ev.kind != BSDF:
+                            beta *= ev.albedo
+                        # Roulette, never capped below 1: a cap makes the variance diverge at high albedo.
+                        top = beta.max()
+                        if top < q.roulette:
+                            if rand(rng) * q.roulette >= top:
+                                break
+                            beta *= q.roulette / top
+                        if ti.static(similar):
+                            if ev.kind == FORWARD:
+                                o = x
+                                continue
+
+                    # 4. Next-event estimation: one shadow ray to each group of lights.
+                    if ti.static(BENDS and EMITTERS):
+                        if ev.kind == PHASE:
+                            radiance += beta * wall.connect(
+                                field, smooth, cells, table, labels, grid, coats, capsules, buckets, emitters,
+                                phase_data, ev, x, d, scatterings >= q.similar_after, q, budget, rng
+                            )  # fmt: skip
+                    for group in ti.static(range(2)):
+                        if ti.static((EMITTERS, ENVIRONMENT)[group]):
+                            light = lighting.dark()
+                            # Not `a if ti.static(c) else b`: Taichi 1.7.4 runs both, and one of them twice.
+                            if ti.static(group == 0):
+                                light = lighting.sample_emitter(emitters, x, rng)
+                            else:
+                                light = lighting.sample_environment(env, alias, q.to_map, rng)
+                            f = shade.bounce(ev, d, light.direction, q, phase_data)
+                            gain = Spectrum(f.shiny + f.diffuse)
+                            if ti.static(HYBRID):
+                                if ev.kind == BSDF:
+                                    gain = f.shiny + f.diffuse * ev.albedo
+                            gain *= beta * light.radiance
+                            if ti.static(BENDS):
+                                if ev.kind == PHASE:
+                                    gain *= 0.0  # of what lies beyond the wall, `connect` brings emitters
+                            if light.density > 0.0:
+                                gain *= light.density / (light.density + f.density)
+                            if gain.max() > 0.0:
+                                so, within = x, inside
+                                if ti.static(WALL):
+                                    if ev.kind == COAT:
+                                        so = x + q.nudge * ev.n
+                                        within = t.value(field, so, q.inv) >= q.threshold
+                                radiance += gain * per_channel(
+                                    visibility(
+                                        field,
+                                        smooth,
+                                        cells,
+                                        table,
+                                        labels,
+                                        grid,
+                                        coats,
+                                        capsules,
+                                        buckets,
+                                        so,
+                                        light.direction,
+                                        light.distance,
+                                        within,
+                                        scatterings >= q.similar_after,
+                                        q,
+                                        budget,
+                                        rng,
+                                    )
+                                )
+
+                    # 5. Onwards.
+                    u = rand2(rng)
+                    if ev.kind == PHASE and scatterings == 1:
+                        u = even[3:]
+                    turn = shade.sample(ev, d, q, phase_data, u, rng)
+                    if turn.stop == 1:
+                        break
+                    o = x
+                    if turn.reflected == 1:
+                        beta *= turn.weight
+                        d = turn.direction
+                        density = turn.density
+                        vertex = x
+                        link = refraction.DIRECT
+                    if ti.static(WALL):
+                        if ev.kind == COAT:
+                            if ti.static(BENDS):
+                                if turn.reflected == 0:
+                                    d = refraction.bend(ev.n, d, 1.0 / ev.coat[2])
+                                    density, link = -1.0, refraction.STRAY
+                            o = x + q.nudge * (ev.n if turn.reflected == 1 else d)
+                            inside = t.value(field, o, q.inv) >= q.threshold
+
+                radiance *= share_seen
+                # Welford 1962: mean and sum of squared deviations, the same whatever the launches.
+                delta = radiance - average
+                average += delta / (sample + 1)
+                scatter += delta * (radiance - average)
+                taken[pixel] = sample + 1
+                ti.atomic_add(spent[0], work + ti.cast(random.drawn(began, rng), ti.i32))
+            for c in ti.static(range(channels)):
+                mean[pixel, c], squares[pixel, c] = average[c], scatter[c]
+                cut[pixel, 1 + c] = unspent[c]
+            cut[pixel, 0] = ended
+
+    return trace

@@ -1,0 +1,314 @@
+"""The readable oracle: one global majorant, no MIS, no roulette, no cells. `volpath` must agree with it by z-test.
+
+Emitters are reached by next-event estimation alone, with ratio tracking (Novák et al. 2014), or seen by the camera; the
+environment by paths that escape. Uses the same look-ups, wall and materials, none of the same tracking.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from endorender.engine import ti
+from endorender.render.device import backend, launches
+from endorender.render.device import rng as random
+from endorender.render.device.cache import kernels
+from endorender.render.device.rng import rand, rand2
+from endorender.render.medium import mucosa
+from endorender.render.medium.labels import blocks, held_blocks
+from endorender.render.medium.majorants import bounds
+from endorender.render.medium.prepared import coat_field, prepare
+from endorender.render.medium.table import pack_table
+from endorender.render.medium.traits import Traits
+from endorender.render.transport import camera_rays, illumination, refraction, shading, tracking
+from endorender.render.transport.emitters import pack_emitters
+from endorender.render.transport.environment import pack_environment
+from endorender.render.transport.film import Radiance
+from endorender.render.transport.tracking import FAR
+from endorender.render.transport.view import pack_view
+from endorender.scene.scene import Scene
+from endorender.scene.tissue import Tissue
+
+vec3 = ti.math.vec3
+
+
+@kernels
+def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: bool, traits: Traits):
+    t = tracking.device(kind, surface, dtype, traits)
+    shade = shading.device(kind, surface, phase, 3, traits)
+    lighting = illumination.device(3)
+    eye = camera_rays.device(camera)
+    WALL, BENDS = surface == "interface", traits.refracting
+    wall_of: Any = refraction.device(kind, surface, dtype, phase, 3, traits) if BENDS else None
+
+    @ti.func
+    def extinction(
+        field: ti.template(),
+        labels: ti.template(),
+        table: ti.template(),
+        grid: ti.template(),
+        capsules: ti.template(),
+        buckets: ti.template(),
+        x,
+        v,
+        reduced,
+        q,
+        rng: ti.template(),
+    ):
+        """Of one channel: by the similarity relation (1 - a g) as dense, but for what is a surface (hybrid)."""
+        s = t.sigma(field, labels, table, x * q.inv, v, q.wall_hu, q.inv)
+        if ti.static(traits.similar):
+            if reduced:
+                row = t.block(labels, x * q.inv)
+                less = (
+                    shade.colour(table, grid, capsules, buckets, v, x, q, row, rng)[0]
+                    * t.straight(table, v, q.wall_hu, row)[0]
+                )
+                if ti.static(surface == "hybrid"):
+                    less *= 1.0 - shade.border(field, labels, table, x, v, q, row)[1]
+                s *= 1.0 - less
+        return s
+
+    @ti.func
+    def next_wall(field: ti.template(), o, d, start, end, inv, threshold, inside):
+        hit = -1.0
+        if ti.static(WALL):
+            hit = t.crossing(field, o * inv, d * inv, start, end, threshold, inside)
+        return hit
+
+    @ti.kernel
+    def trace(
+        field: ti.types.ndarray(),
+        smooth: ti.types.ndarray(),
+        table: ti.types.ndarray(),
+        labels: ti.types.ndarray(),
+        grid: ti.types.ndarray(),
+        phase_data: ti.types.ndarray(),
+        coats: ti.types.ndarray(),
+        capsules: ti.types.ndarray(),
+        buckets: ti.types.ndarray(),
+        view: ti.types.ndarray(),
+        emitters: ti.types.ndarray(),
+        env: ti.types.ndarray(),
+        majorant: float,
+        mean: ti.types.ndarray(),
+        squares: ti.types.ndarray(),
+        first: ti.i32,
+        last: ti.i32,
+        sample0: ti.i32,
+        sample1: ti.i32,
+        taken: ti.types.ndarray(),
+        spent: ti.types.ndarray(),
+        most_work: ti.i32,
+        max_scatterings: ti.i32,
+        frame_key: ti.u64,
+    ):
+        for pixel in range(first, last):
+            q = shade.unpack(view)
+            from_sample = ti.max(sample0, taken[pixel])
+            for sample in range(from_sample, eye.samples(pixel, q, from_sample, sample1)):
+                if spent[0] >= most_work:
+                    spent[1] = 1
+                    break
+                rng = random.start(frame_key, pixel, sample)
+                began, work = rng, 0
+                o, d, share_seen = eye.ray(pixel, rand2(rng), q, rng)
+                beta, radiance = vec3(1.0), vec3(0.0)
+                scatterings = 0
+                # Along the camera's ray still, or from the tissue through a wall that bends light: no emitter was
+                # sampled that could lie on the path.
+                straight = True
+                while True:
+                    work += ti.static(launches.EVENT_WORK)
+                    if work + ti.cast(random.drawn(began, rng), ti.i32) > ti.static(launches.PATH_WORK):
+                        break
+                    span = t.clip(field, o, d, q.inv)
+                    if span[1] <= span[0]:
+                        radiance += beta * lighting.environment(env, q.to_map @ d).radiance
+                        if straight:
+                            radiance += beta * lighting.met_emitters(emitters, o, d, FAR, o, -1.0)
+                        break
+                    inside = t.value(field, o + span[0] * d, q.inv) >= q.threshold
+                    # 1. Fly: to the wall, to a real collision, or out.
+                    wall = next_wall(field, o, d, span[0], span[1], q.inv, q.threshold, inside)
+                    end = wall if wall >= 0.0 else span[1]
+                    s, value, collided = span[0], 0.0, False
+                    while ti.static(not WALL) or inside:
+                        s -= ti.log(1.0 - rand(rng)) / majorant
+                        if s >= end:
+                            break
+                        y = o + s * d
+                        value = t.value(field, y, q.inv)
+                        if rand(rng) * majorant < t.sigma(field, labels, table, y * q.inv, value, q.wall_hu, q.inv):
+                            collided = True
+                            break
+                    lost = not collided and wall < 0.0
+                    if straight:
+                        until = FAR if lost else (s if collided else wall)
+                        radiance += beta * lighting.met_emitters(emitters, o, d, until, o, -1.0)
+                    if lost:
+                        radiance += beta * lighting.environment(env, q.to_map @ d).radiance
+                        break
+                    # 2. What is met: the coat, a particle, or (hybrid) a surface at a particle.
+                    x = o + (s if collided else wall) * d
+                    event = shade.event(
+                        field, smooth, table, labels, grid, coats, capsules, buckets, t, x, d, value, collided, False,
+                        q, rng
+                    )  # fmt: skip
+                    if ti.static(traits.similar):
+                        if scatterings >= q.similar_after and event.kind == shade.PHASE:
+                            # No collision after all with chance a g: extinction is (1 - a g) sigma_t.
+                            cosine = t.straight(table, value, q.wall_hu, t.block(labels, x * q.inv))[0]
+                            if rand(rng) < event.albedo[0] * cosine:
+                                o = x
+                                continue
+                            event.even = 1
+                            event.albedo *= (1.0 - cosine) / (1.0 - event.albedo * cosine)
+                    if collided:
+                        if scatterings == max_scatterings:
+                            break
+                        scatterings += 1
+                    if event.kind == shade.PHASE:
+                        beta *= event.albedo
+                    if ti.static(BENDS):
+                        if event.kind == shade.COAT and inside:
+                            d, gone = wall_of.leave(labels, table, coats, capsules, event, x, d, q, rng)
+                            o = x + q.nudge * (-event.n if gone == 1 else event.n)
+                            straight = True
+                            continue
+                    elif event.kind == shade.COAT and inside:
+                        beta *= 1.0 - event.reflect
+                        o = x + q.nudge * d
+                        continue
+                    # 3. One emitter, through whatever lies between.
+                    if ti.static(lit):
+                        light = lighting.sample_emitter(emitters, x, rng)
+                        f = shade.bounce(event, d, light.direction, q, phase_data)
+                        weight = f.shiny + f.diffuse * (event.albedo if event.kind == shade.BSDF else vec3(1.0))
+                        so = x + (q.nudge * event.n if event.kind == shade.COAT else vec3(0.0))
+                        left, through = light.distance, 1.0
+                        if ti.static(BENDS):
+                            if event.kind == shade.PHASE:
+                                through = 0.0
+                        while (weight * light.radiance * through).max() > 0.0:
+                            within = t.value(field, so, q.inv) >= q.threshold
+                            bounds = t.clip(field, so, light.direction, q.inv)
+                            until = ti.min(bounds[1], left)
+                            next_s = next_wall(field, so, light.direction, bounds[0], until, q.inv, q.threshold, within)
+                            stop = next_s if next_s >= 0.0 else until
+                            r = bounds[0]
+                            while ti.static(not WALL) or within:
+                                r -= ti.log(1.0 - rand(rng)) / majorant
+                                if r >= stop:
+                                    break
+                                y = so + r * light.direction
+                                late = scatterings >= q.similar_after
+                                sigma = extinction(
+                                    field, labels, table, grid, capsules, buckets, y, t.value(field, y, q.inv), late,
+                                    q, rng
+                                )  # fmt: skip
+                                through *= 1.0 - sigma / majorant
+                            if next_s < 0.0 or through == 0.0:
+                                break
+                            if ti.static(BENDS):
+                                through = 0.0
+                                break
+                            so += (next_s + q.nudge) * light.direction
+                            left -= next_s + q.nudge
+                            n = t.normal(field, smooth, so, q.inv)
+                            through *= shade.passed(coats, capsules, labels, table, so, light.direction, n, q)
+                        radiance += beta * weight * light.radiance * through
+                    # 4. Onwards.
+                    turn = shade.sample(event, d, q, phase_data, rand2(rng), rng)
+                    if turn.stop == 1:
+                        break
+                    beta *= turn.weight
+                    d = turn.direction
+                    straight = straight and turn.reflected == 0
+                    if ti.static(BENDS):
+                        if event.kind == shade.COAT and turn.reflected == 0:
+                            d = refraction.bend(event.n, d, 1.0 / event.coat[2])
+                        straight = event.kind == shade.PHASE or turn.reflected == 0
+                    o = x
+                    if event.kind == shade.COAT:
+                        o = x + q.nudge * (event.n if turn.reflected == 1 else d)
+                radiance *= share_seen
+                delta = radiance - vec3(mean[pixel, 0], mean[pixel, 1], mean[pixel, 2])
+                for c in ti.static(range(3)):
+                    mean[pixel, c] += delta[c] / (sample + 1)
+                    squares[pixel, c] += delta[c] * (radiance[c] - mean[pixel, c])
+                taken[pixel] = sample + 1
+                ti.atomic_add(spent[0], work + ti.cast(random.drawn(began, rng), ti.i32))
+
+    return trace
+
+
+def _of_channel(tissue: Tissue, c: int) -> Tissue:
+    """The grey tissue that channel c sees."""
+    sigma = tuple(s * tint[c] for s, tint in zip(tissue.sigma_t, tissue.tint or ((1.0,) * 3,) * len(tissue.hu)))
+    grey = {name: (getattr(tissue, name)[c],) * 3 for name in ("blood_albedo", "vessel_albedo")}
+    albedo = tuple((a[c],) * 3 for a in tissue.albedo)
+    return tissue.model_copy(update={"sigma_t": sigma, "tint": None, "albedo": albedo, **grey})
+
+
+def _grey(scene: Scene) -> bool:
+    """Whether all channels see the same tissue."""
+    return all(_of_channel(t, 0) == _of_channel(t, c) for t in scene.tissues for c in (1, 2))
+
+
+def _seen_by(scene: Scene, c: int) -> Scene:
+    """The grey scene that channel c sees."""
+    labelled = {label: _of_channel(tissue, c) for label, tissue in scene.label_tissues.items()}
+    return scene.with_(tissue=_of_channel(scene.tissue, c), label_tissues=labelled)
+
+
+def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
+    """What `radiance([scene], spp, seed)` estimates, by the plainest means. Slow; for tests and small pictures."""
+    backend.ensure()
+    traits = Traits.of(scene)
+    if traits.chromatic or (traits.similar and not _grey(scene)):
+        # One grey scene for each channel, denser or thinner: nothing of spectral MIS is shared.
+        each = [radiance_simple(_seen_by(scene, c), spp, seed + c) for c in range(3)]
+        mean, variance = (
+            np.stack([getattr(r, k)[..., c] for c, r in enumerate(each)], -1) for k in ("mean", "variance")
+        )
+        return Radiance(mean, variance, spp)
+    prepared = prepare(scene.medium)
+    parts = (scene.labelling, blocks(scene.medium, scene.labelling, scene.surface, scene.threshold))
+    majorant = np.abs(bounds(prepared, scene.tissue, scene.surface, scene.threshold, *parts)[..., 0]).max()
+    environment = pack_environment([scene])
+    env = environment[0] if environment else np.zeros((2, 2, 5), np.float32)
+    lit = any(hasattr(light, "emitters") for light in scene.lights)
+    n = scene.camera.width * scene.camera.height
+    mean, squares = (backend.resident(np.zeros((n, 3), np.float32)) for _ in range(2))
+    kernel = _tracer(
+        prepared.kind,
+        scene.surface,
+        str(prepared.low.dtype),
+        type(scene.phase),
+        type(scene.camera),
+        lit,
+        traits,
+    )
+    given = [
+        prepared.field,
+        coat_field(scene).values,
+        backend.resident(pack_table([scene])),
+        held_blocks(scene),
+        prepared.albedo,
+        backend.resident(scene.phase.data()),
+        shading.coat_albedos(scene.surface),
+        *mucosa.layer(scene),
+        *map(backend.resident, (pack_view(scene, prepared), pack_emitters([scene], prepared), env)),
+        float(max(majorant, 1e-6)),
+        mean,
+        squares,
+    ]
+    key = random.key(seed, 0)
+
+    def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
+        kernel(*given, p0, p1, s0, s1, *work, scene.max_scatterings, key)
+
+    launches.trace(launch, n, spp)
+    shape = (scene.camera.height, scene.camera.width, 3)
+    variance = backend.fetch(squares) / (max(spp - 1, 1) * spp)
+    return Radiance(backend.fetch(mean).reshape(shape), variance.reshape(shape), spp)

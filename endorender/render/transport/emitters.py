@@ -1,0 +1,52 @@
+"""The emitters of a scene's lights, packed for kernels in the grid frame."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+from endorender.render.medium.prepared import Prepared
+from endorender.scene.scene import Scene
+
+
+class E(IntEnum):
+    """Columns of a packed emitter."""
+
+    KIND = 0
+    POSITION = 1
+    AXIS = 4
+    U = 7  # from the centre to the rim
+    V = 10  # likewise, across
+    PER_AREA = 13
+    HOLE = 14  # squared share of the radius
+    MU = 15
+    LAMBERT = 16
+    CONE = 17  # cosine of the outer angle
+    SHARPNESS = 18  # 1 / (cosine of the inner angle − that of the outer one)
+    COLOUR = 19
+
+
+def pack_emitters(scenes: list[Scene], prepared: Prepared) -> np.ndarray:
+    """(N, E.COLOUR + 3 K) float32, laid out as `E` says, in the grid frame."""
+    rows = []
+    for index, light in enumerate(scenes[0].lights):
+        if not hasattr(light, "emitters"):
+            continue
+        per_scene = [s.lights[index].emitters(s.world_from_camera) for s in scenes]
+        e = per_scene[0]
+        row = np.zeros((len(e.position), E.COLOUR + 3 * len(scenes)))
+        row[:, E.KIND] = e.kind
+        row[:, E.POSITION : E.AXIS] = prepared.to_grid(e.position)
+        row[:, E.AXIS : E.U] = e.axis @ prepared.rotation
+        if e.half is not None:
+            row[:, E.U : E.PER_AREA] = (e.half @ prepared.rotation).reshape(-1, 6)
+            row[:, E.PER_AREA] = 1 / e.area
+        row[:, E.HOLE] = e.hole**2
+        row[:, E.MU] = e.mu
+        row[:, E.LAMBERT] = e.lambert
+        row[:, E.CONE] = e.cone[0]
+        row[:, E.SHARPNESS] = 1 / max(e.cone[1] - e.cone[0], 1e-6)
+        row[:, E.COLOUR :] = np.concatenate([s.intensity for s in per_scene], 1)
+        rows.append(row)
+    return np.concatenate(rows or [np.zeros((1, E.COLOUR + 3 * len(scenes)))]).astype(np.float32)
