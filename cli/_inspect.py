@@ -75,7 +75,7 @@ def shown(facts: dict[str, Any]) -> str:
         rows = [_series(row) for row in facts["series"]]
         return f"{len(rows)} series; look into one with --series NUMBER\n" + "\n".join(rows)
     from cli._show import table
-    from endorender.ct.hollows import AIR_HU
+    from endorender.ct.anatomy.hollows import AIR_HU
 
     facts = dict(facts)
     lines = ["lumens"]
@@ -91,7 +91,7 @@ def shown(facts: dict[str, Any]) -> str:
         )
     left_out = facts.pop("left_out", [])
     if left_out:
-        from endorender.ct.lumen import named
+        from endorender.ct.anatomy.lumen import named
 
         lines.append(f"  no lumens: {named([(row['volume_ml'], row['why']) for row in left_out])}")
     counts = facts.pop("histogram")["counts"]

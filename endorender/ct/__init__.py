@@ -1,8 +1,12 @@
-"""CT in: files of several formats, the shipped sample and phantoms as a `Volume`; the lumen in it, a way through."""
+"""CT in: files of several formats, the shipped sample and phantoms as a `Volume`; the lumen in it, a way through.
+
+Rooms: `dicom`, `formats` (the others), `phantoms`, `anatomy` (what a volume shows). `reader` is the one door in.
+"""
 
 from __future__ import annotations
 
-from endorender.ct import cleanse, lumen, phantoms, survey
+from endorender.ct import phantoms, survey
+from endorender.ct.anatomy import cleanse, lumen
 from endorender.ct.errors import CODES, CTError
 from endorender.ct.inspection import describe, lumens, preview
 from endorender.ct.mask import onto, read_mask, read_organ

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from endorender.ct import collapsed, survey
-from endorender.ct import lumen as hollow
+from endorender.ct import survey
+from endorender.ct.anatomy import collapsed
+from endorender.ct.anatomy import lumen as hollow
+from endorender.ct.anatomy.lumen import Lumen, sample
+from endorender.ct.anatomy.lumen import Path as Way
 from endorender.ct.errors import CTError
-from endorender.ct.lumen import Lumen, sample
-from endorender.ct.lumen import Path as Way
 from endorender.ct.mask import onto
 from endorender.ct.prepare import Prepared, prepare
 from endorender.ct.resample import isotropic

@@ -89,7 +89,7 @@ def onto(labels: np.ndarray, volume: Volume, grid: Volume) -> np.ndarray:
 
 
 def _nifti(path: Path, volume: Volume) -> tuple[np.ndarray, bytes]:
-    from endorender.ct import nifti
+    from endorender.ct.formats import nifti
 
     image, shape, affine = nifti.opened(path, [])
     with closing(image.dataobj.file_like):
@@ -144,8 +144,8 @@ def _placed(values: np.ndarray, affine: np.ndarray, volume: Volume) -> np.ndarra
 
 def _seg(path: Path, volume: Volume) -> tuple[np.ndarray, bytes]:
     """Frames of a segmentation object, each laid where its position says; and the bytes of its file."""
+    from endorender.ct.dicom.parsing import parse, whole
     from endorender.ct.files import files, quiet
-    from endorender.ct.parsing import parse, whole
 
     found = []
     with quiet():
@@ -171,7 +171,7 @@ def _seg(path: Path, volume: Volume) -> tuple[np.ndarray, bytes]:
 
 
 def _frames(seg: Any, volume: Volume) -> np.ndarray:
-    from endorender.ct.stored import all_planes
+    from endorender.ct.dicom.stored import all_planes
     from endorender.ct.values import MAX_VOXELS
 
     rows, cols, count = int(seg.Rows), int(seg.Columns), int(seg.get("NumberOfFrames") or 1)

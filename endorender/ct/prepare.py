@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from endorender.ct import lumen as hollow
 from endorender.ct import voxels
-from endorender.ct.lumen import Lumen, Path
+from endorender.ct.anatomy import lumen as hollow
+from endorender.ct.anatomy.lumen import Lumen, Path
 from endorender.ct.mask import onto
 from endorender.ct.resample import isotropic
 from endorender.ct.volume import Volume

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from endorender.ct import formats
+from endorender.ct.dicom.phases import ALL
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry, files, single
+from endorender.ct.formats import detect
 from endorender.ct.limits import regular
-from endorender.ct.phases import ALL
 from endorender.ct.volume import Volume
 from endorender.ct.voxels import in_order
 
@@ -56,16 +56,16 @@ def _loaded(
     progress: Progress | None,
     phase: str | int | None,
 ) -> Volume:
-    from endorender.ct import dicom
+    from endorender.ct.dicom import series as dicom
 
     if path.is_file():
-        what = formats.kind(single(path))
-        read = formats.readable(what)
+        what = detect.kind(single(path))
+        read = detect.readable(what)
         if read is not None:
             _refuse_choice("the file", series, phase)
             return read(single(path), resample, assume_hu)
         if what != ".zip":
-            formats.refuse(what)
+            detect.refuse(what)
     try:
         return dicom.read(path, series, resample, assume_hu, progress, phase)
     except CTError as error:
@@ -87,9 +87,9 @@ def _refuse_choice(what: str, series: str | None, phase: str | int | None) -> No
 def inside(path: Path, without_dicom: CTError) -> list[Entry]:
     """The files of a folder or zip that hold a volume. Raises the error, with what else is there, if there are none."""
     entries = files(path)
-    found = formats.within(entries)
+    found = detect.within(entries)
     if not found:
-        others, way_out = formats.named(entries)
+        others, way_out = detect.named(entries)
         seen = str(without_dicom).partition(": ")[0]
         raise CTError(f"{seen}, of them {others}: {way_out}", "NO_CT") if others else without_dicom
     return found
@@ -97,7 +97,7 @@ def inside(path: Path, without_dicom: CTError) -> list[Entry]:
 
 def volume_of(found: list[Entry], series: str | None) -> Callable[[bool, bool], Volume]:
     """What reads the one of several files that `series` numbers, from 1. Raises CTError SERIES_AMBIGUOUS, NO_SERIES."""
-    listed = "; ".join(f"{n}) {formats.kind(e)}" for n, e in enumerate(found[:LISTED], 1))
+    listed = "; ".join(f"{n}) {detect.kind(e)}" for n, e in enumerate(found[:LISTED], 1))
     listed += f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
     if series is None and len(found) > 1:
         raise CTError(
@@ -108,14 +108,14 @@ def volume_of(found: list[Entry], series: str | None) -> Callable[[bool, bool], 
     if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= len(found):
         raise CTError(f"no such series here; there are: {listed}", "NO_SERIES")
     entry = found[int(number) - 1]
-    read = formats.readable(formats.kind(entry))
+    read = detect.readable(detect.kind(entry))
     assert read is not None
     return lambda resample, assume_hu: read(entry, resample, assume_hu)
 
 
 def is_nifti(path: Path) -> bool:
     """By its name: what a file with this name holds is the NIfTI reader's to judge."""
-    return path.is_file() and path.name.lower().endswith((*formats.NIFTI, *formats.IMAGES))
+    return path.is_file() and path.name.lower().endswith((*detect.NIFTI, *detect.IMAGES))
 
 
 def open_ct(

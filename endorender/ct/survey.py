@@ -28,18 +28,19 @@ def survey(
     was read (see `facts`) or `code` and `problem`. Volumes are read one after the other, and let go.
     Raises CTError where there is nothing to list.
     """
-    from endorender.ct import dicom, formats
+    from endorender.ct.dicom import series as dicom
+    from endorender.ct.dicom.phases import pick
+    from endorender.ct.dicom.stack import assemble
     from endorender.ct.files import single
-    from endorender.ct.phases import pick
+    from endorender.ct.formats import detect
     from endorender.ct.reader import inside, load, volume_of
-    from endorender.ct.stack import assemble
 
     path = regular(Path(path))
     if path.is_file():
-        what = formats.kind(single(path))
+        what = detect.kind(single(path))
         if what != ".zip":
-            formats.refuse(what)
-        if formats.readable(what) is not None:
+            detect.refuse(what)
+        if detect.readable(what) is not None:
             return [_row(1, {}, lambda: load(path, None, resample, assume_hu))]
     try:
         found = dicom.scan(path, progress)

@@ -107,8 +107,8 @@ def _dicom(path: Path) -> tuple[str, str, str] | None:
     """(modality, study, patient) of a DICOM file, as far as they can be read; None of anything else."""
     import pydicom
 
+    from endorender.ct.dicom.parsing import parse
     from endorender.ct.files import Entry, quiet
-    from endorender.ct.parsing import parse
 
     with quiet():
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from endorender.ct.lumen import Lumen, sample
+from endorender.ct.anatomy.lumen import Lumen, sample
 from endorender.ct.volume import Volume
 from endorender.registry import Model, Registry
 

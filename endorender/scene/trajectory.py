@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from endorender.ct.anatomy.lumen import Lumen, Path, sample
 from endorender.ct.errors import CTError
-from endorender.ct.lumen import Lumen, Path, sample
 from endorender.ct.volume import Volume
 from endorender.errors import UserError
 from endorender.scene.scope import Own, Scope, scopes

@@ -194,7 +194,7 @@ class AnatomyPage:
 
     def _render(self, wish: tuple[np.ndarray, int, Optics], go_on: Callable[[], None]) -> None:
         """In the worker's thread, the only one that calls Taichi."""
-        from endorender.ct.lumen import sample
+        from endorender.ct.anatomy.lumen import sample
         from endorender.render import init
         from endorender.scene import Scene
 

@@ -10,7 +10,7 @@ from endorender.dataset.flow import points_of
 
 if TYPE_CHECKING:
     from endorender.ct import Volume
-    from endorender.ct.lumen import Lumen
+    from endorender.ct.anatomy.lumen import Lumen
     from endorender.dataset import Frame
 
 TRIANGLES = 250_000  # of a wall; a browser turns more of them, but they take seconds to send and to draw in software

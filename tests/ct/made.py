@@ -12,7 +12,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from endorender.ct import CODES, CTError, Volume, load
-from endorender.ct.lumen import sample
+from endorender.ct.anatomy.lumen import sample
 
 CANARY = "CANARY^PATIENT"
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 
 from endorender.ct import Volume, lumens, prepare
-from endorender.ct.lumen import sample
+from endorender.ct.anatomy.lumen import sample
 
 
 def scan(hollow: np.ndarray, pitch: float) -> Volume:

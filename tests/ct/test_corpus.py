@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from endorender.ct import CODES, CTError, load
-from endorender.ct.decoder import kept
+from endorender.ct.dicom.decoder import kept
 from tests.ct import corpus_formats, corpus_series, oracles
 from tests.ct.corpus import LOADS, cases
 from tests.ct.made import CANARY, truth

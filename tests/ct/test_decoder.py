@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from pydicom.pixels.decoders.base import Decoder
 
-from endorender.ct import CTError, decoder, load
-from endorender.ct.stored import THREADS
+from endorender.ct import CTError, load
+from endorender.ct.dicom import decoder
+from endorender.ct.dicom.stored import THREADS
 from tests.ct import made
 from tests.ct.corpus_dicom import stored
 
@@ -108,6 +109,6 @@ def test_pillow_is_no_decoder_for_12_bits(tmp_path, monkeypatch):
     made.series(tmp_path / "in", change=lambda ds, n: made.pixels(ds, stored(ds), bits=12))
     made.squeeze(tmp_path / "in", "JPEGExtendedProcess2_4")
     assert load(tmp_path / "in").shape == (24, 20, 8)
-    monkeypatch.setattr("endorender.ct.stored.find_spec", lambda name: None)
+    monkeypatch.setattr("endorender.ct.dicom.stored.find_spec", lambda name: None)
     with pytest.raises(CTError, match=r"JPEG Extended.* needs a decoder: pip install 'endorender\[dicom\]'"):
         load(tmp_path / "in")

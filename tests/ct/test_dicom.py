@@ -15,7 +15,7 @@ from pydicom.uid import (
 )
 
 from endorender.ct import CTError, load
-from endorender.ct.lumen import sample
+from endorender.ct.anatomy.lumen import sample
 from tests.ct import made
 from tests.ct.made import refused, same_field
 

@@ -11,7 +11,7 @@ import pytest
 
 from endorender.ct import CTError, load, survey
 from endorender.ct.files import single
-from endorender.ct.formats import FOREIGN, ending, kind
+from endorender.ct.formats.detect import FOREIGN, ending, kind
 from endorender.dataset.cohort import apart
 from tests.cli.test_main import run
 from tests.ct import oracles

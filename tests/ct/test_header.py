@@ -11,10 +11,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from endorender.ct.dicom.header import CT, MAX_ELEMENTS, NAMES, Header, Short, walk
+from endorender.ct.dicom.parsing import BLOCK, parse
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry, quiet
-from endorender.ct.header import CT, MAX_ELEMENTS, NAMES, Header, Short, walk
-from endorender.ct.parsing import BLOCK, parse
 from tests.ct import made
 from tests.ct.test_hostile import mutated
 

@@ -14,7 +14,7 @@ import pytest
 from pydicom import dcmread
 
 from endorender.ct import CTError, load
-from endorender.ct.decoder import kept
+from endorender.ct.dicom.decoder import kept
 from endorender.ct.files import quiet
 from tests.ct import corpus_files, made
 from tests.ct.corpus import cases

@@ -9,7 +9,8 @@ import pytest
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from endorender.ct import CTError, Volume, hollows, isotropic, lumen, open_ct, phantoms, prepare, seal, voxels
+from endorender.ct import CTError, Volume, isotropic, lumen, open_ct, phantoms, prepare, seal, voxels
+from endorender.ct.anatomy import hollows
 
 prepared = sys.modules["endorender.ct.prepare"]  # the package has a function of this name
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from endorender.ct import CTError, load
-from endorender.ct.lumen import sample
+from endorender.ct.anatomy.lumen import sample
 from tests.ct.made import truth
 
 SHAPE = (20, 18, 16)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from endorender.ct import CTError, Volume, lumen, outline, phantoms
+from endorender.ct import CTError, Volume, lumen, phantoms
+from endorender.ct.anatomy import outline
 from tests.ct.bodies import body
 
 

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from endorender.ct import CODES, CTError, load
-from endorender.ct.decoder import kept
+from endorender.ct.dicom.decoder import kept
 from endorender.ct.files import quiet
 
 DICOM = Path(pydicom.__file__).parent / "data" / "test_files"

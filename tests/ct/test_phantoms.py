@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from endorender.ct import CTError, Prepared, open_ct, phantom_person, phantom_wall, phantoms, prepare
-from endorender.ct.lumen import centreline, find
+from endorender.ct import CTError, Prepared, open_ct, phantoms, prepare
+from endorender.ct.anatomy.lumen import centreline, find
+from endorender.ct.phantoms import walls
+from endorender.ct.phantoms.people import draw
 from endorender.dataset import configure
 from tests.ct import family as family_of
 
@@ -140,24 +142,24 @@ def tables():
     found = {}
     for seed in range(100, 112):
         rng = np.random.default_rng(seed)
-        person = phantom_person.draw(rng)
-        n = round(person.length / phantom_wall.STEP) + 1
-        points = np.stack([np.zeros(n), np.zeros(n), np.arange(n) * phantom_wall.STEP], 1)
-        frame = phantom_wall.Frame(points, *np.broadcast_to(np.eye(3)[[2, 0, 1]][:, None], (3, n, 3)))
-        found[seed] = person, phantom_wall.table(person, frame, rng)
+        person = draw(rng)
+        n = round(person.length / walls.STEP) + 1
+        points = np.stack([np.zeros(n), np.zeros(n), np.arange(n) * walls.STEP], 1)
+        frame = walls.Frame(points, *np.broadcast_to(np.eye(3)[[2, 0, 1]][:, None], (3, n, 3)))
+        found[seed] = person, walls.table(person, frame, rng)
     return found
 
 
 def test_walls_have_the_radii_and_folds_of_their_person(tables):
     radii, depths, apart = [], [], []
     for person, wall in tables.values():
-        radius = family_of.radii(wall, phantom_wall.STEP)
+        radius = family_of.radii(wall, walls.STEP)
         assert np.median(radius) == pytest.approx(person.radius, rel=0.25)
-        deep, far = family_of.folds(wall, phantom_wall.STEP)
+        deep, far = family_of.folds(wall, walls.STEP)
         radii.append(radius)
         depths.append(deep)
         apart.append(far)
-        assert wall[60:-60].min() > 0.5 * phantom_wall.OPEN, "the lumen stays open"
+        assert wall[60:-60].min() > 0.5 * walls.OPEN, "the lumen stays open"
     radii, depths, apart = (np.percentile(np.concatenate(x), [10, 50, 90]) for x in (radii, depths, apart))
     assert radii == pytest.approx([9.0, 16.0, 19.5], abs=1.5)
     assert depths == pytest.approx([0.10, 0.20, 0.41], abs=0.05)
@@ -170,8 +172,8 @@ def test_haustra_are_lost_where_a_person_has_lost_them(tables):
         if not person.smooth:
             continue
         seen += 1
-        into = 1 - wall / np.maximum(family_of.radii(wall, phantom_wall.STEP), 1)[:, None]
-        ends, border = round(25 / phantom_wall.STEP), round((1 - person.smooth) * len(wall))
+        into = 1 - wall / np.maximum(family_of.radii(wall, walls.STEP), 1)[:, None]
+        ends, border = round(25 / walls.STEP), round((1 - person.smooth) * len(wall))
         kept, lost = into[ends : border - ends], into[border + ends : -ends]
         assert np.percentile(lost, 95) < 0.5 * np.percentile(kept, 95) + 0.1
         assert lost.std() < kept.std()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from endorender.ct import CTError, Volume, isotropic, onto
-from endorender.ct.lumen import sample
+from endorender.ct.anatomy.lumen import sample
 from endorender.ct.resample import straighten
 from endorender.ct.volume import Skewed
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from endorender.ct.lumen import Lumen
+from endorender.ct.anatomy.lumen import Lumen
 from endorender.ct.volume import Volume
 from endorender.dataset import configure, generate, open_dataset
 from endorender.dataset.hides import hides, hollow

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
-from endorender.ct.phantoms import PITCH, colon
+from endorender.ct.phantoms.colons import PITCH, colon
 from endorender.ct.volume import Volume
 from endorender.render.depth.exact import camera_in_grid, first_hits
 from endorender.render.device import backend

@@ -6,7 +6,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from endorender.ct import Volume
-from endorender.ct.lumen import WALL_HU, measured
+from endorender.ct.anatomy.lumen import WALL_HU, measured
 from endorender.dataset import open_dataset
 from endorender.scene import Fisheye, Pinhole
 from endorender.viewer.shapes import FILLED, cloud, opening, overview, wall

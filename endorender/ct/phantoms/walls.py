@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from endorender.ct.phantom_person import NARROW, WIDE, Person
+from endorender.ct.phantoms.people import NARROW, WIDE, Person
 
 STEP, ANGLES = 0.25, 360  # the wall is tabled every 0.25 mm along and every degree around
 REACH = 30.0  # mm on either side of its place that a fold may reach

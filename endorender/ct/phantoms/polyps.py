@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from endorender.ct.phantom_person import Polyp
-from endorender.ct.phantom_wall import ANGLES, Frame
+from endorender.ct.phantoms.people import Polyp
+from endorender.ct.phantoms.walls import ANGLES, Frame
 
 BLEND = 1.5  # mm over which a foot goes over into the wall
 TALLEST = 0.55  # of what is free before the wall: what grows on a fold is smaller, so that a scope gets past it

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from endorender.ct.dicom.stored import planes
 from endorender.ct.errors import CTError
-from endorender.ct.stored import planes
 from endorender.ct.values import DEEP_HU, SMEAR_VOXELS, compact, dilated
 from endorender.ct.volume import AIR_HU
 
 if TYPE_CHECKING:
-    from endorender.ct.slices import Slice
+    from endorender.ct.dicom.slices import Slice
 
 COARSE_HU = 2.0  # steps of HU that are worth a warning; noise of a CT is 10 to 50
 HU_TYPES = ("", "HU", "US", "HU_MOD")  # US: unspecified, which exporters write for HU as well

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from endorender.ct import kinds
+from endorender.ct.dicom import kinds
+from endorender.ct.dicom.phases import layers
+from endorender.ct.dicom.pixels import hounsfield
 from endorender.ct.errors import CTError
-from endorender.ct.phases import layers
-from endorender.ct.pixels import hounsfield
 from endorender.ct.resample import straighten
 from endorender.ct.values import MAX_VOXELS, check_grid, checked_hu
 from endorender.ct.volume import SHEAR_DEG, Skewed, Volume
 
 if TYPE_CHECKING:
-    from endorender.ct.slices import Slice
+    from endorender.ct.dicom.slices import Slice
 
 Progress = Callable[[float, int, str], None]
 INVENTED = 0.5  # slices that --resample is advised to invent, for each that is there

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from endorender.ct import levels, outline
-from endorender.ct.levels import AIR, BLUR_MM, LEVEL_MM, TISSUE, along
-from endorender.ct.lumen import WALL_HU
+from endorender.ct.anatomy import levels, outline
+from endorender.ct.anatomy.levels import AIR, BLUR_MM, LEVEL_MM, TISSUE, along
+from endorender.ct.anatomy.lumen import WALL_HU
 from endorender.ct.volume import Volume
 from endorender.ct.voxels import around, counted, widened
 from endorender.outputs import whole

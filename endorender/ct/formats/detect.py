@@ -7,10 +7,10 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 
+from endorender.ct.dicom.parsing import is_bare
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry
-from endorender.ct.nifti_header import PAIR
-from endorender.ct.parsing import is_bare
+from endorender.ct.formats.nifti_header import PAIR
 from endorender.ct.volume import Volume
 
 APPLE = b"\0\5\x16\7"  # macOS puts such a file beside every other, under its name behind "._"
@@ -107,15 +107,15 @@ def _is_nifti(head: bytes) -> bool:
 def readable(what: str) -> Callable[..., Volume] | None:
     """What reads a kind of file: a function of (entry, resample, assume_hu). None for DICOM and foreign formats."""
     if what in NIFTI or what in IMAGES:
-        from endorender.ct import nifti
+        from endorender.ct.formats import nifti
 
         return nifti.read
     if what in META:
-        from endorender.ct import metaimage
+        from endorender.ct.formats import metaimage
 
         return metaimage.read
     if what in NRRD:
-        from endorender.ct import nrrd
+        from endorender.ct.formats import nrrd
 
         return nrrd.read
     return None

@@ -9,7 +9,7 @@ import numpy as np
 from endorender.ct.errors import CTError
 
 if TYPE_CHECKING:
-    from endorender.ct.slices import Slice
+    from endorender.ct.dicom.slices import Slice
 
 # What `Slice.moment` holds, most telling first. By the last, the time of day, they are ordered and never named.
 MOMENTS = ("temporal position {:g}", "phase of the heart {:g} %", "trigger time {:g} ms", "acquisition {:g}", "")

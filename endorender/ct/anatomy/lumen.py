@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from endorender.ct import hollows, voxels
+from endorender.ct import voxels
+from endorender.ct.anatomy import hollows
+from endorender.ct.anatomy.hollows import AIR_HU, LEAST_ML, SCOPE_MM
 from endorender.ct.errors import CTError
-from endorender.ct.hollows import AIR_HU, LEAST_ML, SCOPE_MM
 from endorender.ct.resample import settled
 from endorender.ct.volume import Volume
 

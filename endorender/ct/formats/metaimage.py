@@ -12,7 +12,7 @@ import numpy as np
 
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry
-from endorender.ct.raw import HEADER_BYTES, Header, scan, three, to_the_end
+from endorender.ct.formats.raw import HEADER_BYTES, Header, scan, three, to_the_end
 from endorender.ct.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from endorender.ct.lumen import AIR_HU as SURELY_AIR
+from endorender.ct.anatomy.lumen import AIR_HU as SURELY_AIR
 from endorender.ct.volume import Volume
 
 AIR, TISSUE = -1000.0, 40.0  # HU

@@ -7,7 +7,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from endorender.ct import outline, voxels
+from endorender.ct import voxels
+from endorender.ct.anatomy import outline
 from endorender.ct.volume import Volume
 
 AIR_HU = -925.0  # below it is air, whatever the noise; lung tissue lies above it

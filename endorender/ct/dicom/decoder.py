@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from endorender.ct.decoder_child import send
+from endorender.ct.dicom.decoder_child import send
 
 CHILD = Path(__file__).with_name("decoder_child.py")
 IDLE_S = 60.0  # an idle child ends by itself, when a busy machine lets it

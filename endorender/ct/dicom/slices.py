@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from endorender.ct import kinds, tags
+from endorender.ct.dicom import kinds, tags
+from endorender.ct.dicom.header import BIG_ENDIAN
+from endorender.ct.dicom.parsing import Parsed
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry
-from endorender.ct.header import BIG_ENDIAN
-from endorender.ct.parsing import Parsed
 
 CT_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.2",  # CT Image Storage

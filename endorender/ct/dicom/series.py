@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from endorender.ct.dicom.parsing import parse
+from endorender.ct.dicom.phases import pick
+from endorender.ct.dicom.slices import Slice, slices_of
+from endorender.ct.dicom.stack import assemble
 from endorender.ct.errors import CTError
 from endorender.ct.files import files, quiet
-from endorender.ct.parsing import parse
-from endorender.ct.phases import pick
-from endorender.ct.slices import Slice, slices_of
-from endorender.ct.stack import assemble
 from endorender.ct.volume import Volume
 
 Progress = Callable[[float, int, str], None]

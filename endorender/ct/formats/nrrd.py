@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from endorender.ct.dicom.kinds import MODALITIES
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry
-from endorender.ct.kinds import MODALITIES
-from endorender.ct.raw import HEADER_BYTES, Header, scan, three, to_the_end
+from endorender.ct.formats.raw import HEADER_BYTES, Header, scan, three, to_the_end
 from endorender.ct.volume import Volume
 
 # From the space of the file to RAS.

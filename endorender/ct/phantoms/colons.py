@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from endorender.ct.phantom_person import Person, draw
-from endorender.ct.phantom_polyps import add
-from endorender.ct.phantom_wall import ANGLES, STEP, Frame, centreline, table
+from endorender.ct.phantoms.people import Person, draw
+from endorender.ct.phantoms.polyps import add
+from endorender.ct.phantoms.walls import ANGLES, STEP, Frame, centreline, table
 from endorender.ct.volume import Volume
 
 PITCH = 0.8  # mm

@@ -8,9 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from endorender.ct.errors import CTError
-from endorender.ct.files import Entry
-from endorender.ct.header import (
+from endorender.ct.dicom.header import (
     BIG_ENDIAN,
     DEFLATED,
     EXPLICIT,
@@ -22,6 +20,8 @@ from endorender.ct.header import (
     ends_well,
     walk,
 )
+from endorender.ct.errors import CTError
+from endorender.ct.files import Entry
 from endorender.ct.limits import INFLATED_BYTES, INFLATION, inflation
 
 IMAGE = "1.2.840.10008.5.1.4.1.1."  # what the classes of all stored images begin with

@@ -14,9 +14,9 @@ import numpy as np
 
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry, partner, silent, single, unpacked
+from endorender.ct.formats.nifti_header import MAX_EXTENSION, PAIR, check, is_bare_pair, is_pair, kinds, parsed
+from endorender.ct.formats.raw import three
 from endorender.ct.limits import inflation
-from endorender.ct.nifti_header import MAX_EXTENSION, PAIR, check, is_bare_pair, is_pair, kinds, parsed
-from endorender.ct.raw import three
 from endorender.ct.resample import straighten
 from endorender.ct.values import check_grid, checked_hu, compact
 from endorender.ct.volume import SHEAR_DEG, Skewed, Volume

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from endorender.ct.errors import CTError
 
 if TYPE_CHECKING:
-    from endorender.ct.slices import Slice
+    from endorender.ct.dicom.slices import Slice
 
 SCOUTS = ("LOCALIZER", "SCOUT", "TOPOGRAM")
 MODALITIES = frozenset(

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from endorender.ct.decoder import Damaged, decode, kept
+from endorender.ct.dicom.decoder import Damaged, decode, kept
+from endorender.ct.dicom.parsing import whole
 from endorender.ct.errors import CTError
 from endorender.ct.files import quiet
 from endorender.ct.limits import inflation
-from endorender.ct.parsing import whole
 
 if TYPE_CHECKING:
-    from endorender.ct.slices import Slice
+    from endorender.ct.dicom.slices import Slice
 
 FEW = 24  # slices; another decoder takes as long to start as these to decode
 THREADS, AHEAD = 2, 6  # a disk, and the system that hands out fresh memory, are waited for meanwhile
