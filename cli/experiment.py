@@ -57,7 +57,7 @@ def _named(text: str) -> tuple[str, str]:
 
 def _cost(name: str, **values: Any) -> str:
     """Hours by stage, and in all."""
-    from cli._render import duration
+    from cli.render import duration
     from training.experiments import prepared
     from training.study_cost import cost
 

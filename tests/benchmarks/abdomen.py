@@ -27,7 +27,7 @@ def peak(): return int(next(l for l in open("/proc/self/status") if l.startswith
 import scipy.ndimage, scipy.sparse.csgraph, scipy.interpolate, skimage.segmentation, nibabel, endorender.ct
 """
 INSPECT = """
-from cli._inspect import inspected
+from cli.inspect import inspected
 start, spent = time.monotonic(), time.process_time()
 facts = inspected(sys.argv[2], None, None, None, 13.0, None, False, False, None)
 facts.pop("warnings", None)

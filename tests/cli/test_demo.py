@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cli._demo import SIZES, Size, demo
+from cli.demo import SIZES, Size, demo
 from cli.progress import stages
 from endorender.dataset import open_dataset
 from tests.dataset.made import contents

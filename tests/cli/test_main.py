@@ -149,7 +149,7 @@ def test_doctor(monkeypatch):
     assert facts["taichi"] == "1.7.4"
     assert "extra denoise" in facts
     assert facts["device cpu"] == "works"
-    monkeypatch.setattr("cli._checkup._devices", dict)
+    monkeypatch.setattr("cli.doctor._devices", dict)
     assert "processors" in run("doctor").stdout
 
 
@@ -243,7 +243,7 @@ def test_an_extra_that_is_missing_is_named(tmp_path, absent, arguments, extra):
 
 
 def test_a_bug_ends_in_a_traceback(monkeypatch):
-    monkeypatch.setattr("cli._checkup.checkup", lambda: 1 / 0)
+    monkeypatch.setattr("cli.doctor.checkup", lambda: 1 / 0)
     result = run("doctor")
     assert isinstance(result.exception, ZeroDivisionError)
 
