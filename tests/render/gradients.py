@@ -15,7 +15,7 @@ from endorender.render.images import gradient
 from endorender.render.integrators import adjoint as integrator
 from endorender.render.medium.majorants import bounds
 from endorender.render.medium.prepared import prepare
-from endorender.render.transport import resident
+from endorender.render.transport import world
 from tests.render.reference import SCENES, Reference
 
 STORED = Path(__file__).parents[1] / "refs" / "gradients.json"
@@ -66,7 +66,7 @@ def same_bounds(scenes):
     # Of a cell that is empty in one of them nothing is certain.
     least = np.min([np.where(b[..., 0] == 0, 0, b[..., 1]) for b in each], 0)
     held = np.stack([np.where(care, -most, most), least], -1).astype(np.float32)
-    with mock.patch.object(resident, "cells", return_value=backend.resident(held)):
+    with mock.patch.object(world, "cells", return_value=backend.resident(held)):
         yield
 
 
@@ -93,23 +93,15 @@ def adjoint(scene, weighted, wanted, spp, rounds, take, smooth_pixels=False):
 
 
 @ti.func
-def settle_magnitudes(
-    book: ti.template(),
-    pages: ti.template(),
-    end: ti.template(),
-    total,
-    grads: ti.template(),
-    grain: ti.f64,
-    side,
-):
+def settle_magnitudes(noted: ti.template(), total, sums: ti.template(), side):
     """`tape.settle` of absolute values."""
-    for i in range(ti.min(end[1], tape.TAPE)):
-        code = book[end[0], i]
-        value = pages[end[0], i, 0]
+    for i in range(ti.min(noted.end[1], tape.TAPE)):
+        code = noted.slots[noted.end[0], i]
+        value = noted.weights[noted.end[0], i, 0]
         if code & 7 != tape.OWN:
-            value *= total[code & 7] - pages[end[0], i, 1]
-        ti.atomic_add(grads[code >> 3], ti.cast(ti.abs(value), ti.f64))
-    end[1] = 0
+            value *= total[code & 7] - noted.weights[noted.end[0], i, 1]
+        ti.atomic_add(sums.grads[code >> 3], ti.cast(ti.abs(value), ti.f64))
+    noted.end[1] = 0
 
 
 @contextlib.contextmanager

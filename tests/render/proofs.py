@@ -15,7 +15,7 @@ from endorender.ct.volume import Volume
 from endorender.render import radiance
 from endorender.render.device import backend
 from endorender.render.integrators.volpath_simple import radiance_simple
-from endorender.render.transport import resident
+from endorender.render.transport import world
 from endorender.scene import Constant, EnvironmentMap, GridMedium, Isotropic, Pinhole, Point, Scene, Tissue
 from tests.render.reference import build
 from tests.render.scenes import affine, cube_scene
@@ -167,7 +167,7 @@ PROFILES = {
 @contextlib.contextmanager
 def global_majorant():
     """Within, `volpath` tracks under one bound for the whole medium."""
-    true = resident.cells
+    true = world.cells
 
     def flat(*args):
         most = backend.fetch(true(*args))[..., 0]
@@ -175,7 +175,7 @@ def global_majorant():
         one = np.copysign(np.abs(most).max(), most)
         return backend.resident(np.stack([one, np.zeros_like(one)], -1))
 
-    with mock.patch.object(resident, "cells", flat):
+    with mock.patch.object(world, "cells", flat):
         yield
 
 

@@ -13,12 +13,14 @@ from endorender.render.device import backend
 from endorender.render.device import rng as random
 from endorender.render.images.gradient import refuse
 from endorender.render.integrators.volpath_simple import radiance_simple
+from endorender.render.medium.field import Medium
 from endorender.render.medium.labels import held_blocks
 from endorender.render.medium.prepared import prepare
 from endorender.render.medium.table import pack_table
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import refraction, shading, tracking
 from endorender.render.transport.view import pack_view
+from endorender.render.transport.world import World
 from endorender.scene import Constant, Directional, Disk, HenyeyGreenstein, Pinhole, Point, Scene, Tissue
 from endorender.scene.halfspace import reflectance
 from tests.render.proofs import REFS, compare, same_image
@@ -149,14 +151,16 @@ def _seeker(scene, prepared):
     ):
         for i in range(ends.shape[0]):
             q = shade.unpack(view)
+            medium = ti.static(Medium(field, smooth, None, table, labels, q.inv, q.threshold, q.wall_hu))
+            world = ti.static(World(medium, q))
             rng = random.start(ti.u64(1), i, 0)
             x = ti.math.vec3(ends[i, 0], ends[i, 1], ends[i, 2])
             y = ti.math.vec3(ends[i, 3], ends[i, 4], ends[i, 5])
-            way = wall.seek(field, smooth, table, labels, x, y, 0.0, q, rng)
+            way = wall.seek(world, x, y, 0.0, rng)
             out[i, 0] = ti.cast(way.kind, ti.f32)
             for k in ti.static(range(3)):
                 out[i, 1 + k] = way.p[k]
-            out[i, 4] = wall.spread(field, smooth, way, y, q)
+            out[i, 4] = wall.spread(world, way, y)
 
     return seek
 

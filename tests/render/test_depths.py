@@ -8,6 +8,7 @@ from endorender.errors import UserError
 from endorender.render import depth_gaps, geometry, optical_depths
 from endorender.render.depth.exact import camera_in_grid
 from endorender.render.device import backend
+from endorender.render.medium.field import Medium
 from endorender.render.medium.labels import held_blocks
 from endorender.render.medium.majorants import cells
 from endorender.render.medium.prepared import prepare
@@ -114,18 +115,17 @@ def test_agrees_with_sampled_free_flights(surface):
         out: ti.types.ndarray(),
     ):
         for i, j in ti.ndrange(out.shape[0], out.shape[1]):
+            m = ti.static(Medium(field, None, grid, table, labels, inv, threshold, wall_hu))
             d = directions[i]
             rng = ti.cast(i * out.shape[1] + j, ti.u64) * ti.u64(0xD1342543DE82EF95)
             start, inside = 0.0, False
             for _ in range(20):  # through every wall, as the coat's transmission goes on undeviated
                 p = o + start * d
-                span = t.clip(field, p, d, inv)
+                span = t.clip(m, p, d)
                 if span[1] <= 1e-3:
                     break
-                inside = t.value(field, p, inv) >= threshold
-                event, hit, _ = t.walk(
-                    field, grid, table, labels, p, d, 0.0, span[1], inv, threshold, wall_hu, inside, rng
-                )
+                inside = t.value(m, p) >= threshold
+                event, hit, _ = t.walk(m, p, d, 0.0, span[1], inside, rng)
                 if event == t.COLLISION:
                     out[i, j] = start + hit
                 if event != t.SURFACE:

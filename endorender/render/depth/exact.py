@@ -11,6 +11,7 @@ from endorender.engine import ti
 from endorender.errors import UserError
 from endorender.render.device import backend, launches
 from endorender.render.device.cache import kernels
+from endorender.render.medium.field import Medium
 from endorender.render.medium.labels import blocks
 from endorender.render.medium.majorants import cells
 from endorender.render.medium.mucosa import GUIDE_MM, below, tinted
@@ -70,22 +71,21 @@ def _first_hit(dtype: str):
     ):
         for i in range(first, last):
             d = ti.math.vec3(directions[i, 0], directions[i, 1], directions[i, 2])
-            span = t.clip(field, origin, d, inv)
+            m = ti.static(Medium(field, smooth, cells, table, labels, inv, threshold, 0.0))
+            span = t.clip(m, origin, d)
             rng = ti.u64(0)
             if span[1] > span[0]:
                 # Started "in air", the walk consumes no optical depth: it ends at the first wall or not at all.
-                event, hit, _ = t.walk(
-                    field, cells, table, labels, origin, d, span[0], span[1], inv, threshold, 0.0, False, rng
-                )
+                event, hit, _ = t.walk(m, origin, d, span[0], span[1], False, rng)
                 if event == t.SURFACE:
                     x = origin + hit * d
-                    n = t.normal(field, smooth, x, inv)
+                    n = t.normal(m, x)
                     if n.dot(d) > 0.0:
                         n = -n
                     distance[i] = hit
                     for c in ti.static(range(3)):
                         normal[i, c] = n[c]
-                    hu_behind[i] = t.value(field, x - 0.75 * n, inv)
+                    hu_behind[i] = t.value(m, x - 0.75 * n)
 
     return first_hit
 

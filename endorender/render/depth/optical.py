@@ -16,6 +16,7 @@ from endorender.errors import UserError
 from endorender.render.depth.exact import Geometry, camera_in_grid, geometry
 from endorender.render.device import backend, launches
 from endorender.render.device.cache import kernels, per_object
+from endorender.render.medium.field import Medium
 from endorender.render.medium.labels import blocks, held_blocks
 from endorender.render.medium.majorants import extinction_range
 from endorender.render.medium.prepared import CELL, prepare
@@ -50,8 +51,8 @@ def _marcher(surface: str, dtype: str, traits: Traits):
     FAR = tracking.FAR
 
     @ti.func
-    def extinction(field: ti.template(), labels: ti.template(), table: ti.template(), x, inv, wall_hu):
-        return t.sigma(field, labels, table, x * inv, t.value(field, x, inv), wall_hu, inv)
+    def extinction(m: ti.template(), x):
+        return t.sigma(m, x * m.inv, t.value(m, x))
 
     @ti.kernel
     def march(
@@ -71,14 +72,15 @@ def _marcher(surface: str, dtype: str, traits: Traits):
     ):
         for i in range(first, last):
             d = ti.math.vec3(directions[i, 0], directions[i, 1], directions[i, 2])
-            span = t.clip(field, origin, d, inv)
+            m = ti.static(Medium(field, None, cells, table, labels, inv, threshold, wall_hu))
+            span = t.clip(m, origin, d)
             voxel = 1.0 / ti.max(inv.x, inv.y, inv.z)
             oi, di = origin * inv, d * inv
             tau, weight, moment = 0.0, 0.0, 0.0
             s = span[0]
             inside = True
             if ti.static(WALL):
-                inside = t.value(field, origin + s * d, inv) >= threshold
+                inside = t.value(m, origin + s * d) >= threshold
             while s < span[1] and tau < OPAQUE:
                 # 1. The cell that lies ahead, and where the ray leaves it.
                 at = oi + di * (s + 1e-4 * voxel)
@@ -108,11 +110,11 @@ def _marcher(surface: str, dtype: str, traits: Traits):
                         # 3. Simpson's rule in short steps.
                         n = ti.max(1, ti.cast(ti.ceil((stop - s) / voxel * STEPS), ti.i32))
                         h = (stop - s) / n
-                        before = extinction(field, labels, table, origin + s * d, inv, wall_hu)
+                        before = extinction(m, origin + s * d)
                         for k in range(n):
                             a = s + k * h
-                            half = extinction(field, labels, table, origin + (a + 0.5 * h) * d, inv, wall_hu)
-                            after = extinction(field, labels, table, origin + (a + h) * d, inv, wall_hu)
+                            half = extinction(m, origin + (a + 0.5 * h) * d)
+                            after = extinction(m, origin + (a + h) * d)
                             step = (before + 4.0 * half + after) * h / 6.0
                             rest = 0.69314718 - tau
                             if rest > 0.0 and step >= rest:

@@ -59,13 +59,14 @@ def device(kind: str, surface: str, phase: Any, traits: Traits = PLAIN) -> Simpl
         return i + ti.cast(rand(side) < u - i, ti.i32)
 
     @ti.func
-    def place(field: ti.template(), x, q, side: ti.template()):
+    def place(world: ti.template(), x, side: ti.template()):
         """Row of the table for x, or flat index of a voxel."""
+        m, field = ti.static(world.medium, world.medium.field)
         out = 0
         if ti.static(TISSUE):
-            out = row(interpolated(field, x * q.inv), q.wall_hu, side)
+            out = row(interpolated(field, x * m.inv), m.wall_hu, side)
         else:
-            e = sampling.corner(x * q.inv, field.shape[0], field.shape[1], field.shape[2], side)
+            e = sampling.corner(x * m.inv, field.shape[0], field.shape[1], field.shape[2], side)
             out = (e.x * field.shape[1] + e.y) * field.shape[2] + e.z
         return out
 
@@ -74,17 +75,19 @@ def device(kind: str, surface: str, phase: Any, traits: Traits = PLAIN) -> Simpl
         return at * COLUMNS if ti.static(TISSUE) else at
 
     @ti.func
-    def phase_slot(field: ti.template(), at, j):
+    def phase_slot(world: ti.template(), at, j):
         """Of the j-th float of the phase function."""
         out = at * COLUMNS + 1 + j
         if ti.static(not TISSUE):
+            field = ti.static(world.medium.field)
             out = 4 * field.shape[0] * field.shape[1] * field.shape[2] + j
         return out
 
     @ti.func
-    def albedo_slot(field: ti.template(), at, c):
+    def albedo_slot(world: ti.template(), at, c):
         out = at * COLUMNS + 1 + P + c
         if ti.static(not TISSUE):
+            field = ti.static(world.medium.field)
             out = field.shape[0] * field.shape[1] * field.shape[2] + 3 * at + c
         return out
 
@@ -98,23 +101,11 @@ def device(kind: str, surface: str, phase: Any, traits: Traits = PLAIN) -> Simpl
         return (ti.log(phase_pdf(cos_theta, up, data)) - ti.log(phase_pdf(cos_theta, down, data))) / (up[j] - down[j])
 
     @ti.func
-    def put_phase(
-        field: ti.template(),
-        data: ti.template(),
-        book: ti.template(),
-        tape: ti.template(),
-        end: ti.template(),
-        at,
-        cos_theta,
-        p,
-        tag,
-        weight,
-        base,
-    ):
+    def put_phase(world: ti.template(), tape: ti.template(), at, cos_theta, p, tag, weight, base):
         """Deposit what the phase function's floats p get from a turn by cos θ. at: row of the table."""
         for j in ti.static(range(VARYING)):
-            by = phase_slope(cos_theta, p, j, data)
-            put(book, tape, end, phase_slot(field, at, j), tag, weight * by, base)
+            by = phase_slope(cos_theta, p, j, world.phase)
+            put(tape, phase_slot(world, at, j), tag, weight * by, base)
 
     @ti.func
     def cosine_slope(cos_theta, p, data: ti.template()):
@@ -130,9 +121,10 @@ def device(kind: str, surface: str, phase: Any, traits: Traits = PLAIN) -> Simpl
         return (up - down) / (2.0 * h * ti.max(0.5 * (up + down), 1e-30))
 
     @ti.func
-    def sigma_gradient(field: ti.template(), table: ti.template(), x, q):
+    def sigma_gradient(m: ti.template(), x):
         """(3,) spatial gradient of sigma_t at x, exact within a patch between eight nodes; per mm²."""
-        p = x * q.inv
+        field = ti.static(m.field)
+        p = x * m.inv
         i = ti.math.clamp(ti.cast(p, ti.i32), 0, ti.math.ivec3(field.shape[0], field.shape[1], field.shape[2]) - 2)
         f = p - i
         out = vec3(0.0)
@@ -142,11 +134,11 @@ def device(kind: str, surface: str, phase: Any, traits: Traits = PLAIN) -> Simpl
             s = ti.select(e == 1, vec3(1.0), vec3(-1.0))
             v = ti.cast(field[i.x + e.x, i.y + e.y, i.z + e.z], ti.f32)
             out += v * vec3(s.x * w.y * w.z, w.x * s.y * w.z, w.x * w.y * s.z)
-        out *= q.inv
+        out *= m.inv
         if ti.static(TISSUE):
             u = (interpolated(field, p) + 1024.0) * 0.25
             r = ti.math.clamp(ti.cast(u, ti.i32), 0, 1023)
-            out *= 0.25 * (table[r + 1, 0] - table[r, 0])
+            out *= 0.25 * (m.table[r + 1, 0] - m.table[r, 0])
         return out
 
     @ti.func

@@ -24,11 +24,12 @@ def device(kind: str, surface: str, phase: Any, lit: bool, traits: Traits) -> Si
     slope = derivatives.device(kind, surface, phase, traits)
     phase_pdf = phase.device()[1]
     P = phase.FLOATS
-    Candidate = ti.types.struct(x=vec3, hu=float, weight=float, om=vec3)
+    Candidate = ti.types.struct(x=vec3, hu=float, weight=float, om=vec3, d=vec3, scatterings=int, inside=int)
 
     @ti.func
-    def albedo_of(field: ti.template(), grid: ti.template(), flat):
+    def albedo_of(world: ti.template(), flat):
         """Of a voxel by its flat index."""
+        field, grid = ti.static(world.medium.field, world.albedo)
         k, ij = flat % field.shape[2], flat // field.shape[2]
         i, j = ij // field.shape[1], ij % field.shape[1]
         if grid.shape[0] == 1:  # the same everywhere
@@ -40,28 +41,13 @@ def device(kind: str, surface: str, phase: Any, lit: bool, traits: Traits) -> Si
         return ti.cast(emitters[e, E.KIND], ti.i32) != DIRECTIONAL
 
     @ti.func
-    def candidate(
-        field: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        grid: ti.template(),
-        emitters: ti.template(),
-        data: ti.template(),
-        o,
-        d,
-        length,
-        beta,
-        dl,
-        most_air,
-        ambient,
-        q,
-        side: ti.template(),
-    ):
+    def candidate(world: ti.template(), o, d, length, beta, dl, most_air, ambient, side: ti.template()):
         """A point of the flight o + t d, half of them evenly, half evenly in angle about an emitter.
 
         om: throughput × albedo × c / (σ + c) over the density of the point. weight: |dl| · om × light expected there.
         """
-        soft = 0.0625 / q.inv.norm_sqr()  # a point has no extent, and a sixth of a voxel is as near as it gets
+        m, emitters = ti.static(world.medium, world.emitters)
+        soft = 0.0625 / m.inv.norm_sqr()  # a point has no extent, and a sixth of a voxel is as near as it gets
         s, density = rand(side) * length, 1.0 / length
         if ti.static(lit):
             n = emitters.shape[0]
@@ -77,21 +63,21 @@ def device(kind: str, surface: str, phase: Any, lit: bool, traits: Traits) -> Si
                     near = soft + slope.extent(emitters, i)
                     there = slope.equiangular_pdf(lighting.vector(emitters, i, E.POSITION), o, d, length, near, s)
                 density += 0.5 * there / n
-        out = Candidate(x=o + s * d, hu=0.0, weight=0.0, om=vec3(0.0))
-        p = out.x * q.inv
-        out.hu = look.interpolated(field, p)
-        sigma = look.sigma(field, labels, table, p, out.hu, q.wall_hu, q.inv)
+        out = Candidate(x=o + s * d, hu=0.0, weight=0.0, om=vec3(0.0), d=d, scatterings=0, inside=0)
+        p = out.x * m.inv
+        out.hu = look.interpolated(m.field, p)
+        sigma = look.sigma(m, p, out.hu)
         out.om = beta * (most_air / ((sigma + most_air) * density))
         phase_at = ti.Vector([0.0] * P)
         if ti.static(kind == "tissue"):
             for c in ti.static(range(3)):
-                out.om[c] *= look.tabulated(table, 1 + P + c, out.hu, q.wall_hu, 0)
+                out.om[c] *= look.tabulated(m, 1 + P + c, out.hu, 0)
             for c in ti.static(range(P)):
-                phase_at[c] = look.tabulated(table, 1 + c, out.hu, q.wall_hu, 0)
+                phase_at[c] = look.tabulated(m, 1 + c, out.hu, 0)
         else:
-            out.om *= albedo_of(field, grid, slope.place(field, out.x, q, side))
+            out.om *= albedo_of(world, slope.place(world, out.x, side))
             for c in ti.static(range(P)):
-                phase_at[c] = q.phase[c]
+                phase_at[c] = world.view.phase[c]
         expected = ambient
         if ti.static(lit):
             for i in range(emitters.shape[0]):
@@ -101,7 +87,7 @@ def device(kind: str, surface: str, phase: Any, lit: bool, traits: Traits) -> Si
                 if not is_placed(emitters, i):
                     d2, cos_theta = 1.0, -d.dot(lighting.vector(emitters, i, E.AXIS))
                 strength = lighting.vector(emitters, i, E.COLOUR).sum() / 3.0
-                expected += phase_pdf(cos_theta, phase_at, data) * strength / d2
+                expected += phase_pdf(cos_theta, phase_at, world.phase) * strength / d2
         out.weight = ti.abs(dl).dot(out.om) * expected
         return out
 

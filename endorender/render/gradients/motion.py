@@ -28,57 +28,40 @@ def device(kind: str, surface: str, phase: Any, traits: Traits) -> SimpleNamespa
     slope = derivatives.device(kind, surface, phase, traits)
 
     @ti.func
-    def sigma_at(field: ti.template(), labels: ti.template(), table: ti.template(), x, q):
-        p = x * q.inv
-        return look.sigma(field, labels, table, p, look.interpolated(field, p), q.wall_hu, q.inv)
+    def sigma_at(m: ti.template(), x):
+        p = x * m.inv
+        return look.sigma(m, p, look.interpolated(m.field, p))
 
     @ti.func
-    def put_light(
-        field: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        emitters: ti.template(),
-        data: ti.template(),
-        book: ti.template(),
-        tape: ti.template(),
-        end: ti.template(),
-        slot,
-        e,
-        frm,
-        w,
-        distance,
-        length,
-        point,
-        gain,
-        q,
-    ):
+    def put_light(world: ti.template(), tape: ti.template(), slot, e, frm, w, distance, length, point, gain):
         """Place and axis of a light: phase, fall-off, 1 / r² and transmittance from the vertex `frm` along w.
 
         slot: of the emitter. length, point: mm of the medium on that way, and a uniform point of those. gain: what the
         light brought, times the picture's gradient.
         """
+        m, emitters = ti.static(world.medium, world.emitters)
         kind_of = ti.cast(emitters[e, E.KIND], ti.i32)
         if kind_of != DIRECTIONAL:
             cos_theta = frm.d.dot(w)
             axis = lighting.vector(emitters, e, E.AXIS)
-            bend = slope.cosine_slope(cos_theta, frm.phase, data)
+            bend = slope.cosine_slope(cos_theta, frm.phase, world.phase)
             by = (bend * (frm.d - cos_theta * w) - 2.0 * w) / distance
             if kind_of != POINT:
                 facing = -w.dot(axis)
                 fall = slope.beam_slope(lighting, emitters, e, facing)
                 by -= fall * (axis + facing * w) / distance
-                put3(book, tape, end, slot + E.AXIS, OWN, -fall * gain * w, 0.0)
+                put3(tape, slot + E.AXIS, OWN, -fall * gain * w, 0.0)
             share = (point - frm.at).dot(w) / distance  # of the light's motion, at that point of the way
-            by -= length * share * slope.sigma_gradient(field, table, point, q)
-            by -= length / distance * sigma_at(field, labels, table, point, q) * w
+            by -= length * share * slope.sigma_gradient(m, point)
+            by -= length / distance * sigma_at(m, point) * w
             by *= gain
-            put3(book, tape, end, slot + E.POSITION, OWN, by, 0.0)
+            put3(tape, slot + E.POSITION, OWN, by, 0.0)
             if kind_of >= ROUND:
                 # The point of the light stays the same share of its half axes.
                 r = frm.at + distance * w - lighting.vector(emitters, e, E.POSITION)
                 u, v = lighting.vector(emitters, e, E.U), lighting.vector(emitters, e, E.V)
-                put3(book, tape, end, slot + E.U, OWN, r.dot(u) / u.norm_sqr() * by, 0.0)
-                put3(book, tape, end, slot + E.V, OWN, r.dot(v) / v.norm_sqr() * by, 0.0)
+                put3(tape, slot + E.U, OWN, r.dot(u) / u.norm_sqr() * by, 0.0)
+                put3(tape, slot + E.V, OWN, r.dot(v) / v.norm_sqr() * by, 0.0)
 
     @ti.func
     def spline_slope(x):
@@ -89,57 +72,30 @@ def device(kind: str, surface: str, phase: Any, traits: Traits) -> SimpleNamespa
         return out
 
     @ti.func
-    def put_camera(
-        field: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        book: ti.template(),
-        tape: ti.template(),
-        end: ti.template(),
-        once,
-        base,
-        o,
-        d,
-        far,
-        in_camera,
-        at_pixel,
-        s,
-        q,
-    ):
+    def put_camera(world: ti.template(), tape: ti.template(), once, base, o, d, far, in_camera, at_pixel, s):
         """The first vertex, `far` along d: it weighs h(u) h(v) fx fy far / z³ cosⁿ T(o, x) for x in the camera's frame.
 
         in_camera: d in that frame. at_pixel: (u, v) from the pixel's centre. s: uniform share of the way, for T. once:
         slot of what a view has once.
         """
-        h = ti.math.vec2(spline_slope(at_pixel[0]) * q.optics[0], spline_slope(at_pixel[1]) * q.optics[1])
-        z, n = in_camera.z * far, q.film[0]
+        m = ti.static(world.medium)
+        focal = world.view.optics
+        h = ti.math.vec2(spline_slope(at_pixel[0]) * focal[0], spline_slope(at_pixel[1]) * focal[1])
+        z, n = in_camera.z * far, world.view.film[0]
         plane = ti.math.vec2(in_camera.x, in_camera.y) / in_camera.z
-        by = q.turn @ vec3(h[0], h[1], n - 3.0 - h.dot(plane)) / z + (1.0 - n) / far * d
+        by = world.view.turn @ vec3(h[0], h[1], n - 3.0 - h.dot(plane)) / z + (1.0 - n) / far * d
         y = o + s * far * d
-        through = sigma_at(field, labels, table, y, q) * d
-        through -= far * (1.0 - s) * slope.sigma_gradient(field, table, y, q)
-        put3(book, tape, end, once + G.SHIFT, TOTAL, through - by, base)
-        put3(book, tape, end, once + G.TURN, TOTAL, far * by.cross(d), base)
-        put3(book, tape, end, once + G.FOCAL, TOTAL, vec3(h.dot(plane) + 2.0, 0.0, 0.0), base)
+        through = sigma_at(m, y) * d
+        through -= far * (1.0 - s) * slope.sigma_gradient(m, y)
+        put3(tape, once + G.SHIFT, TOTAL, through - by, base)
+        put3(tape, once + G.TURN, TOTAL, far * by.cross(d), base)
+        put3(tape, once + G.FOCAL, TOTAL, vec3(h.dot(plane) + 2.0, 0.0, 0.0), base)
 
     @ti.func
-    def put_bend(
-        data: ti.template(),
-        book: ti.template(),
-        tape: ti.template(),
-        end: ti.template(),
-        once,
-        tag,
-        weight,
-        base,
-        d,
-        w,
-        far,
-        phase_at,
-    ):
+    def put_bend(world: ti.template(), tape: ti.template(), once, tag, weight, base, d, w, far, phase_at):
         """A camera that moves changes the angle at the first vertex, from d to w."""
         cos_theta = d.dot(w)
-        bend = slope.cosine_slope(cos_theta, phase_at, data) / far
-        put3(book, tape, end, once + G.SHIFT, tag, -bend * weight * (w - cos_theta * d), base)
+        bend = slope.cosine_slope(cos_theta, phase_at, world.phase) / far
+        put3(tape, once + G.SHIFT, tag, -bend * weight * (w - cos_theta * d), base)
 
     return SimpleNamespace(put_light=put_light, put_camera=put_camera, put_bend=put_bend)

@@ -24,29 +24,14 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, mark
     Lit = ti.types.struct(seen=float, length=float, point=vec3, coat=vec2)
 
     @ti.func
-    def visibility(
-        field: ti.template(),
-        smooth: ti.template(),
-        cells: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        coats: ti.template(),
-        x,
-        w,
-        distance,
-        inside,
-        q,
-        rng: ti.template(),
-        side: ti.template(),
-    ):
+    def visibility(world: ti.template(), x, w, distance, inside, rng: ti.template(), side: ti.template()):
         """What gets through, mm of it in the medium, a uniform point of those, d log / d (specular, roughness)."""
+        m = ti.static(world.medium)
         lit = Lit(seen=1.0, length=0.0, point=x, coat=vec2(0.0))
         o, left, within = x, distance, inside
         while lit.seen > 0.0:
             budget = sampling.exponential(rng)
-            event, s, _, through = t.shine(
-                field, cells, table, labels, o, w, left, q.inv, q.threshold, q.wall_hu, within, False, budget, rng
-            )
+            event, s, _, through = t.shine(m, o, w, left, within, False, budget, rng)
             lit.seen *= through.x
             if ti.static(marks):
                 if within if ti.static(WALL) else True:
@@ -56,17 +41,17 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, mark
             if event != SURFACE:
                 break
             if ti.static(WALL):
-                o += (s + q.nudge) * w
-                left -= s + q.nudge
-                n = t.normal(field, smooth, o, q.inv)
-                here = shade.coating(labels, table, o, 0.0, q)
-                lit.seen *= 1.0 - shade.mirrored(coats, here, n, w)
-                lit.coat -= passing(coats, here, n, w)
-                within = t.value(field, o, q.inv) >= q.threshold
+                o += (s + world.view.nudge) * w
+                left -= s + world.view.nudge
+                n = t.normal(m, o)
+                here = shade.coating(world, o, 0.0)
+                lit.seen *= 1.0 - shade.mirrored(world, here, n, w)
+                lit.coat -= passing(world, here, n, w)
+                within = t.value(m, o) >= m.threshold
         return lit
 
     @ti.func
-    def passing(coats: ti.template(), here, n, d):
+    def passing(world: ti.template(), here, n, d):
         """-d log / d (specular, roughness) of what the coat lets pass. here: of the coat: roughness, weight, IOR.
 
         The table's own slope: it is linear between nodes.
@@ -74,8 +59,8 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, mark
         up, down = here, here
         up[0] = ti.min(1.002 * here[0], ti.static(coat_model.ALPHA[1]))
         down[0] = ti.max(0.998 * here[0], ti.static(coat_model.ALPHA[0]))
-        mirror = shade.mirrored(coats, here, n, d)
-        by_alpha = (shade.mirrored(coats, up, n, d) - shade.mirrored(coats, down, n, d)) / (up[0] - down[0])
+        mirror = shade.mirrored(world, here, n, d)
+        by_alpha = (shade.mirrored(world, up, n, d) - shade.mirrored(world, down, n, d)) / (up[0] - down[0])
         return vec2(mirror / ti.max(here[1], 1e-6), by_alpha) / ti.max(1.0 - mirror, 1e-6)
 
     return SimpleNamespace(visibility=visibility, passing=passing)

@@ -15,7 +15,7 @@ from endorender.render.medium.traits import Traits
 from endorender.render.transport.emitters import E, pack_emitters
 from endorender.render.transport.environment import pack_environment
 from endorender.render.transport.film import Radiance
-from endorender.render.transport.resident import packed
+from endorender.render.transport.world import packed
 from endorender.scene.camera import Pinhole
 from endorender.scene.scene import GridMedium, Scene
 

@@ -12,7 +12,7 @@ from endorender.render.device import backend, launches, rng
 from endorender.render.medium.prepared import prepare, refuse_inside
 from endorender.render.medium.traits import Traits
 from endorender.render.transport.film import Radiance
-from endorender.render.transport.resident import packed
+from endorender.render.transport.world import packed
 from endorender.scene.scene import GridMedium, Scene
 from endorender.scene.tissue import Tissue
 

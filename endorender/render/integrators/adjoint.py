@@ -17,14 +17,14 @@ from endorender.render.device import backend, launches
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand, rand2
-from endorender.render.gradients import derivatives, further_vertex, motion
-from endorender.render.gradients import shadow_rays as shadows
-from endorender.render.gradients.derivatives import POINT, G
-from endorender.render.gradients.tape import MARGIN, OWN, RED, TAPE, TOTAL, add, put, put3, settle
+from endorender.render.gradients import derivatives, further_vertex, recorder, shadow_rays
+from endorender.render.gradients.recorder import Path, Vertex
+from endorender.render.gradients.tape import MARGIN, TAPE, Sums, Tape, add, settle
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import camera_rays, illumination, shading, tracking
 from endorender.render.transport.emitters import E
 from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
+from endorender.render.transport.world import World
 
 vec2, vec3, vec4 = ti.math.vec2, ti.math.vec3, ti.math.vec4
 WALK, AGAIN, TAIL, DONE = range(4)  # a path; once more if it did not fit the tape; the path from its further vertex
@@ -52,18 +52,17 @@ def tracer(
     shade = shading.device(kind, surface, phase, 3, traits)
     lighting = illumination.device(3)
     slope = derivatives.device(kind, surface, phase, traits)
-    move = motion.device(kind, surface, phase, traits)
+    note = recorder.device(kind, surface, dtype, phase, traits, wanted)
     eye = camera_rays.device(camera)
     COAT, PHASE = shading.COAT, shading.PHASE
     WALL, GRID = surface == "interface", kind != "tissue"
     EMITTERS, ENVIRONMENT, EVEN = "emitters" in groups, "environment" in groups, "even sky" in groups
-    SIGMA, AIR, ALBEDO, FORWARD = "sigma_t" in wanted, "air" in wanted, "albedo" in wanted, "phase" in wanted
-    LIGHTS, PLACES, POSE, SKY = "lights" in wanted, "places" in wanted, "pose" in wanted, "sky" in wanted
-    COATED, BACKWARD = "coat" in wanted, len(wanted) > 0
+    AIR, BACKWARD = "air" in wanted, len(wanted) > 0
     extra = further_vertex.device(kind, surface, phase, EMITTERS, traits)
     Scattered = ti.types.struct(at=vec3, d=vec3, phase=ti.types.vector(phase.FLOATS, float), any=int)
-    shadow = shadows.device(kind, surface, dtype, phase, traits, SIGMA or PLACES)
-    visibility, passing = shadow.visibility, shadow.passing
+    visibility = shadow_rays.device(
+        kind, surface, dtype, phase, traits, bool({"sigma_t", "places"} & set(wanted))
+    ).visibility
 
     @ti.kernel
     def trace(
@@ -73,7 +72,7 @@ def tracer(
         table: ti.types.ndarray(),
         labels: ti.types.ndarray(),
         grid: ti.types.ndarray(),
-        data: ti.types.ndarray(),
+        phase_data: ti.types.ndarray(),
         coats: ti.types.ndarray(),
         capsules: ti.types.ndarray(),
         buckets: ti.types.ndarray(),
@@ -85,8 +84,8 @@ def tracer(
         squares: ti.types.ndarray(),
         weights: ti.types.ndarray(),
         grads: ti.types.ndarray(),
-        book: ti.types.ndarray(),
-        tape: ti.types.ndarray(),
+        slots: ti.types.ndarray(),
+        weighed: ti.types.ndarray(),
         rest: ti.i32,
         most_air: ti.f32,
         ambient: ti.f32,
@@ -103,7 +102,7 @@ def tracer(
     ):
         """weights: (N, 3) the picture's gradient. rest: slot of the first emitter. most_air: c of the estimator, mm⁻¹.
 
-        ambient: radiance to expect beside that of the emitters. book, tape: (lines, TAPE), a line for each pixel of the
+        ambient: radiance to expect beside that of the emitters. slots, weighed: the tape, a line for each pixel of the
         launch. grain: what sums are multiples of.
         """
         for unit in range(first * SPREAD, last * SPREAD):
@@ -111,6 +110,14 @@ def tracer(
                 continue
             pixel = unit // SPREAD
             q = shade.unpack(view)
+            world = ti.static(
+                World.of(
+                    q, field, smooth, cells, table, labels, grid, phase_data, coats, capsules, buckets, emitters, env,
+                    alias
+                )
+            )  # fmt: skip
+            m = ti.static(world.medium)
+            sums = ti.static(Sums(grads, grain))
             once = rest + emitters.shape[0] * (E.COLOUR + 3)  # slot of what a view has once
             from_sample = ti.max(sample0, taken[pixel])
             for sample in range(from_sample, eye.samples(pixel, q, from_sample, sample1)):
@@ -130,8 +137,10 @@ def tracer(
                     dl = share * vec3(weights[pixel, 0], weights[pixel, 1], weights[pixel, 2])
                 total = vec4(0.0)
                 # The further vertex: one of all candidates, kept with a chance in proportion to its weight.
-                all_weights, kept = 0.0, extra.Candidate(x=vec3(0.0), hu=0.0, weight=1.0, om=vec3(0.0))
-                kept_d, kept_scatterings, kept_inside = vec3(0.0), 0, False
+                all_weights = 0.0
+                kept = extra.Candidate(
+                    x=vec3(0.0), hu=0.0, weight=1.0, om=vec3(0.0), d=vec3(0.0), scatterings=0, inside=0
+                )
 
                 leg = WALK
                 while leg < DONE:
@@ -139,15 +148,17 @@ def tracer(
                     radiance, beta = vec3(0.0), vec3(1.0)
                     scatterings, step, inside, entered, leg_key = 0, 0, False, False, key
                     end = ti.math.ivec2(pixel - first, 0)  # of the tape
-                    frm = Scattered(at=o, d=d, phase=0.0, any=0)
+                    place = Scattered(at=o, d=d, phase=0.0, any=0)  # of the last vertex
                     if leg == TAIL:
-                        o, d, scatterings, inside, entered = kept.x, kept_d, kept_scatterings, kept_inside, True
+                        o, d, scatterings, inside, entered = kept.x, kept.d, kept.scatterings, kept.inside != 0, True
                         leg_key = random.mix(key ^ ti.u64(0x14057B7EF767814F))
                     else:
                         # `side`: what the derivatives alone draw; the same once more, should the path be walked again.
                         all_weights, side = 0.0, random.mix(key ^ ti.u64(0x5851F42D4C957F2D))
                     keeps = BACKWARD and leg != TAIL  # whether what this leg meets gets deposits
                     began, leg_work = rng, 0
+                    tape = ti.static(Tape(slots, weighed, end))
+                    path = ti.static(Path(radiance, beta, scatterings, keeps, dl, side, tape, rest, once))
                     while True:
                         # Every vertex has random numbers of its own: a decision that falls otherwise spoils no others.
                         step += 1
@@ -159,7 +170,7 @@ def tracer(
                         starts = leg == TAIL and step == 1
                         if ti.static(BACKWARD):
                             if leg == AGAIN and end[1] > ti.static(TAPE - MARGIN):
-                                settle(book, tape, end, total, grads, grain, side)
+                                settle(tape, total, sums, side)
 
                         # 1. Fly, unless the path begins at a collision.
                         event, hit, hu, length, start = COLLISION, 0.0, kept.hu, 0.0, 0.0
@@ -167,15 +178,12 @@ def tracer(
                             event, hit, hu = NOTHING, FAR, 0.0
                             outside = False
                             if not entered:
-                                span = t.clip(field, o, d, q.inv)
+                                span = t.clip(m, o, d)
                                 start, outside = span[0], span[1] <= span[0]
-                                inside = t.value(field, o + d * start, q.inv) >= q.threshold
+                                inside = t.value(m, o + d * start) >= q.threshold
                                 entered = True
                             if not outside:
-                                event, hit, hu = t.walk(
-                                    field, cells, table, labels, o, d, start, FAR, q.inv, q.threshold, q.wall_hu,
-                                    inside, rng
-                                )  # fmt: skip
+                                event, hit, hu = t.walk(m, o, d, start, FAR, inside, rng)
                                 if inside if ti.static(WALL) else True:
                                     length = ti.max(hit - start, 0.0)
                                 if event == NOTHING:
@@ -186,43 +194,20 @@ def tracer(
                             for e in range(0 if starts else emitters.shape[0]):
                                 met = lighting.met_emitter(emitters, e, o, d, hit, vertex, density)
                                 if met.shine > 0.0:
-                                    plain = beta * met.shine
-                                    got = plain * lighting.vector(emitters, e, E.COLOUR)
-                                    radiance += got
-                                    gain = dl.dot(got)
-                                    slot = rest + e * (E.COLOUR + 3)
-                                    reach = ti.math.clamp(met.distance - start, 0.0, length)
-                                    point = o + d * (start + rand(side) * reach)
-                                    if ti.static(LIGHTS):
-                                        if keeps:
-                                            put3(book, tape, end, slot + E.COLOUR, OWN, dl * plain, 0.0)
-                                            fall = -1.0 - d.dot(lighting.vector(emitters, e, E.AXIS))
-                                            put(book, tape, end, slot + E.MU, OWN, fall * gain, 0.0)
-                                    if ti.static(SIGMA):
-                                        if keeps and reach > 0.0:
-                                            there = slope.sigma_slot(slope.place(field, point, q, side))
-                                            put(book, tape, end, there, OWN, -reach * gain, 0.0)
-                                    if ti.static(PLACES):
-                                        if keeps and frm.any == 1:
-                                            move.put_light(
-                                                field, table, labels, emitters, data, book, tape, end, slot, e, frm, d,
-                                                met.distance, reach, point, gain, q
-                                            )  # fmt: skip
+                                    radiance += beta * met.shine * lighting.vector(emitters, e, E.COLOUR)
+                                    note.met(world, path, e, met, o, d, start, length, place)
 
                         # 3. Attenuation on the way, and a candidate for the further vertex.
-                        if ti.static(SIGMA):
-                            if keeps and length > 0.0:
-                                there = slope.place(field, o + d * (start + rand(side) * length), q, side)
-                                put(book, tape, end, slope.sigma_slot(there), TOTAL, -length, dl.dot(radiance))
+                        note.flown(world, path, o, d, start, length)
                         if ti.static(AIR):
                             if keeps and length > 1e-6 and scatterings < max_scatterings:
                                 new = extra.candidate(
-                                    field, table, labels, grid, emitters, data, o + start * d, d, length, beta, dl,
-                                    most_air, ambient, q, side
-                                )  # fmt: skip
+                                    world, o + start * d, d, length, beta, dl, most_air, ambient, side
+                                )
+                                new.scatterings, new.inside = scatterings, ti.cast(inside, ti.i32)
                                 all_weights += new.weight
                                 if rand(side) * all_weights < new.weight:
-                                    kept, kept_d, kept_scatterings, kept_inside = new, d, scatterings, inside
+                                    kept = new
                         if event == NOTHING:
                             if ti.static(ENVIRONMENT or EVEN):
                                 got = beta
@@ -234,28 +219,18 @@ def tracer(
                                 else:
                                     got *= vec3(env[0, 0, 0], env[0, 0, 1], env[0, 0, 2])
                                 radiance += got
-                                if ti.static(SKY):
-                                    if keeps:
-                                        put3(book, tape, end, once + G.SKY, OWN, dl * got, 0.0)
+                                note.escaped(path, got)
                             break
 
                         # 4. What it is that the path has met.
                         x = o + hit * d
-                        base = dl.dot(radiance)
-                        ev = shade.event(
-                            field, smooth, table, labels, grid, coats, capsules, buckets, t, x, d, hu,
-                            event == COLLISION, False, q, rng
-                        )  # fmt: skip
+                        ev = shade.event(world, x, d, hu, event == COLLISION, False, rng)
                         if ti.static(WALL):
                             if event == SURFACE and inside:
-                                if ti.static(COATED):
-                                    if keeps:
-                                        by = -passing(coats, ev.coat, ev.n, d)
-                                        put(book, tape, end, once + G.SPECULAR, TOTAL, by[0], base)
-                                        put(book, tape, end, once + G.ROUGHNESS, TOTAL, by[1], base)
+                                note.emerged(world, path, ev, d)
                                 beta *= 1.0 - ev.reflect
                                 o = x + q.nudge * d
-                                inside = t.value(field, o, q.inv) >= q.threshold
+                                inside = t.value(m, o) >= q.threshold
                                 continue
                         at = 0  # row of the table, or voxel
                         if event == COLLISION:
@@ -264,30 +239,10 @@ def tracer(
                             scatterings += 1
                             if ti.static(GRID):
                                 # The node whose albedo colours the path is the one that gets the derivative.
-                                at = slope.place(field, x, q, rng)
-                                ev.albedo = extra.albedo_of(field, grid, at)
-                            elif ti.static(SIGMA or ALBEDO or FORWARD):
-                                at = slope.row(hu, q.wall_hu, side)
-                            if ti.static(SIGMA):
-                                if keeps:
-                                    v, there = hu, at
-                                    if ti.static(GRID):  # as statements: see the light's sample in volpath
-                                        v, there = t.value(field, x, q.inv), slope.place(field, x, q, side)
-                                    sigma = t.sigma(field, labels, table, x * q.inv, v, q.wall_hu, q.inv)
-                                    near = 1.0 / ti.max(sigma + most_air, 1e-9)
-                                    put(book, tape, end, slope.sigma_slot(there), TOTAL, near, base)
-                            if ti.static(ALBEDO):
-                                if keeps:
-                                    for c in ti.static(range(3)):
-                                        if ev.albedo[c] > 0.0:
-                                            slot, inverse = slope.albedo_slot(field, at, c), 1.0 / ev.albedo[c]
-                                            put(book, tape, end, slot, RED + c, inverse, dl[c] * radiance[c])
-                            if ti.static(POSE):
-                                if keeps and scatterings == 1:
-                                    move.put_camera(
-                                        field, table, labels, book, tape, end, once, base, o, d, hit, in_camera,
-                                        at_pixel, rand(side), q
-                                    )  # fmt: skip
+                                at = slope.place(world, x, rng)
+                                ev.albedo = extra.albedo_of(world, at)
+                            at = note.collided(world, path, x, hu, ev, at, most_air)
+                            note.seen(world, path, o, d, hit, in_camera, at_pixel)
                             if not starts:
                                 if ev.kind == PHASE:
                                     beta *= ev.albedo
@@ -296,7 +251,8 @@ def tracer(
                                     if rand(rng) * q.roulette >= top:
                                         break
                                     beta *= q.roulette / top
-                        frm = Scattered(at=x, d=d, phase=ev.phase, any=ti.cast(ev.kind == PHASE, ti.i32))
+                        place = Scattered(at=x, d=d, phase=ev.phase, any=ti.cast(ev.kind == PHASE, ti.i32))
+                        here = ti.static(Vertex(ev, place, hit, at))
 
                         # 5. Next-event estimation: one shadow ray to each group of lights.
                         for group in ti.static(range(2)):
@@ -307,7 +263,7 @@ def tracer(
                                 else:
                                     light = lighting.sample_environment(env, alias, q.to_map, rng)
                                 w = light.direction
-                                f = shade.bounce(ev, d, w, q, data)
+                                f = shade.bounce(world, ev, d, w)
                                 plain = beta * (f.shiny + f.diffuse)
                                 if light.density > 0.0:
                                     plain *= light.density / (light.density + f.density)
@@ -316,80 +272,27 @@ def tracer(
                                     if ti.static(WALL):
                                         if ev.kind == COAT:
                                             so = x + q.nudge * ev.n
-                                            within = t.value(field, so, q.inv) >= q.threshold
-                                    lit = visibility(
-                                        field, smooth, cells, table, labels, coats, so, w, light.distance, within, q,
-                                        rng, side
-                                    )  # fmt: skip
-                                    plain *= lit.seen
-                                    got = plain * light.radiance
-                                    radiance += got
-                                    gain = dl.dot(got)
-                                    if keeps and lit.seen > 0.0:
-                                        slot = rest + light.index * (E.COLOUR + 3)
-                                        if ti.static(LIGHTS and group == 0):
-                                            put3(book, tape, end, slot + E.COLOUR, OWN, dl * plain * light.shine, 0.0)
-                                            if ti.cast(emitters[light.index, E.KIND], ti.i32) != POINT:
-                                                fall = -1.0 - w.dot(lighting.vector(emitters, light.index, E.AXIS))
-                                                put(book, tape, end, slot + E.MU, OWN, fall * gain, 0.0)
-                                        if ti.static(SKY and group == 1):
-                                            put3(book, tape, end, once + G.SKY, OWN, dl * got, 0.0)
-                                        if ti.static(SIGMA):
-                                            if lit.length > 0.0:
-                                                there = slope.sigma_slot(slope.place(field, lit.point, q, side))
-                                                put(book, tape, end, there, OWN, -lit.length * gain, 0.0)
-                                        if ti.static(PLACES and group == 0):
-                                            move.put_light(
-                                                field, table, labels, emitters, data, book, tape, end, slot,
-                                                light.index, frm, w, light.distance, lit.length, lit.point, gain, q
-                                            )  # fmt: skip
-                                        if ti.static(FORWARD):
-                                            if ev.kind == PHASE:
-                                                slope.put_phase(
-                                                    field, data, book, tape, end, at, d.dot(w), ev.phase, OWN, gain, 0.0
-                                                )
-                                        if ti.static(POSE):
-                                            if scatterings == 1:
-                                                move.put_bend(
-                                                    data, book, tape, end, once, OWN, gain, 0.0, d, w, hit, ev.phase
-                                                )
-                                        if ti.static(COATED):
-                                            by = lit.coat
-                                            if ev.kind == COAT:
-                                                rough = slope.roughness_slope(d, w, ev.film, ev.coat)
-                                                by += vec2(1.0 / ev.coat[1], rough)
-                                            put(book, tape, end, once + G.SPECULAR, OWN, by[0] * gain, 0.0)
-                                            put(book, tape, end, once + G.ROUGHNESS, OWN, by[1] * gain, 0.0)
+                                            within = t.value(m, so) >= q.threshold
+                                    way = visibility(world, so, w, light.distance, within, rng, side)
+                                    plain *= way.seen
+                                    radiance += plain * light.radiance
+                                    note.lit(world, path, here, light, way, plain, ti.static(group))
 
                         # 6. Onwards.
-                        turn = shade.sample(ev, d, q, data, rand2(rng), rng)
+                        turn = shade.sample(world, ev, d, rand2(rng), rng)
                         if turn.stop == 1:
                             break
-                        w = turn.direction
-                        base = dl.dot(radiance)
-                        if ti.static(FORWARD):
-                            if keeps and ev.kind == PHASE:
-                                slope.put_phase(field, data, book, tape, end, at, d.dot(w), ev.phase, TOTAL, 1.0, base)
-                        if ti.static(POSE):
-                            if keeps and scatterings == 1:
-                                move.put_bend(data, book, tape, end, once, TOTAL, 1.0, base, d, w, hit, ev.phase)
-                        if ti.static(COATED):
-                            if keeps and ev.kind == COAT:
-                                by = -passing(coats, ev.coat, ev.n, d)
-                                if turn.reflected == 1:
-                                    by = vec2(1.0 / ev.coat[1], slope.roughness_slope(d, w, ev.film, ev.coat))
-                                put(book, tape, end, once + G.SPECULAR, TOTAL, by[0], base)
-                                put(book, tape, end, once + G.ROUGHNESS, TOTAL, by[1], base)
+                        note.turned(world, path, here, turn)
                         o = x
                         if turn.reflected == 1:
                             beta *= turn.weight
-                            d = w
+                            d = turn.direction
                             density = turn.density
                             vertex = x
                         if ti.static(WALL):
                             if ev.kind == COAT:
                                 o = x + q.nudge * (ev.n if turn.reflected == 1 else d)
-                                inside = t.value(field, o, q.inv) >= q.threshold
+                                inside = t.value(m, o) >= q.threshold
 
                     work += leg_work + ti.cast(random.drawn(began, rng), ti.i32)
                     # What the walk was for.
@@ -403,15 +306,15 @@ def tracer(
                     if ti.static(BACKWARD):
                         if leg == TAIL:
                             value = dl.dot(kept.om * radiance) * all_weights / kept.weight
-                            slot = slope.sigma_slot(slope.place(field, kept.x, q, side))
-                            add(grads, slot, value, grain, side)
+                            slot = slope.sigma_slot(slope.place(world, kept.x, side))
+                            add(sums, slot, value, side)
                         else:
                             each = dl * radiance
                             total = vec4(each.sum(), each)
                             if leg == WALK and end[1] > TAPE:
                                 next_leg = AGAIN
                             else:
-                                settle(book, tape, end, total, grads, grain, side)
+                                settle(tape, total, sums, side)
                                 if all_weights > 0.0:
                                     next_leg = TAIL
                     leg = next_leg

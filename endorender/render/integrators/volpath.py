@@ -11,9 +11,11 @@ from endorender.render.device import backend, launches, sampling
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand, rand2
+from endorender.render.medium.collision import Flight
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import camera_rays, illumination, refraction, shading, tracking
 from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
+from endorender.render.transport.world import World
 
 
 @kernels
@@ -59,32 +61,13 @@ def tracer(
         return out
 
     @ti.func
-    def visibility(
-        field: ti.template(),
-        smooth: ti.template(),
-        cells: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        grid: ti.template(),
-        coats: ti.template(),
-        capsules: ti.template(),
-        buckets: ti.template(),
-        x,
-        w,
-        distance,
-        inside,
-        reduced,
-        q,
-        budget: ti.template(),
-        rng: ti.template(),
-    ):
+    def visibility(world: ti.template(), x, w, distance, inside, reduced, budget: ti.template(), rng: ti.template()):
         """(S,) estimate of what gets through; each pass through the coat costs what it reflects."""
+        m = ti.static(world.medium)
         seen = Seen(1.0)
         o, left, within = x, distance, inside
         while seen.max() > 0.0:
-            event, s, hu, through = t.shine(
-                field, cells, table, labels, o, w, left, q.inv, q.threshold, q.wall_hu, within, reduced, budget, rng
-            )
+            event, s, hu, through = t.shine(m, o, w, left, within, reduced, budget, rng)
             for c in ti.static(range(S)):
                 seen[c] *= through[c % 3]
             if ti.static(similar):
@@ -93,7 +76,7 @@ def tracer(
                     left -= s
                     beyond = Seen(0.0)
                     if reduced:
-                        beyond = shade.beyond(field, table, labels, grid, capsules, buckets, o, hu, q, rng)
+                        beyond = shade.beyond(world, o, hu, rng)
                     seen *= beyond
                     continue
             if event != SURFACE:
@@ -101,11 +84,10 @@ def tracer(
             if ti.static(BENDS):
                 seen *= 0.0  # a straight ray through a wall that bends light is no path
             elif ti.static(WALL):
-                o += (s + q.nudge) * w
-                left -= s + q.nudge
-                n = t.normal(field, smooth, o, q.inv)
-                seen *= shade.passed(coats, capsules, labels, table, o, w, n, q)
-                within = t.value(field, o, q.inv) >= q.threshold
+                o += (s + world.view.nudge) * w
+                left -= s + world.view.nudge
+                seen *= shade.passed(world, o, w, t.normal(m, o))
+                within = t.value(m, o) >= m.threshold
         return seen
 
     @ti.kernel
@@ -142,6 +124,13 @@ def tracer(
                 continue
             pixel = unit // SPREAD
             q = shade.unpack(view)
+            world = ti.static(
+                World.of(
+                    q, field, smooth, cells, table, labels, grid, phase_data, coats, capsules, buckets, emitters, env,
+                    alias
+                )
+            )  # fmt: skip
+            m = ti.static(world.medium)
             average, scatter = Spectrum(0.0), Spectrum(0.0)
             for c in ti.static(range(channels)):
                 average[c], scatter[c] = mean[pixel, c], squares[pixel, c]
@@ -168,6 +157,7 @@ def tracer(
                 budget = sampling.minus_log(1.0 - even[2])  # optical depth until the next tentative collision
                 if ti.static(chromatic):
                     hero = ti.min(ti.cast(rand(rng) * 3.0, ti.i32), 2)
+                flight = ti.static(Flight(budget, share, hero, rng))
                 while True:
                     work += ti.static(launches.EVENT_WORK)
                     if work + ti.cast(random.drawn(began, rng), ti.i32) > ti.static(launches.PATH_WORK):
@@ -180,17 +170,14 @@ def tracer(
                     start, outside = 0.0, False
                     if not entered:
                         # From here on every vertex lies in the grid.
-                        span = t.clip(field, o, d, q.inv)
+                        span = t.clip(m, o, d)
                         start, outside = span[0], span[1] <= span[0]
                         if ti.static(WALL):
-                            inside = t.value(field, o + d * start, q.inv) >= q.threshold
+                            inside = t.value(m, o + d * start) >= q.threshold
                         entered = True
                     if not outside:
                         before = share
-                        event, hit, hu, _ = t.march(
-                            field, cells, table, labels, o, d, start, FAR, q.inv, q.threshold, q.wall_hu, inside,
-                            ti.static(False), reduced, hero, share, budget, rng
-                        )  # fmt: skip
+                        event, hit, hu, _ = t.march(m, o, d, start, FAR, inside, ti.static(False), reduced, flight)
                         if event == NOTHING:
                             hit = FAR
                         if ti.static(chromatic):
@@ -198,9 +185,7 @@ def tracer(
                     # 2. Light met on the way, weighed against its chance to be sampled from the last vertex.
                     if ti.static(AREAS):
                         if ti.static(BENDS):
-                            radiance += beta * wall.met(
-                                field, smooth, table, labels, emitters, o, d, hit, vertex, density, link, exit, q, rng
-                            )
+                            radiance += beta * wall.met(world, o, d, hit, vertex, density, link, exit, rng)
                         else:
                             radiance += beta * lighting.met_emitters(emitters, o, d, hit, vertex, density)
                     if event == NOTHING:
@@ -220,24 +205,7 @@ def tracer(
 
                     # 3. What it is that the path has met.
                     x = o + hit * d
-                    ev = shade.event(
-                        field,
-                        smooth,
-                        table,
-                        labels,
-                        grid,
-                        coats,
-                        capsules,
-                        buckets,
-                        t,
-                        x,
-                        d,
-                        hu,
-                        event == COLLISION,
-                        reduced,
-                        q,
-                        rng,
-                    )
+                    ev = shade.event(world, x, d, hu, event == COLLISION, reduced, rng)
                     if ti.static(WALL):
                         if ti.static(BENDS):
                             if event == SURFACE and inside:
@@ -246,18 +214,18 @@ def tracer(
                                     if link == refraction.DIRECT and density >= 0.0
                                     else refraction.STRAY
                                 )
-                                turned, gone = wall.leave(labels, table, coats, capsules, ev, x, d, q, rng)
+                                turned, gone = wall.leave(world, ev, x, d, rng)
                                 if gone == 0:
                                     link = refraction.STRAY
                                 d, density, exit = turned, -1.0, x
                                 o = x + q.nudge * (-ev.n if gone == 1 else ev.n)
-                                inside = t.value(field, o, q.inv) >= q.threshold
+                                inside = t.value(m, o) >= q.threshold
                                 continue
                         elif event == SURFACE and inside:
                             # Out of the tissue: light that comes in here has lost what the coat reflects.
                             beta *= 1.0 - ev.reflect
                             o = x + q.nudge * d
-                            inside = t.value(field, o, q.inv) >= q.threshold
+                            inside = t.value(m, o) >= q.threshold
                             continue
                     if event == COLLISION:
                         if ev.kind != FORWARD:
@@ -283,9 +251,8 @@ def tracer(
                     if ti.static(BENDS and EMITTERS):
                         if ev.kind == PHASE:
                             radiance += beta * wall.connect(
-                                field, smooth, cells, table, labels, grid, coats, capsules, buckets, emitters,
-                                phase_data, ev, x, d, scatterings >= q.similar_after, q, budget, rng
-                            )  # fmt: skip
+                                world, ev, x, d, scatterings >= q.similar_after, budget, rng
+                            )
                     for group in ti.static(range(2)):
                         if ti.static((EMITTERS, ENVIRONMENT)[group]):
                             light = lighting.dark()
@@ -294,7 +261,7 @@ def tracer(
                                 light = lighting.sample_emitter(emitters, x, rng)
                             else:
                                 light = lighting.sample_environment(env, alias, q.to_map, rng)
-                            f = shade.bounce(ev, d, light.direction, q, phase_data)
+                            f = shade.bounce(world, ev, d, light.direction)
                             gain = Spectrum(f.shiny + f.diffuse)
                             if ti.static(HYBRID):
                                 if ev.kind == BSDF:
@@ -310,34 +277,16 @@ def tracer(
                                 if ti.static(WALL):
                                     if ev.kind == COAT:
                                         so = x + q.nudge * ev.n
-                                        within = t.value(field, so, q.inv) >= q.threshold
-                                radiance += gain * per_channel(
-                                    visibility(
-                                        field,
-                                        smooth,
-                                        cells,
-                                        table,
-                                        labels,
-                                        grid,
-                                        coats,
-                                        capsules,
-                                        buckets,
-                                        so,
-                                        light.direction,
-                                        light.distance,
-                                        within,
-                                        scatterings >= q.similar_after,
-                                        q,
-                                        budget,
-                                        rng,
-                                    )
-                                )
+                                        within = t.value(m, so) >= q.threshold
+                                late = scatterings >= q.similar_after
+                                lit = visibility(world, so, light.direction, light.distance, within, late, budget, rng)
+                                radiance += gain * per_channel(lit)
 
                     # 5. Onwards.
                     u = rand2(rng)
                     if ev.kind == PHASE and scatterings == 1:
                         u = even[3:]
-                    turn = shade.sample(ev, d, q, phase_data, u, rng)
+                    turn = shade.sample(world, ev, d, u, rng)
                     if turn.stop == 1:
                         break
                     o = x
@@ -354,7 +303,7 @@ def tracer(
                                     d = refraction.bend(ev.n, d, 1.0 / ev.coat[2])
                                     density, link = -1.0, refraction.STRAY
                             o = x + q.nudge * (ev.n if turn.reflected == 1 else d)
-                            inside = t.value(field, o, q.inv) >= q.threshold
+                            inside = t.value(m, o) >= q.threshold
 
                 radiance *= share_seen
                 # Welford 1962: mean and sum of squared deviations, the same whatever the launches.

@@ -13,18 +13,14 @@ from endorender.render.device import backend, launches
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand, rand2
-from endorender.render.medium import mucosa
-from endorender.render.medium.labels import blocks, held_blocks
+from endorender.render.medium.labels import blocks
 from endorender.render.medium.majorants import bounds
-from endorender.render.medium.prepared import coat_field, prepare
-from endorender.render.medium.table import pack_table
+from endorender.render.medium.prepared import prepare
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import camera_rays, illumination, refraction, shading, tracking
-from endorender.render.transport.emitters import pack_emitters
-from endorender.render.transport.environment import pack_environment
 from endorender.render.transport.film import Radiance
 from endorender.render.transport.tracking import FAR
-from endorender.render.transport.view import pack_view
+from endorender.render.transport.world import World, packed
 from endorender.scene.scene import Scene
 from endorender.scene.tissue import Tissue
 
@@ -41,44 +37,31 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
     wall_of: Any = refraction.device(kind, surface, dtype, phase, 3, traits) if BENDS else None
 
     @ti.func
-    def extinction(
-        field: ti.template(),
-        labels: ti.template(),
-        table: ti.template(),
-        grid: ti.template(),
-        capsules: ti.template(),
-        buckets: ti.template(),
-        x,
-        v,
-        reduced,
-        q,
-        rng: ti.template(),
-    ):
+    def extinction(world: ti.template(), x, v, reduced, rng: ti.template()):
         """Of one channel: by the similarity relation (1 - a g) as dense, but for what is a surface (hybrid)."""
-        s = t.sigma(field, labels, table, x * q.inv, v, q.wall_hu, q.inv)
+        m = ti.static(world.medium)
+        s = t.sigma(m, x * m.inv, v)
         if ti.static(traits.similar):
             if reduced:
-                row = t.block(labels, x * q.inv)
-                less = (
-                    shade.colour(table, grid, capsules, buckets, v, x, q, row, rng)[0]
-                    * t.straight(table, v, q.wall_hu, row)[0]
-                )
+                row = t.block(m, x * m.inv)
+                less = shade.colour(world, v, x, row, rng)[0] * t.straight(m, v, row)[0]
                 if ti.static(surface == "hybrid"):
-                    less *= 1.0 - shade.border(field, labels, table, x, v, q, row)[1]
+                    less *= 1.0 - shade.border(world, x, v, row)[1]
                 s *= 1.0 - less
         return s
 
     @ti.func
-    def next_wall(field: ti.template(), o, d, start, end, inv, threshold, inside):
+    def next_wall(m: ti.template(), o, d, start, end, inside):
         hit = -1.0
         if ti.static(WALL):
-            hit = t.crossing(field, o * inv, d * inv, start, end, threshold, inside)
+            hit = t.crossing(m.field, o * m.inv, d * m.inv, start, end, m.threshold, inside)
         return hit
 
     @ti.kernel
     def trace(
         field: ti.types.ndarray(),
         smooth: ti.types.ndarray(),
+        cells: ti.types.ndarray(),
         table: ti.types.ndarray(),
         labels: ti.types.ndarray(),
         grid: ti.types.ndarray(),
@@ -89,6 +72,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
         view: ti.types.ndarray(),
         emitters: ti.types.ndarray(),
         env: ti.types.ndarray(),
+        alias: ti.types.ndarray(),
         majorant: float,
         mean: ti.types.ndarray(),
         squares: ti.types.ndarray(),
@@ -104,6 +88,13 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
     ):
         for pixel in range(first, last):
             q = shade.unpack(view)
+            world = ti.static(
+                World.of(
+                    q, field, smooth, cells, table, labels, grid, phase_data, coats, capsules, buckets, emitters, env,
+                    alias
+                )
+            )  # fmt: skip
+            m = ti.static(world.medium)
             from_sample = ti.max(sample0, taken[pixel])
             for sample in range(from_sample, eye.samples(pixel, q, from_sample, sample1)):
                 if spent[0] >= most_work:
@@ -121,15 +112,15 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                     work += ti.static(launches.EVENT_WORK)
                     if work + ti.cast(random.drawn(began, rng), ti.i32) > ti.static(launches.PATH_WORK):
                         break
-                    span = t.clip(field, o, d, q.inv)
+                    span = t.clip(m, o, d)
                     if span[1] <= span[0]:
                         radiance += beta * lighting.environment(env, q.to_map @ d).radiance
                         if straight:
                             radiance += beta * lighting.met_emitters(emitters, o, d, FAR, o, -1.0)
                         break
-                    inside = t.value(field, o + span[0] * d, q.inv) >= q.threshold
+                    inside = t.value(m, o + span[0] * d) >= q.threshold
                     # 1. Fly: to the wall, to a real collision, or out.
-                    wall = next_wall(field, o, d, span[0], span[1], q.inv, q.threshold, inside)
+                    wall = next_wall(m, o, d, span[0], span[1], inside)
                     end = wall if wall >= 0.0 else span[1]
                     s, value, collided = span[0], 0.0, False
                     while ti.static(not WALL) or inside:
@@ -137,8 +128,8 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         if s >= end:
                             break
                         y = o + s * d
-                        value = t.value(field, y, q.inv)
-                        if rand(rng) * majorant < t.sigma(field, labels, table, y * q.inv, value, q.wall_hu, q.inv):
+                        value = t.value(m, y)
+                        if rand(rng) * majorant < t.sigma(m, y * q.inv, value):
                             collided = True
                             break
                     lost = not collided and wall < 0.0
@@ -150,14 +141,11 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         break
                     # 2. What is met: the coat, a particle, or (hybrid) a surface at a particle.
                     x = o + (s if collided else wall) * d
-                    event = shade.event(
-                        field, smooth, table, labels, grid, coats, capsules, buckets, t, x, d, value, collided, False,
-                        q, rng
-                    )  # fmt: skip
+                    event = shade.event(world, x, d, value, collided, False, rng)
                     if ti.static(traits.similar):
                         if scatterings >= q.similar_after and event.kind == shade.PHASE:
                             # No collision after all with chance a g: extinction is (1 - a g) sigma_t.
-                            cosine = t.straight(table, value, q.wall_hu, t.block(labels, x * q.inv))[0]
+                            cosine = t.straight(m, value, t.block(m, x * q.inv))[0]
                             if rand(rng) < event.albedo[0] * cosine:
                                 o = x
                                 continue
@@ -171,7 +159,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         beta *= event.albedo
                     if ti.static(BENDS):
                         if event.kind == shade.COAT and inside:
-                            d, gone = wall_of.leave(labels, table, coats, capsules, event, x, d, q, rng)
+                            d, gone = wall_of.leave(world, event, x, d, rng)
                             o = x + q.nudge * (-event.n if gone == 1 else event.n)
                             straight = True
                             continue
@@ -182,7 +170,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                     # 3. One emitter, through whatever lies between.
                     if ti.static(lit):
                         light = lighting.sample_emitter(emitters, x, rng)
-                        f = shade.bounce(event, d, light.direction, q, phase_data)
+                        f = shade.bounce(world, event, d, light.direction)
                         weight = f.shiny + f.diffuse * (event.albedo if event.kind == shade.BSDF else vec3(1.0))
                         so = x + (q.nudge * event.n if event.kind == shade.COAT else vec3(0.0))
                         left, through = light.distance, 1.0
@@ -190,10 +178,10 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                             if event.kind == shade.PHASE:
                                 through = 0.0
                         while (weight * light.radiance * through).max() > 0.0:
-                            within = t.value(field, so, q.inv) >= q.threshold
-                            bounds = t.clip(field, so, light.direction, q.inv)
+                            within = t.value(m, so) >= q.threshold
+                            bounds = t.clip(m, so, light.direction)
                             until = ti.min(bounds[1], left)
-                            next_s = next_wall(field, so, light.direction, bounds[0], until, q.inv, q.threshold, within)
+                            next_s = next_wall(m, so, light.direction, bounds[0], until, within)
                             stop = next_s if next_s >= 0.0 else until
                             r = bounds[0]
                             while ti.static(not WALL) or within:
@@ -202,10 +190,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                                     break
                                 y = so + r * light.direction
                                 late = scatterings >= q.similar_after
-                                sigma = extinction(
-                                    field, labels, table, grid, capsules, buckets, y, t.value(field, y, q.inv), late,
-                                    q, rng
-                                )  # fmt: skip
+                                sigma = extinction(world, y, t.value(m, y), late, rng)
                                 through *= 1.0 - sigma / majorant
                             if next_s < 0.0 or through == 0.0:
                                 break
@@ -214,11 +199,10 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                                 break
                             so += (next_s + q.nudge) * light.direction
                             left -= next_s + q.nudge
-                            n = t.normal(field, smooth, so, q.inv)
-                            through *= shade.passed(coats, capsules, labels, table, so, light.direction, n, q)
+                            through *= shade.passed(world, so, light.direction, t.normal(m, so))
                         radiance += beta * weight * light.radiance * through
                     # 4. Onwards.
-                    turn = shade.sample(event, d, q, phase_data, rand2(rng), rng)
+                    turn = shade.sample(world, event, d, rand2(rng), rng)
                     if turn.stop == 1:
                         break
                     beta *= turn.weight
@@ -275,9 +259,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
     prepared = prepare(scene.medium)
     parts = (scene.labelling, blocks(scene.medium, scene.labelling, scene.surface, scene.threshold))
     majorant = np.abs(bounds(prepared, scene.tissue, scene.surface, scene.threshold, *parts)[..., 0]).max()
-    environment = pack_environment([scene])
-    env = environment[0] if environment else np.zeros((2, 2, 5), np.float32)
-    lit = any(hasattr(light, "emitters") for light in scene.lights)
+    groups, fixed = packed([scene], prepared)
     n = scene.camera.width * scene.camera.height
     mean, squares = (backend.resident(np.zeros((n, 3), np.float32)) for _ in range(2))
     kernel = _tracer(
@@ -286,27 +268,14 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
         str(prepared.low.dtype),
         type(scene.phase),
         type(scene.camera),
-        lit,
+        "emitters" in groups,
         traits,
     )
-    given = [
-        prepared.field,
-        coat_field(scene).values,
-        backend.resident(pack_table([scene])),
-        held_blocks(scene),
-        prepared.albedo,
-        backend.resident(scene.phase.data()),
-        shading.coat_albedos(scene.surface),
-        *mucosa.layer(scene),
-        *map(backend.resident, (pack_view(scene, prepared), pack_emitters([scene], prepared), env)),
-        float(max(majorant, 1e-6)),
-        mean,
-        squares,
-    ]
+    most = float(max(majorant, 1e-6))
     key = random.key(seed, 0)
 
     def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
-        kernel(*given, p0, p1, s0, s1, *work, scene.max_scatterings, key)
+        kernel(*fixed, most, mean, squares, p0, p1, s0, s1, *work, scene.max_scatterings, key)
 
     launches.trace(launch, n, spp)
     shape = (scene.camera.height, scene.camera.width, 3)

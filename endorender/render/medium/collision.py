@@ -1,6 +1,7 @@
-"""Whether a tentative collision is real. Positions as index into the grid; `inv` is 1 / spacing."""
+"""Whether a tentative collision is real. Positions as index into the grid."""
 
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from endorender.engine import ti
 from endorender.render.device import sampling
@@ -10,6 +11,18 @@ from endorender.render.medium import field as fields
 from endorender.render.medium.traits import PLAIN, Traits
 
 vec3 = ti.math.vec3
+
+
+class Flight(NamedTuple):
+    """What a path carries from flight to flight: names for variables of the kernel, which functions change in place.
+
+    Made within a kernel or function, by `ti.static(Flight(...))`.
+    """
+
+    budget: Any  # optical depth until the next tentative collision
+    share: Any  # (3,) spectral MIS weight, or on a shadow ray the transmittance
+    hero: Any  # the channel that decides collisions
+    rng: Any
 
 
 @kernels
@@ -26,18 +39,7 @@ def device(kind: str, surface: str, traits: Traits = PLAIN) -> SimpleNamespace:
     block, tabulated, opacity = look.block, look.tabulated, look.opacity
 
     @ti.func
-    def spectral(
-        table: ti.template(),
-        v,
-        grey,
-        most,
-        shadow: ti.template(),
-        wall_hu,
-        row,
-        hero,
-        share: ti.template(),
-        rng: ti.template(),
-    ):
+    def spectral(m: ti.template(), v, grey, most, shadow: ti.template(), row, flight: ti.template()):
         """A tentative collision where extinction differs between channels (Miller, Georgiev, Jarosz 2019).
 
         Flight: decided by the hero channel; `share` becomes each channel's chance of the same decisions over the mean
@@ -46,71 +48,64 @@ def device(kind: str, surface: str, traits: Traits = PLAIN) -> SimpleNamespace:
         """
         s = vec3(0.0)
         for c in ti.static(range(3)):
-            s[c] = grey * tabulated(table, table.shape[1] - ti.static(TINT) + c, v, wall_hu, row)
+            s[c] = grey * tabulated(m, m.table.shape[1] - ti.static(TINT) + c, v, row)
         chance = ti.min(s / most, 1.0)
         real = False
         if ti.static(shadow):
-            share *= 1.0 - chance
-            top = share.max()
+            flight.share *= 1.0 - chance
+            top = flight.share.max()
             if top < 0.1:
-                real = rand(rng) * 0.1 >= top
-                share *= 0.1 / ti.max(top, 1e-12)
+                real = rand(flight.rng) * 0.1 >= top
+                flight.share *= 0.1 / ti.max(top, 1e-12)
         else:
-            real = rand(rng) < chance[hero]
-            share *= chance if real else 1.0 - chance
-            share /= ti.max(share.sum() / 3.0, 1e-30)
+            real = rand(flight.rng) < chance[flight.hero]
+            flight.share *= chance if real else 1.0 - chance
+            flight.share /= ti.max(flight.share.sum() / 3.0, 1e-30)
         return real
 
     @ti.func
     def collides(
-        field: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
+        m: ti.template(),
         p,
-        inv,
         most,
         least,
         shadow: ti.template(),
-        wall_hu,
         reduced,
-        hero,
-        share: ti.template(),
         found: ti.template(),
-        budget: ti.template(),
-        rng: ti.template(),
+        flight: ti.template(),
     ):
-        """Whether a tentative collision at index p is real. Draws the next `budget` too.
+        """Whether a tentative collision at index p is real. Draws the next budget too.
 
         It is drawn before what is found decides anything: the processor works on it while the look-up is under way.
         """
-        u = rand2(rng)
+        u = rand2(flight.rng)
         draw = u[0] * most
-        budget = sampling.minus_log(1.0 - u[1])  # noqa: F841 (handed back)
+        flight.budget = sampling.minus_log(1.0 - u[1])
         real = draw < least
         if not real:
             s = 0.0
             row = 0
             if ti.static(kind == "grid"):
-                s = one_of_eight(field, p, rng)
+                s = one_of_eight(m.field, p, flight.rng)
             elif ti.static(kind == "uniform"):
-                s = interpolated(field, p)
+                s = interpolated(m.field, p)
             else:
-                found = interpolated(field, p)
-                row = block(labels, p)
-                s = tabulated(table, 0, found, wall_hu, row)
+                found = interpolated(m.field, p)
+                row = block(m, p)
+                s = tabulated(m, 0, found, row)
                 if ti.static(similar):
                     if reduced:
-                        s *= look.straight(table, found, wall_hu, row)[2]
+                        s *= look.straight(m, found, row)[2]
                 if ti.static(graded):
                     # Six look-ups, for which a factor that can only take away need not be known where s is too low.
                     if ti.static(chromatic) or draw < s:
-                        s *= opacity(field, table, p, inv, row)
+                        s *= opacity(m, p, row)
             if ti.static(chromatic):
-                real = spectral(table, found, s, most, shadow, wall_hu, row, hero, share, rng)
+                real = spectral(m, found, s, most, shadow, row, flight)
             else:
                 real = draw < s
         elif ti.static(kind == "tissue"):
-            found = interpolated(field, p)
+            found = interpolated(m.field, p)
         return real
 
     return SimpleNamespace(collides=collides)

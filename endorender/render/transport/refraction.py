@@ -64,17 +64,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
     Way = ti.types.struct(kind=int, p=vec3, n=vec3, w=vec3, omega=vec3, length=float, weight=float, coat=vec3)
 
     @ti.func
-    def leave(
-        labels: ti.template(),
-        table: ti.template(),
-        coats: ti.template(),
-        capsules: ti.template(),
-        ev,
-        x,
-        d,
-        q,
-        rng: ti.template(),
-    ):
+    def leave(world: ti.template(), ev, x, d, rng: ti.template()):
         """Direction of a path that meets the wall from within along d, and whether it gets out (1) or is reflected (0).
 
         Below the critical angle as much is reflected as from outside along the same ray, beyond it everything.
@@ -82,7 +72,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
         out = bend(ev.n, d, ev.coat[2])
         gone = 0
         if out.norm_sqr() > 0.0:
-            if rand(rng) < shade.passed(coats, capsules, labels, table, x, out, -ev.n, q):
+            if rand(rng) < shade.passed(world, x, out, -ev.n):
                 gone = 1
         if gone == 0:
             out = d - 2.0 * ev.n.dot(d) * ev.n
@@ -106,17 +96,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
         return g * inv
 
     @ti.func
-    def seek(
-        field: ti.template(),
-        smooth: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        x,
-        y,
-        thin,
-        q,
-        rng: ti.template(),
-    ):
+    def seek(world: ti.template(), x, y, thin, rng: ti.template()):
         """The place on the wall where light from y enters to reach x in the tissue: fixed-point iteration.
 
         From a guessed place the ray to y is bent inwards by Snell, and followed from x back to the wall. It contracts
@@ -125,6 +105,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
 
         thin: mm⁻¹. Places that lie deep under the wall are given up by chance, at this rate, before the work is done.
         """
+        m = ti.static(world.medium)
         way = Way(kind=LOST, p=x, n=vec3(0.0), w=vec3(0.0), omega=vec3(0.0), length=0.0, weight=1.0, coat=vec3(0.0))
         away = y - x
         distance = away.norm()
@@ -134,7 +115,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
             if rand(rng) >= KEPT:
                 end = ti.min(end, sampling.exponential(rng) / thin)
         for _ in range(ROUNDS):
-            s = t.crossing(field, x * q.inv, omega * q.inv, 0.0, end, q.threshold, True)
+            s = t.crossing(m.field, x * m.inv, omega * m.inv, 0.0, end, m.threshold, True)
             if s < 0.0:
                 if way.length == 0.0:  # already the guess met no wall
                     way.kind = DROPPED
@@ -147,11 +128,11 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
             way.p, way.length = x + s * omega, ti.max(s, 1e-9)
             if first and thin > 0.0:
                 way.weight = 1.0 / (KEPT + (1.0 - KEPT) * ti.exp(-thin * s))
-            way.n = t.normal(field, smooth, way.p, q.inv)
+            way.n = t.normal(m, way.p)
             way.w = (y - way.p).normalized()
             if way.n.dot(way.w) < 1e-3:
                 break
-            way.coat = shade.coating(labels, table, way.p, 0.0, q)
+            way.coat = shade.coating(world, way.p, 0.0)
             old = omega
             omega = -bend(way.n, -way.w, 1.0 / way.coat[2])
             if (omega - old).norm() < STILL:
@@ -165,28 +146,29 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
         return way
 
     @ti.func
-    def spread(field: ti.template(), smooth: ti.template(), way, y, q):
+    def spread(world: ti.template(), way, y):
         """Cross-section at y, seen from the wall, of a pencil of rays from the vertex over its solid angle there, mm².
 
         Two neighbours of the ray are followed through the wall's facet, under the normals that they meet. For a plane
         with the angles i and o and the lengths a inside, b outside: (a + n b) (a cos o / cos i + n b cos i / cos o).
         """
-        facet = slope(field, way.p, q.inv)
+        m = ti.static(world.medium)
+        facet = slope(m.field, way.p, m.inv)
         rate = facet.dot(way.omega)
         far = (y - way.p).norm()
         out = 0.0
-        # Snell's law and its differential: w = eta omega + (eta cos_i - cos_o) m, with m = -n facing omega.
-        eta, m = way.coat[2], -way.n
-        cos_i = -m.dot(way.omega)
+        # Snell's law and its differential: w = eta omega + (eta cos_i - cos_o) m, with normal m facing omega.
+        eta, normal = way.coat[2], -way.n
+        cos_i = -normal.dot(way.omega)
         cos_o = ti.sqrt(ti.max(1.0 - eta * eta * (1.0 - cos_i * cos_i), 0.0))
         if ti.abs(rate) > 1e-6 * facet.norm() and cos_o > 1e-4:
             moved = ti.Matrix.zero(ti.f32, 2, 3)
             for k in ti.static(range(2)):
                 turn = coat.to_world(way.omega, vec3(1.0 - k, 1.0 * k, 0.0))
                 step = way.length * (turn - way.omega * (facet.dot(turn) / rate))
-                dm = (way.n - t.normal(field, smooth, way.p + STEP * step, q.inv)) / STEP
-                dcos = -(dm.dot(way.omega) + m.dot(turn))
-                dw = eta * turn + (eta - eta * eta * cos_i / cos_o) * dcos * m + (eta * cos_i - cos_o) * dm
+                dm = (way.n - t.normal(m, way.p + STEP * step)) / STEP
+                dcos = -(dm.dot(way.omega) + normal.dot(turn))
+                dw = eta * turn + (eta - eta * eta * cos_i / cos_o) * dcos * normal + (eta * cos_i - cos_o) * dm
                 moved[k, :] = step + far * dw
             a = vec3(moved[0, 0], moved[0, 1], moved[0, 2])
             b = vec3(moved[1, 0], moved[1, 1], moved[1, 2])
@@ -194,26 +176,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
         return out
 
     @ti.func
-    def connect(
-        field: ti.template(),
-        smooth: ti.template(),
-        cells: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        grid: ti.template(),
-        coats: ti.template(),
-        capsules: ti.template(),
-        buckets: ti.template(),
-        emitters: ti.template(),
-        phase_data: ti.template(),
-        ev,
-        x,
-        d,
-        reduced,
-        q,
-        budget: ti.template(),
-        rng: ti.template(),
-    ):
+    def connect(world: ti.template(), ev, x, d, reduced, budget: ti.template(), rng: ti.template()):
         """Light of one emitter that reaches a scattering at x in the tissue, times the phase function.
 
         Of an emitter that lies beyond the wall what enters at the place that `seek` finds: no path can find the same
@@ -221,6 +184,8 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
         left to paths that meet the emitter.
         """
         gain = Spectrum(0.0)
+        m = ti.static(world.medium)
+        emitters = ti.static(world.emitters)
         light = lighting.sample_emitter(emitters, x, rng)
         e = light.index
         kind_of = ti.cast(emitters[e, E.KIND], ti.i32)
@@ -230,10 +195,10 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
         y = x + reach * light.direction
         thin = 0.0
         if ti.static(not traits.similar):
-            thin = THIN * t.sigma(field, labels, table, x * q.inv, t.value(field, x, q.inv), q.wall_hu, q.inv)
-        way = seek(field, smooth, table, labels, x, y, thin, q, rng)
+            thin = THIN * t.sigma(m, x * m.inv, t.value(m, x))
+        way = seek(world, x, y, thin, rng)
         if way.kind == OPEN:
-            f = shade.bounce(ev, d, light.direction, q, phase_data)
+            f = shade.bounce(world, ev, d, light.direction)
             gain = Spectrum(f.diffuse) * light.radiance * way.weight
             if light.density > 0.0:
                 gain *= light.density / (light.density + f.density)
@@ -245,19 +210,17 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
                 facing = -way.w.dot(lighting.vector(emitters, e, E.AXIS))
                 shine *= lighting.beam(emitters, e, facing) if facing > 1e-6 else 0.0
             if shine > 0.0:
-                area = spread(field, smooth, way, y, q)
+                area = spread(world, way, y)
                 if area > 0.0:
-                    shine *= way.weight * shade.passed(coats, capsules, labels, table, way.p, way.w, way.n, q) / area
-                    shine *= shade.bounce(ev, d, way.omega, q, phase_data).diffuse
+                    shine *= way.weight * shade.passed(world, way.p, way.w, way.n) / area
+                    shine *= shade.bounce(world, ev, d, way.omega).diffuse
                     for c in ti.static(range(channels)):
                         gain[c] = emitters[e, E.COLOUR + c] * shine
         if gain.max() > 0.0:
             # Within the tissue, then in air. A wall further on ends it: a straight ray through it is no path.
             o, w, end, inside, leg = x, way.omega, way.length, True, 0
             while gain.max() > 0.0:
-                event, s, hu, through = t.shine(
-                    field, cells, table, labels, o, w, end, q.inv, q.threshold, q.wall_hu, inside, reduced, budget, rng
-                )
+                event, s, hu, through = t.shine(m, o, w, end, inside, reduced, budget, rng)
                 for c in ti.static(range(channels)):
                     gain[c] *= through[c % 3]
                 if ti.static(traits.similar):
@@ -266,41 +229,27 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
                         end -= s
                         beyond = Spectrum(0.0)
                         if reduced:
-                            beyond = shade.beyond(field, table, labels, grid, capsules, buckets, o, hu, q, rng)
+                            beyond = shade.beyond(world, o, hu, rng)
                         gain *= beyond
                         continue
                 if event == t.SURFACE and (leg == 1 or way.kind == OPEN):
                     gain *= 0.0
                 if leg == 1 or way.kind == OPEN:
                     break
-                o, w, end, leg = way.p + q.nudge * way.n, way.w, (y - way.p).norm(), 1
+                o, w, end, leg = way.p + world.view.nudge * way.n, way.w, (y - way.p).norm(), 1
                 inside = False
-                if t.value(field, o, q.inv) >= q.threshold:
+                if t.value(m, o) >= m.threshold:
                     gain *= 0.0
         return gain
 
     @ti.func
-    def met(
-        field: ti.template(),
-        smooth: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        emitters: ti.template(),
-        o,
-        d,
-        hit,
-        vertex,
-        density,
-        link,
-        exit,
-        q,
-        rng: ti.template(),
-    ):
+    def met(world: ti.template(), o, d, hit, vertex, density, link, exit, rng: ti.template()):
         """Radiance of the area lights that a path passes before `hit`, less what `connect` has brought already.
 
         link: how the path got from `vertex` to o; exit: where it left the tissue. See SMALL.
         """
         total = Spectrum(0.0)
+        emitters = ti.static(world.emitters)
         if link == DIRECT:
             total = lighting.met_emitters(emitters, o, d, hit, vertex, density)
         else:
@@ -310,7 +259,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
                     facing = -d.dot(lighting.vector(emitters, e, E.AXIS))
                     counts = facing >= SMALL * emitters[e, E.PER_AREA] * one.distance**2
                     if counts and link == JOINED:
-                        way = seek(field, smooth, table, labels, vertex, o + one.distance * d, 0.0, q, rng)
+                        way = seek(world, vertex, o + one.distance * d, 0.0, rng)
                         counts = not (way.kind == ENTRY and (way.p - exit).norm() < 0.1 * way.length)
                     if counts:
                         for c in ti.static(range(channels)):

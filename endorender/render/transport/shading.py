@@ -1,6 +1,7 @@
 """What happens at a vertex: which event it is and how it scatters.
 
-Shared by both integrators. All in the grid frame; Spectrum is a vector of C channels (three for each look).
+Shared by all integrators. All in the grid frame; `world` is a `world.World`; Spectrum is a vector of C channels (three
+for each look).
 """
 
 from types import SimpleNamespace
@@ -106,53 +107,45 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         return q
 
     @ti.func
-    def albedo_at(table: ti.template(), grid: ti.template(), hu, x, q, row, rng: ti.template()):
+    def albedo_at(world: ti.template(), hu, x, row, rng: ti.template()):
         a = Spectrum(0.0)
         if ti.static(kind == "tissue"):
             for c in ti.static(range(C)):
-                a[c] = tabulated(table, 1 + P + c, hu, q.wall_hu, row)
+                a[c] = tabulated(world.medium, 1 + P + c, hu, row)
         else:
             # Light is linear in the albedo: one node drawn by its trilinear weight is right on average.
             e = ti.math.ivec3(0)
+            grid = ti.static(world.albedo)
             if grid.shape[0] > 1:  # one node: the same albedo everywhere
-                e = sampling.corner(x * q.inv, grid.shape[0], grid.shape[1], grid.shape[2], rng)
+                e = sampling.corner(x * world.view.inv, grid.shape[0], grid.shape[1], grid.shape[2], rng)
             for c in ti.static(range(C)):
                 a[c] = grid[e.x, e.y, e.z, c]
         return a
 
     @ti.func
-    def dyed(table: ti.template(), albedo, capsules: ti.template(), buckets: ti.template(), x, row):
+    def dyed(world: ti.template(), albedo, x, row):
         """Albedo at x with the mucosa layer in it: blood-rich patches, then vessels."""
-        share = skin.shares(capsules, buckets, x)
+        share = skin.shares(world.capsules, world.buckets, x)
         a = albedo
+        table = ti.static(world.medium.table)
         for c in ti.static(range(C)):
             red = ti.math.mix(albedo[c], table[row + BLOOD, 1 + P + c], share[1])
             a[c] = ti.math.mix(red, table[row + VESSEL, 1 + P + c], share[0])
         return a
 
     @ti.func
-    def colour(
-        table: ti.template(),
-        grid: ti.template(),
-        capsules: ti.template(),
-        buckets: ti.template(),
-        hu,
-        x,
-        q,
-        row,
-        rng: ti.template(),
-    ):
+    def colour(world: ti.template(), hu, x, row, rng: ti.template()):
         """Albedo of a collision at x with field value hu."""
-        a = albedo_at(table, grid, hu, x, q, row, rng)
+        a = albedo_at(world, hu, x, row, rng)
         if ti.static(layered):
-            a = dyed(table, a, capsules, buckets, x, row)
+            a = dyed(world, a, x, row)
         return a
 
     @ti.func
-    def onward(table: ti.template(), hu, q, row):
+    def onward(world: ti.template(), hu, row):
         """Chance that a particle sends light straight on, of what `collision` has not passed over, and the least
         albedo."""
-        s = look.straight(table, hu, q.wall_hu, row)
+        s = look.straight(world.medium, hu, row)
         return s[0] * (1.0 - s[1]) / s[2], s[1]
 
     @ti.func
@@ -161,99 +154,73 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         return ti.max(albedo - least, 0.0) / (1.0 - least)
 
     @ti.func
-    def border(field: ti.template(), labels: ti.template(), table: ti.template(), x, hu, q, row):
+    def border(world: ti.template(), x, hu, row):
         """Gradient at x, and the chance that a collision there is with a surface (hybrid).
 
         Kroes, Post, Botha 2012, eq. 7 with the gradient in HU/mm against a constant of the tissue.
         """
-        slope = look.gradient(field, x, q.inv)
-        opacity = look.sigma(field, labels, table, x * q.inv, hu, q.wall_hu, q.inv)
-        rate = q.hybrid
+        m = ti.static(world.medium)
+        slope = look.gradient(m.field, x, m.inv)
+        opacity = look.sigma(m, x * m.inv, hu)
+        rate = world.view.hybrid
         if ti.static(traits.labelled):
-            opacity /= table[row + OWN, Own.SIGMA_TOP]
-            rate = table[row + OWN, Own.HYBRID]
+            opacity /= m.table[row + OWN, Own.SIGMA_TOP]
+            rate = m.table[row + OWN, Own.HYBRID]
         else:
-            opacity /= q.sigma_top
+            opacity /= world.view.sigma_top
         return slope, opacity * (1.0 - ti.exp(-rate * slope.norm()))
 
     @ti.func
-    def beyond(
-        field: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        grid: ti.template(),
-        capsules: ti.template(),
-        buckets: ti.template(),
-        x,
-        hu,
-        q,
-        rng: ti.template(),
-    ):
+    def beyond(world: ti.template(), x, hu, rng: ti.template()):
         """Share of light on a shadow ray that goes on behind a collision, by the similarity relation; see `event`."""
         left = Spectrum(0.0)
-        row = block(labels, x * q.inv)
-        chance, least = onward(table, hu, q, row)
+        row = block(world.medium, x * world.medium.inv)
+        chance, least = onward(world, hu, row)
         if ti.static(HYBRID):
-            _, surface_chance = border(field, labels, table, x, hu, q, row)
+            _, surface_chance = border(world, x, hu, row)
             chance *= 1.0 - surface_chance
         if rand(rng) < chance:
-            left = above(colour(table, grid, capsules, buckets, hu, x, q, row, rng), least)
+            left = above(colour(world, hu, x, row, rng), least)
         return left
 
     @ti.func
-    def coating(labels: ti.template(), table: ti.template(), x, hu, q):
+    def coating(world: ti.template(), x, hu):
         """Roughness, specular weight and IOR of the coat at x: those at hu; of a wall those at wall_hu."""
-        out = vec3(q.alpha, q.specular, q.ior)
+        m = ti.static(world.medium)
+        out = vec3(world.view.alpha, world.view.specular, world.view.ior)
         if ti.static(traits.coated):
-            row = block(labels, x * q.inv)
+            row = block(m, x * m.inv)
             v = hu
             if ti.static(WALL):
                 v = LOWEST
             for c in ti.static(range(3)):
-                out[c] = tabulated(table, table.shape[1] - ti.static(COATED) + c, v, q.wall_hu, row)
+                out[c] = tabulated(m, m.table.shape[1] - ti.static(COATED) + c, v, row)
         return out
 
     @ti.func
-    def mirrored(coats: ti.template(), here, n, d):
-        """What a coat with normal n reflects of light along d, in all. coats: table of directional albedos."""
-        return here[1] * coat.albedo(coats, ti.abs(n.dot(d)), here[0], here[2])
+    def mirrored(world: ti.template(), here, n, d):
+        """What a coat with normal n reflects of light along d, in all. here: from `coating`."""
+        return here[1] * coat.albedo(world.coats, ti.abs(n.dot(d)), here[0], here[2])
 
     @ti.func
-    def filmed(capsules: ti.template(), x, d, n):
+    def filmed(world: ti.template(), x, d, n):
         """Normal of the coat at x of the wall with normal n towards the air, for light along d or against it."""
         m = n
         if ti.static(layered):
-            m = skin.tilt(capsules, x, ti.select(n.dot(d) > 0.0, -1.0, 1.0) * d, n)
+            m = skin.tilt(world.capsules, x, ti.select(n.dot(d) > 0.0, -1.0, 1.0) * d, n)
         return m
 
     @ti.func
-    def passed(coats: ti.template(), capsules: ti.template(), labels: ti.template(), table: ti.template(), x, d, n, q):
+    def passed(world: ti.template(), x, d, n):
         """What the coat lets pass of light along d at x of the wall with normal n towards the air."""
-        return 1.0 - mirrored(coats, coating(labels, table, x, 0.0, q), filmed(capsules, x, d, n), d)
+        return 1.0 - mirrored(world, coating(world, x, 0.0), filmed(world, x, d, n), d)
 
     @ti.func
     def facing_normal(n, d):
         return -n if n.dot(d) > 0.0 else n
 
     @ti.func
-    def event(
-        field: ti.template(),
-        smooth: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        grid: ti.template(),
-        coats: ti.template(),
-        capsules: ti.template(),
-        buckets: ti.template(),
-        t: ti.template(),
-        x,
-        d,
-        hu,
-        collided,
-        reduced,
-        q,
-        rng: ti.template(),
-    ):
+    def event(world: ti.template(), x, d, hu, collided, reduced, rng: ti.template()):
         """What a ray along d meets at x: the coat of the wall, or a collision with field value `hu`.
 
         reduced: by the similarity relation a particle sends light straight on with chance g, and evenly elsewhere. That
@@ -272,47 +239,47 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
             even=0,
         )
         if collided:
-            row = block(labels, x * q.inv)
-            ev.albedo = colour(table, grid, capsules, buckets, hu, x, q, row, rng)
+            row = block(world.medium, x * world.medium.inv)
+            ev.albedo = colour(world, hu, x, row, rng)
             for c in ti.static(range(P)):
                 if ti.static(kind == "tissue"):
-                    ev.phase[c] = tabulated(table, 1 + c, hu, q.wall_hu, row)
+                    ev.phase[c] = tabulated(world.medium, 1 + c, hu, row)
                 else:
-                    ev.phase[c] = q.phase[c]
+                    ev.phase[c] = world.view.phase[c]
             if ti.static(HYBRID):
-                slope, surface_chance = border(field, labels, table, x, hu, q, row)
+                slope, surface_chance = border(world, x, hu, row)
                 if rand(rng) < surface_chance:
                     ev.kind = BSDF
                     ev.n = facing_normal(-slope / ti.max(slope.norm(), 1e-9), d)
                     ev.film = ev.n
-                    ev.coat = coating(labels, table, x, hu, q)
-                    ev.reflect = mirrored(coats, ev.coat, ev.n, d)
+                    ev.coat = coating(world, x, hu)
+                    ev.reflect = mirrored(world, ev.coat, ev.n, d)
             if ti.static(similar):
                 if reduced and ev.kind == PHASE:
                     ev.even = 1
-                    chance, least = onward(table, hu, q, row)
+                    chance, least = onward(world, hu, row)
                     if rand(rng) < chance:
                         ev.kind = FORWARD
                         ev.albedo = above(ev.albedo, least)
         else:
             if ti.static(WALL):
                 ev.kind = COAT
-                ev.coat = coating(labels, table, x, hu, q)
-                n = t.normal(field, smooth, x, q.inv)
-                ev.n, ev.film = facing_normal(n, d), filmed(capsules, x, d, n)
-                ev.reflect = mirrored(coats, ev.coat, ev.film, d)
+                ev.coat = coating(world, x, hu)
+                n = look.normal(world.medium, x)
+                ev.n, ev.film = facing_normal(n, d), filmed(world, x, d, n)
+                ev.reflect = mirrored(world, ev.coat, ev.film, d)
         return ev
 
     @ti.func
-    def sample(ev, d, q, data: ti.template(), u, rng: ti.template()):
+    def sample(world: ti.template(), ev, d, u, rng: ti.template()):
         """Where a path goes on. u: two uniform numbers for the direction.
 
         The coat lets it pass (reflected = 0) with its direction and density unchanged.
         """
         turn = Turn(direction=d, weight=Spectrum(1.0), density=-1.0, reflected=0, stop=0)
         if ev.kind == PHASE:
-            cos_theta = phase_sample(u[0], ev.phase, data)
-            turn.density = phase_pdf(cos_theta, ev.phase, data)
+            cos_theta = phase_sample(u[0], ev.phase, world.phase)
+            turn.density = phase_pdf(cos_theta, ev.phase, world.phase)
             if ti.static(similar):
                 if ev.even == 1:
                     cos_theta, turn.density = 1.0 - 2.0 * rand(rng), 0.25 / PI
@@ -326,7 +293,7 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
                     turn.direction = coat.sample(-d, ev.film, ev.coat[0], u[0], u[1]).normalized()
                 else:
                     turn.direction = sampling.around(ev.n, ti.sqrt(1.0 - u[0]), u[1])
-                f = bounce(ev, d, turn.direction, q, data)
+                f = bounce(world, ev, d, turn.direction)
                 turn.density = f.density
                 if f.shiny + f.diffuse <= 0.0 or f.density <= 0.0:
                     turn.stop = 1
@@ -335,14 +302,11 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         return turn
 
     @ti.func
-    def bounce(ev, d, w, q, data: ti.template()):
-        """Value × cos towards w, white (shiny) and to be coloured (diffuse), and the density of `sample`.
-
-        data: table of the phase function, if it is one.
-        """
+    def bounce(world: ti.template(), ev, d, w):
+        """Value × cos towards w, white (shiny) and to be coloured (diffuse), and the density of `sample`."""
         f = Bounce(shiny=0.0, diffuse=0.0, density=0.0)
         if ev.kind == PHASE:
-            f.diffuse = phase_pdf(d.dot(w), ev.phase, data)
+            f.diffuse = phase_pdf(d.dot(w), ev.phase, world.phase)
             if ti.static(similar):
                 if ev.even == 1:
                     f.diffuse = 0.25 / PI

@@ -1,6 +1,6 @@
 """Moving along a ray: one walk through cells of bounds for free flights and shadow rays.
 
-Positions in the grid frame (mm); `inv` is 1 / spacing; t is in mm along unit directions.
+Positions in the grid frame (mm); t is in mm along unit directions; `m` is a `field.Medium`.
 """
 
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand
 from endorender.render.medium import collision, prepared
 from endorender.render.medium import field as fields
+from endorender.render.medium.collision import Flight
 from endorender.render.medium.field import FAR
 from endorender.render.medium.isosurface import crossing
 from endorender.render.medium.traits import PLAIN, Traits
@@ -31,24 +32,15 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
 
     @ti.func
     def march(
-        field: ti.template(),
-        cells: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
+        m: ti.template(),
         o,
         d,
         start,
         end,
-        inv,
-        threshold,
-        wall_hu,
         inside,
         shadow: ti.template(),
         reduced,
-        hero,
-        share: ti.template(),
-        budget: ti.template(),
-        rng: ti.template(),
+        flight: ti.template(),
     ):
         """One walk through the cells by DDA for free flights and, with `shadow`, for transmittance.
 
@@ -57,25 +49,24 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         side are empty too, so that lumens are crossed in leaps. A free flight ends at a tentative collision at rate
         `most` that is real with chance sigma_t / most: without a look-up where the draw is below `least` / most.
 
-        reduced: by the similarity relation. share: a path's spectral MIS weight; hero: the channel that decides
-        collisions (see `collision`). Returns (event, t, field value there, share of light that passes).
+        reduced: by the similarity relation. Returns (event, t, field value there, share of light that passes).
 
-        budget: the optical depth until the next tentative collision. What a walk leaves of it serves the next one,
-        since an exponential draw does not remember (and was drawn early, see `collides`).
+        What a walk leaves of the flight's budget serves the next one, since an exponential draw does not remember (and
+        was drawn early, see `collides`).
         """
         event = NOTHING
         hit = end
         found = 0.0  # the field at the collision
-        oi, di = o * inv, d * inv
+        oi, di = o * m.inv, d * m.inv
         per_cell = ti.static(1.0 / CELL)
         t = start
         through = 1.0  # of light (shadow)
         c = ti.math.ivec3(0)  # of a uniform grid every cell is like the first
         if ti.static(kind != "uniform"):
             u = (oi + di * t - ti.static(ORIGIN)) * per_cell
-            last = ti.math.ivec3(cells.shape[0], cells.shape[1], cells.shape[2]) - 1
+            last = ti.math.ivec3(m.cells.shape[0], m.cells.shape[1], m.cells.shape[2]) - 1
             c = ti.math.clamp(ti.cast(ti.floor(u), ti.i32), 0, last)
-        most, least = cells[c.x, c.y, c.z, 0], cells[c.x, c.y, c.z, 1]
+        most, least = m.cells[c.x, c.y, c.z, 0], m.cells[c.x, c.y, c.z, 1]
 
         # 1. Most flights in dense tissue end in the cell where they begin: no set-up for those.
         local = most > 0.0
@@ -85,29 +76,27 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
             local = local and inside
         mean = 1.0 / ti.max(ti.abs(most), 1e-20)  # free path between tentative collisions, mm
         while local:
-            tq = t + budget * mean
+            tq = t + flight.budget * mean
             p = oi + di * tq
             cq = ti.cast(ti.floor((p - ti.static(ORIGIN)) * per_cell), ti.i32)
             local = tq < end and cq.x == c.x and cq.y == c.y and cq.z == c.z
             if local:
                 t = tq
-                if collides(
-                    field, table, labels, p, inv, most, least, shadow, wall_hu, reduced, hero, share, found, budget, rng
-                ):
+                if collides(m, p, most, least, shadow, reduced, found, flight):
                     event = COLLISION
                     hit = t
                     local = False
 
         if ti.static(kind == "uniform"):
             # No cells, no look-ups: the way out is all there is to know.
-            hit = ti.min(end, clip(field, o, d, inv)[1])
+            hit = ti.min(end, clip(m, o, d)[1])
             if ti.static(shadow):
                 through = ti.exp(-hit * ti.abs(most))
             else:
-                if t + budget * mean < hit:
+                if t + flight.budget * mean < hit:
                     event = COLLISION
-                    hit = t + budget * mean
-                budget = sampling.exponential(rng)
+                    hit = t + flight.budget * mean
+                flight.budget = sampling.exponential(flight.rng)
         # 2. From cell to cell.
         elif event == NOTHING:
             side = ti.math.ivec3(ti.select(d.x > 0, 1, -1), ti.select(d.y > 0, 1, -1), ti.select(d.z > 0, 1, -1))
@@ -120,7 +109,7 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                     step[a] = ti.abs(r) * ti.static(CELL)
                     edge = (cell_index[a] + ti.select(d[a] > 0, 1.0, 0.0)) * ti.static(CELL) + ti.static(ORIGIN)
                     nxt[a] = (edge - oi[a]) * r
-                    rim = ti.select(d[a] > 0, field.shape[a] - 1.0 - ti.static(ORIGIN), ti.static(ORIGIN))
+                    rim = ti.select(d[a] > 0, m.field.shape[a] - 1.0 - ti.static(ORIGIN), ti.static(ORIGIN))
                     end = ti.min(end, (rim - oi[a]) * r)
             hit = end
             while t < end:
@@ -137,30 +126,27 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                         tq = te
                         candidate = False
                         if inside if ti.static(WALL) else True:
-                            tq = t + budget * mean
+                            tq = t + flight.budget * mean
                             candidate = tq < te
                             tq = ti.min(tq, te)
                         if ti.static(WALL):
                             if most < 0.0 and tq > t:
-                                tc = crossing(field, oi, di, t, tq, threshold, inside)
+                                tc = crossing(m.field, oi, di, t, tq, m.threshold, inside)
                                 if tc >= 0.0:
                                     event = SURFACE
                                     if inside:
-                                        budget = ti.max(budget - (tc - t) * bound, 0.0)
+                                        flight.budget = ti.max(flight.budget - (tc - t) * bound, 0.0)
                                     tq = tc
                         hit = tq
                         if event != NOTHING:
                             break
                         if not candidate:
                             if inside if ti.static(WALL) else True:
-                                budget = ti.max(budget - (te - t) * bound, 0.0)
+                                flight.budget = ti.max(flight.budget - (te - t) * bound, 0.0)
                             break
                         t = tq
                         p = oi + di * t
-                        if collides(
-                            field, table, labels, p, inv, bound, least, shadow, wall_hu, reduced, hero, share, found,
-                            budget, rng
-                        ):  # fmt: skip
+                        if collides(m, p, bound, least, shadow, reduced, found, flight):
                             event = COLLISION
                     if event != NOTHING:
                         break
@@ -195,61 +181,30 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                     c.x < 0
                     or c.y < 0
                     or c.z < 0
-                    or c.x >= cells.shape[0]
-                    or c.y >= cells.shape[1]
-                    or c.z >= cells.shape[2]
+                    or c.x >= m.cells.shape[0]
+                    or c.y >= m.cells.shape[1]
+                    or c.z >= m.cells.shape[2]
                 ):
                     break
-                most, least = cells[c.x, c.y, c.z, 0], cells[c.x, c.y, c.z, 1]
+                most, least = m.cells[c.x, c.y, c.z, 0], m.cells[c.x, c.y, c.z, 1]
         if event == COLLISION:
             through = 0.0
         return event, hit, found, through
 
     @ti.func
-    def walk(
-        field: ti.template(),
-        cells: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        o,
-        d,
-        start,
-        end,
-        inv,
-        threshold,
-        wall_hu,
-        inside,
-        rng: ti.template(),
-    ):
+    def walk(m: ti.template(), o, d, start, end, inside, rng: ti.template()):
         """Free flight from t = start to end or out of the domain: delta tracking (Woodcock 1965).
 
         inside: whether the ray starts in tissue; matters in the `interface` mode alone, where air is empty.
         Returns (event, t, field value there); the value is looked up where it colours tissue only.
         """
         unused, budget = vec3(1.0), sampling.exponential(rng)
-        event, hit, found, _ = march(
-            field, cells, table, labels, o, d, start, end, inv, threshold, wall_hu, inside, ti.static(False), False, 0,
-            unused, budget, rng
-        )  # fmt: skip
+        flight = ti.static(Flight(budget, unused, 0, rng))
+        event, hit, found, _ = march(m, o, d, start, end, inside, ti.static(False), False, flight)
         return event, hit, found
 
     @ti.func
-    def shine(
-        field: ti.template(),
-        cells: ti.template(),
-        table: ti.template(),
-        labels: ti.template(),
-        o,
-        d,
-        end,
-        inv,
-        threshold,
-        wall_hu,
-        inside,
-        reduced,
-        budget: ti.template(),
-        rng: ti.template(),
-    ):
+    def shine(m: ti.template(), o, d, end, inside, reduced, budget: ti.template(), rng: ti.template()):
         """Light that gets from o to the wall or the end: (event, t, field value there, (3,) transmittance).
 
         Visible or not, by delta tracking: COLLISION leaves none. Exact in a uniform grid, and ratio-tracked where
@@ -259,10 +214,8 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         share, hero = vec3(1.0), 0
         if ti.static(traits.similar and traits.chromatic):
             hero = ti.min(ti.cast(rand(rng) * 3.0, ti.i32), 2)
-        event, hit, found, through = march(
-            field, cells, table, labels, o, d, 0.0, end, inv, threshold, wall_hu, inside, ti.static(not traits.similar),
-            reduced, hero, share, budget, rng
-        )  # fmt: skip
+        flight = ti.static(Flight(budget, share, hero, rng))
+        event, hit, found, through = march(m, o, d, 0.0, end, inside, ti.static(not traits.similar), reduced, flight)
         if ti.static(traits.similar):
             through = 1.0
         return event, hit, found, through * share

@@ -1,14 +1,19 @@
-"""What a scene is on the device: all that a tracer's kernel is given, in its order."""
+"""What a scene is on the device, and how functions of a kernel are given it: as one thing with names.
+
+A kernel's own parameters stay a flat list: neither arrays in a bundle nor closures over resident arrays work on both
+engines, or without compiling anew. `packed` is that list, `World.of` names it again within the kernel.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from endorender.render.device import backend
 from endorender.render.medium import mucosa
+from endorender.render.medium.field import Medium
 from endorender.render.medium.labels import held_blocks
 from endorender.render.medium.majorants import cells
 from endorender.render.medium.prepared import Prepared, coat_field
@@ -21,6 +26,30 @@ from endorender.scene.light import Kind
 from endorender.scene.scene import Scene
 
 
+class World(NamedTuple):
+    """All that a path can meet. Names for what a kernel has: see `medium.field.Medium`, which is made likewise."""
+
+    medium: Medium
+    view: Any  # `shading.View`
+    albedo: Any = None  # of a GridMedium: (I, J, K, C)
+    phase: Any = None  # table of the phase function, if it is one
+    coats: Any = None  # table of the coat's directional albedos
+    capsules: Any = None  # the mucosa layer, see `medium.mucosa`
+    buckets: Any = None
+    emitters: Any = None
+    env: Any = None
+    alias: Any = None
+
+    @classmethod
+    def of(
+        cls, q: Any, field: Any, smooth: Any, cells: Any, table: Any, labels: Any, albedo: Any, phase: Any, coats: Any,
+        capsules: Any, buckets: Any, emitters: Any, env: Any, alias: Any,
+    ) -> World:  # fmt: skip
+        """From a kernel's parameters, in the order of `packed` but for the view, of which q is the unpacked one."""
+        medium = Medium(field, smooth, cells, table, labels, q.inv, q.threshold, q.wall_hu)
+        return cls(medium, q, albedo, phase, coats, capsules, buckets, emitters, env, alias)
+
+
 def packed(
     scenes: Sequence[Scene], prepared: Prepared, roulette: float | None = None
 ) -> tuple[tuple[str, ...], list[Any]]:
@@ -28,7 +57,6 @@ def packed(
 
     scenes: conditions of one view that share their paths.
     """
-
     first, channels = scenes[0], 3 * len(scenes)
     emitters, environment = pack_emitters(list(scenes), prepared), pack_environment(list(scenes))
     groups: tuple[str, ...] = ()
