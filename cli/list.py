@@ -78,7 +78,13 @@ def entries(kind: str) -> list[Entry]:
 
 def _load() -> None:
     """Import the modules that register something; none of them loads Taichi or torch."""
-    for module in ("endorender.dataset.layouts", "endorender.scene", "training.models", "training.losses"):
+    for module in (
+        "endorender.dataset.layouts",
+        "endorender.scene",
+        "endorender.render.integrators",
+        "training.models",
+        "training.losses",
+    ):
         importlib.import_module(module)
     for module in ("training.protocols", "training.baselines"):
         importlib.import_module(module)
@@ -143,7 +149,7 @@ def _plain(value: Any) -> Any:
     from endorender.registry import REGISTRIES
 
     for registry in REGISTRIES.values():
-        if any(type(value) is registry[name] for name in registry):
+        if registry.holds(value):
             return registry.dump(value)
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")

@@ -56,13 +56,17 @@ class Registry:
         """The name under which a class was registered."""
         return next(name for name, c in self._classes.items() if c is cls)
 
+    def holds(self, model: Any) -> bool:
+        """Whether this is an instance of a registered class."""
+        return type(model) in self._classes.values()
+
     def cases(self) -> list[tuple[str, dict[str, Any]]]:
         """Every (name, parameters) that the tests of this kind run over."""
         return [(name, case) for name in self for case in self._cases[name]]
 
     def build(self, spec: Any) -> Any:
         """Instance from `"name"`, `{"type": name, **parameters}` or an instance (returned as it is)."""
-        if type(spec) in self._classes.values():
+        if self.holds(spec):
             return spec
         if isinstance(spec, str):
             spec = {"type": spec}

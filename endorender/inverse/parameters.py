@@ -51,7 +51,7 @@ def names(scene: Scene) -> list[str]:
 
 
 def wanted(scene: Scene, asked: Sequence[str]) -> tuple[str, ...]:
-    """Which of `gradient.WANTED` these parameters need."""
+    """Which of `coverage.WANTED` these parameters need."""
     out = set()
     for name in asked:
         first, last = name.split(".")[0], name.split(".")[-1]

@@ -83,14 +83,14 @@ def vertices() -> dict:
     most = np.abs(bounds(prepare_medium(volume), scene.tissue, "volume", scene.threshold)[..., 0])
     data = volume.hu.tobytes() + np.ascontiguousarray(most).tobytes() + table.tobytes()
     data += scene.world_from_camera[:3, 3].astype(np.float32).tobytes()
-    radiance([scene], 1, 0, roulette=thin)
+    radiance([scene], 1, 0, integrator={"type": "volpath", "roulette": thin})
     ours, theirs, means = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "ceiling"
         flags = ["-O3", "-march=native", "-ffast-math"]
         subprocess.run(["cc", *flags, str(HERE / "ceiling.c"), "-lm", "-o", str(program)], check=True)
         for n in range(ROUNDS):
-            seconds, made = timed([scene], spp, n, roulette=thin)
+            seconds, made = timed([scene], spp, n, integrator={"type": "volpath", "roulette": thin})
             ours.append(seconds / (128 * 128 * spp))
             words = [str(program), "128", "4", "128", str(spp), str(thin)]
             out = subprocess.run(words, input=data, capture_output=True, check=True).stdout.split()

@@ -46,7 +46,7 @@ class Vertex(NamedTuple):
 
 @kernels
 def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, wanted: tuple) -> SimpleNamespace:
-    """Taichi functions for one kind of everything. wanted: of `gradient.WANTED`."""
+    """Taichi functions for one kind of everything. wanted: of `coverage.WANTED`."""
     slope = derivatives.device(kind, surface, phase, traits)
     move = motion.device(kind, surface, phase, traits)
     look = fields.device(kind, surface, traits)

@@ -10,24 +10,97 @@ attenuation at a uniform point of each flight and shadow ray, in-scattering at r
 rest, c / (σ + c), at one further vertex per path, so that it is right where σ = 0.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from pydantic import Field
+
 from endorender.engine import ti
+from endorender.errors import UserError
 from endorender.render.device import backend, launches
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand, rand2
 from endorender.render.gradients import derivatives, further_vertex, recorder, shadow_rays
+from endorender.render.gradients.coverage import refuse
+from endorender.render.gradients.derivatives import G
 from endorender.render.gradients.recorder import Path, Vertex
 from endorender.render.gradients.tape import MARGIN, TAPE, Sums, Tape, add, settle
+from endorender.render.integrators import Integrator, Progress, integrators
+from endorender.render.medium.prepared import Prepared, prepare
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import camera_rays, illumination, shading, tracking
-from endorender.render.transport.emitters import E
+from endorender.render.transport.emitters import E, pack_emitters
+from endorender.render.transport.film import Film, Radiance
 from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
-from endorender.render.transport.world import World
+from endorender.render.transport.world import World, packed
+from endorender.scene.scene import Scene
 
 vec2, vec3, vec4 = ti.math.vec2, ti.math.vec3, ti.math.vec4
+C_PER_VOXEL = 0.03  # c of the estimator of extinction, over the voxel's edge
+LINES = 1024  # pixels of a launch, each with a tape
 WALK, AGAIN, TAIL, DONE = range(4)  # a path; once more if it did not fit the tape; the path from its further vertex
+
+
+@integrators.register("adjoint", cases=[{}, {"smooth_pixels": True}])
+class Adjoint(Integrator):
+    """The walk of the gradients, without noting any; it leaves out what they do not cover."""
+
+    smooth_pixels: bool = Field(False, description="weigh light by a B-spline three pixels wide instead of a box")
+
+    def trace(
+        self, scenes: Sequence[Scene], spp: int, seed: int, frame: int = 0, progress: Progress | None = None
+    ) -> list[Radiance]:
+        """Of the one condition."""
+        refuse(scenes[0], ())
+        key = random.key(seed, frame)
+        return [run(scenes[0], prepare(scenes[0].medium), None, (), spp, key, self.smooth_pixels, 0.0, progress)[0]]
+
+
+def run(
+    scene: Scene,
+    prepared: Prepared,
+    weights: np.ndarray | None,
+    wanted: tuple[str, ...],
+    spp: int,
+    key: int,
+    smooth_pixels: bool,
+    ambient: float,
+    progress: Progress | None = None,
+) -> tuple[Radiance, np.ndarray]:
+    """The picture and the flat array of gradients of Σ weights × picture; see `derivatives` for its layout.
+
+    wanted: of `coverage.WANTED`, in its order.
+    """
+    groups, fixed = packed([scene], prepared)
+    dtype, traits = str(prepared.low.dtype), Traits.of(scene)
+    types = (type(scene.phase), type(scene.camera), groups, traits)
+    kernel = tracer(prepared.kind, scene.surface, dtype, *types, wanted, smooth_pixels)
+    columns = 1 + type(scene.phase).FLOATS + 3
+    voxels = int(np.prod(prepared.shape))
+    rest = 1025 * columns if prepared.kind == "tissue" else 4 * voxels + columns - 4
+    slots = rest + pack_emitters([scene], prepared).size + G.SIZE
+    if slots >= 1 << 28:
+        raise UserError("a grid to be fitted may have up to 400³ voxels", "TOO_LARGE")
+    film, n = Film(scene.camera), scene.camera.width * scene.camera.height
+    lines = min(n, LINES) if wanted else 1
+    image_gradient = np.zeros((1, 3)) if weights is None else weights.reshape(n, 3) / spp
+    grads = backend.resident(np.zeros(slots if wanted else 1, np.float64))
+    length = TAPE if wanted else 1
+    tape = [backend.resident(np.zeros(s, d)) for s, d in (((lines, length), np.int32), ((lines, length, 2), "f4"))]
+    most_air = C_PER_VOXEL / float(prepared.spacing.mean()) if "air" in wanted else 0.0
+    # Of the size of a whole gradient, 2⁻³⁶: a path's share is far above it, and sums stay below 2⁵³ of it.
+    whole = max(float(np.abs(image_gradient).sum()) * spp * ambient, 1e-30)
+    grain = 2.0 ** (math.ceil(math.log2(whole)) - 36)
+    work = [film.mean, film.squares, backend.resident(image_gradient.astype(np.float32)), grads, *tape]
+
+    def launch(p0: int, p1: int, s0: int, s1: int, *counts: Any) -> None:
+        kernel(*fixed, *work, rest, most_air, ambient, grain, p0, p1, s0, s1, *counts, scene.max_scatterings, key)
+
+    launches.trace(launch, n, spp, progress, LINES)
+    return film.developed(spp)[0], backend.fetch(grads)
 
 
 @kernels
@@ -44,7 +117,7 @@ def tracer(
 ):
     """The kernel for one choice of everything whose type it depends on.
 
-    groups: as in `volpath`. wanted: of `gradient.WANTED`; none: the picture alone. smooth_pixels: a quadratic B-spline
+    groups: as in `volpath`. wanted: of `coverage.WANTED`; none: the picture alone. smooth_pixels: a quadratic B-spline
     over three pixels instead of the box, at whose edges the light that a moving camera sees would jump.
     """
     SPREAD = backend.spread()

@@ -4,18 +4,60 @@ One set of paths carries the throughput of several looks: C = 3 K channels for K
 in the colour of light only. Miller, Georgiev, Jarosz 2019 (null collisions); Veach 1995 (MIS, balance heuristic).
 """
 
-from typing import Any
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
 
 from endorender.engine import ti
 from endorender.render.device import backend, launches, sampling
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand, rand2
+from endorender.render.integrators import Integrator, Progress, integrators
 from endorender.render.medium.collision import Flight
+from endorender.render.medium.prepared import prepare
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import camera_rays, illumination, refraction, shading, tracking
+from endorender.render.transport.film import Film, Radiance
 from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
-from endorender.render.transport.world import World
+from endorender.render.transport.world import World, packed
+from endorender.scene.scene import Scene
+
+
+@integrators.register("volpath", cases=[{}, {"roulette": 0.2}])
+class Volpath(Integrator):
+    """Fast: local majorants, next-event estimation with MIS, Russian roulette; several looks from one set of paths."""
+
+    shares: ClassVar[bool] = True
+    roulette: float | None = Field(None, ge=0, description="throughput below which paths are thinned; null: measured")
+
+    def trace(
+        self, scenes: Sequence[Scene], spp: int, seed: int, frame: int = 0, progress: Progress | None = None
+    ) -> list[Radiance]:
+        """Short launches until every sample is taken."""
+        first, channels = scenes[0], 3 * len(scenes)
+        prepared = prepare(first.medium)
+        groups, fixed = packed(scenes, prepared, self.roulette)
+        dtype, traits = str(prepared.low.dtype), Traits.of(first)
+        kernel = tracer(
+            prepared.kind, first.surface, dtype, type(first.phase), type(first.camera), channels, groups, traits
+        )
+        film, n = Film(first.camera, channels), first.camera.width * first.camera.height
+        cut = backend.resident(np.zeros((n, 1 + channels), np.float32))
+        key = random.key(seed, frame)
+
+        def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
+            kernel(*fixed, film.mean, film.squares, cut, p0, p1, s0, s1, *work, first.max_scatterings, key)
+
+        launches.trace(launch, n, spp, progress)
+        ended, *unspent = backend.fetch(cut).sum(0, dtype=float) / (n * spp)
+        return [
+            dataclasses.replace(made, cut=float(ended), unspent=np.array(unspent[3 * k : 3 * k + 3]))
+            for k, made in enumerate(film.developed(spp))
+        ]
 
 
 @kernels

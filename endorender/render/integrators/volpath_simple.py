@@ -4,6 +4,7 @@ Emitters are reached by next-event estimation alone, with ratio tracking (Novák
 environment by paths that escape. Uses the same look-ups, wall and materials, none of the same tracking.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from endorender.render.device import backend, launches
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand, rand2
+from endorender.render.integrators import Integrator, Progress, integrators
 from endorender.render.medium.labels import blocks
 from endorender.render.medium.majorants import bounds
 from endorender.render.medium.prepared import prepare
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import camera_rays, illumination, refraction, shading, tracking
-from endorender.render.transport.film import Radiance
+from endorender.render.transport.film import Film, Radiance
 from endorender.render.transport.tracking import FAR
 from endorender.render.transport.world import World, packed
 from endorender.scene.scene import Scene
@@ -245,13 +247,13 @@ def _seen_by(scene: Scene, c: int) -> Scene:
     return scene.with_(tissue=_of_channel(scene.tissue, c), label_tissues=labelled)
 
 
-def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
+def radiance_simple(scene: Scene, spp: int, seed: int, frame: int = 0, progress: Progress | None = None) -> Radiance:
     """What `radiance([scene], spp, seed)` estimates, by the plainest means. Slow; for tests and small pictures."""
     backend.ensure()
     traits = Traits.of(scene)
     if traits.chromatic or (traits.similar and not _grey(scene)):
         # One grey scene for each channel, denser or thinner: nothing of spectral MIS is shared.
-        each = [radiance_simple(_seen_by(scene, c), spp, seed + c) for c in range(3)]
+        each = [radiance_simple(_seen_by(scene, c), spp, seed + c, frame) for c in range(3)]
         mean, variance = (
             np.stack([getattr(r, k)[..., c] for c, r in enumerate(each)], -1) for k in ("mean", "variance")
         )
@@ -260,8 +262,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
     parts = (scene.labelling, blocks(scene.medium, scene.labelling, scene.surface, scene.threshold))
     majorant = np.abs(bounds(prepared, scene.tissue, scene.surface, scene.threshold, *parts)[..., 0]).max()
     groups, fixed = packed([scene], prepared)
-    n = scene.camera.width * scene.camera.height
-    mean, squares = (backend.resident(np.zeros((n, 3), np.float32)) for _ in range(2))
+    film = Film(scene.camera)
     kernel = _tracer(
         prepared.kind,
         scene.surface,
@@ -272,12 +273,21 @@ def radiance_simple(scene: Scene, spp: int, seed: int) -> Radiance:
         traits,
     )
     most = float(max(majorant, 1e-6))
-    key = random.key(seed, 0)
+    key = random.key(seed, frame)
 
     def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
-        kernel(*fixed, most, mean, squares, p0, p1, s0, s1, *work, scene.max_scatterings, key)
+        kernel(*fixed, most, film.mean, film.squares, p0, p1, s0, s1, *work, scene.max_scatterings, key)
 
-    launches.trace(launch, n, spp)
-    shape = (scene.camera.height, scene.camera.width, 3)
-    variance = backend.fetch(squares) / (max(spp - 1, 1) * spp)
-    return Radiance(backend.fetch(mean).reshape(shape), variance.reshape(shape), spp)
+    launches.trace(launch, scene.camera.width * scene.camera.height, spp, progress)
+    return film.developed(spp)[0]
+
+
+@integrators.register("volpath_simple")
+class VolpathSimple(Integrator):
+    """Slow and plain: one global majorant, no MIS, no roulette. What `volpath` is held against."""
+
+    def trace(
+        self, scenes: Sequence[Scene], spp: int, seed: int, frame: int = 0, progress: Progress | None = None
+    ) -> list[Radiance]:
+        """`radiance_simple` of the one condition."""
+        return [radiance_simple(scenes[0], spp, seed, frame, progress)]
