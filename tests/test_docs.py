@@ -43,6 +43,14 @@ def code(page: Path) -> list[str]:
     ]
 
 
+def test_the_architecture_names_files_that_are_there():
+    text = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = [span for span in re.findall(r"`([\w/]+/(?:\w+\.py)?)`", text) if "/" in span]
+    assert len(named) > 30
+    roots = [REPOSITORY / part for part in ("", "endorender", "endorender/render")]
+    assert not [path for path in named if not any((root / path).exists() for root in roots)]
+
+
 @pages
 def test_every_relative_link_leads_somewhere(page):
     for found in LINK.findall(prose(page)):
