@@ -17,12 +17,14 @@ from endorender.scene.halfspace import Wall
 from endorender.scene.light import lights
 from endorender.scene.mucosa import Mucosa, mucosas
 from endorender.scene.phase import HenyeyGreenstein, phase_functions
+from endorender.scene.surface import WetGGX, coats
 from endorender.scene.tissue import Tissue, tissues
 
 Surface = Literal["interface", "hybrid", "volume"]
 Boundary = Literal["straight", "refracting"]
 # Mean free paths to a voxel's edge beyond which float32 no longer resolves the medium; docs/rendering.md has what was
 # measured. A path starts again a thousandth of a voxel beyond a wall, and what lies between is skipped.
+WET = WetGGX()
 DENSEST = {"interface": 100.0, "hybrid": 1000.0, "volume": 1000.0}
 
 
@@ -105,6 +107,7 @@ class Scene:
     phase by gradient at each collision; Kroes et al. 2012), `volume` (no surface events).
     boundary: what the wall of `interface` does to light that passes: `straight` (it goes on undeviated, and what would
     be reflected back into the tissue is lost), `refracting` (Snell's law, internal reflection).
+    coat: what mirrors on the wall, or on a surface of `hybrid` (see `scene.surface`).
     mucosa: vessels, mottling and a wavy film (`interface` only), or None. Appearance only.
     max_scatterings: the longest path; the default never binds in tissue. Some 200 000 are traced at most.
     labels: (I, J, K) uint8 on the medium's grid, or None. label_tissues: {label: tissue}: in voxels of that label
@@ -126,6 +129,7 @@ class Scene:
     labels: np.ndarray | None = None
     label_tissues: Mapping[int, Tissue] = dataclasses.field(default_factory=dict)
     boundary: Boundary = "straight"
+    coat: Any = WET
 
     def __post_init__(self) -> None:
         if not isinstance(self.medium, (Volume, GridMedium)):
@@ -155,6 +159,7 @@ class Scene:
             raise UserError("the mucosa layer lies on a wall: it needs the surface mode 'interface'", "INVALID_VALUE")
         if not isinstance(self.lights, (list, tuple)) or not self.lights:
             raise UserError("a scene needs a light: lights is a list of them, as [Endoscope()]", "INVALID_VALUE")
+        object.__setattr__(self, "coat", coats.build(self.coat))
         object.__setattr__(self, "lights", tuple(lights.build(light) for light in self.lights))
         if self.mucosa is not None:
             object.__setattr__(self, "mucosa", mucosas.build(self.mucosa))
@@ -238,6 +243,8 @@ class Scene:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the medium and the mask of labels on its grid, as JSON-ready values."""
+        # Scenes from before there were several coats name none.
+        coat = {} if self.coat == WET else {"coat": coats.dump(self.coat)}
         return {
             "camera": cameras.dump(self.camera),
             "world_from_camera": np.asarray(self.world_from_camera, float).tolist(),
@@ -249,6 +256,7 @@ class Scene:
             "mucosa": None if self.mucosa is None else mucosas.dump(self.mucosa),
             "max_scatterings": self.max_scatterings,
             "label_tissues": {str(label): tissues.dump(tissue) for label, tissue in self.label_tissues.items()},
+            **coat,
         }
 
     @classmethod

@@ -1,4 +1,6 @@
-"""The wet coat of mucosa: GGX microfacets with dielectric Fresnel reflection, and a Lambertian base.
+"""What lies on a surface and mirrors: coats, found by their registry, and the first of them, wet GGX.
+
+The wet coat of mucosa: microfacets with dielectric Fresnel reflection, over tissue or a Lambertian base.
 
 Directions: `wi` points from the surface to where the path came from, `wo` to where it goes, both unit and on the
 side of the normal `n`. Walter et al. 2007 (GGX); Heitz 2018, Sampling the GGX distribution of visible normals.
@@ -11,6 +13,10 @@ import functools
 from types import SimpleNamespace
 
 import numpy as np
+
+from endorender.registry import Model, Registry
+
+coats = Registry("coat")
 
 ALPHA, IOR = (0.02, 1.0), (1.0, 3.0)  # that the table of directional albedos covers
 NODES = (32, 16, 16)  # even in the square root of cos, in the logarithm of α, in the fourth root of IOR - 1
@@ -164,3 +170,60 @@ def device() -> SimpleNamespace:
     return SimpleNamespace(
         fresnel=fresnel, albedo=albedo, to_world=to_world, to_local=to_local, sample=sample, pdf=pdf, eval=evaluate
     )
+
+
+class Coat(Model):
+    """What every coat is: what it reflects, and how that is drawn. The rest of the light passes.
+
+    Functions of the device are given `here`: roughness, weight and refractive index of the tissue at the place, which a
+    coat may take as it likes.
+    """
+
+    def data(self) -> np.ndarray:
+        """float32 table for `albedo`; by default a dummy."""
+        return np.zeros((1, 1, 1), np.float32)
+
+    @staticmethod
+    def device() -> SimpleNamespace:
+        """Taichi functions, of unit directions that point away from the surface with normal n.
+
+        `albedo(table, cos, here)`: share of the light at this cosine that is reflected, into all directions, 0..1.
+        `eval(wi, wo, n, here)`: BRDF × cos; its integral over wo is the albedo. `sample(wi, n, here, u, v)`: wo, from
+        two uniform numbers; `pdf(wi, wo, n, here)`: its density per steradian.
+        """
+        raise NotImplementedError
+
+
+@coats.register("wet_ggx")
+class WetGGX(Coat):
+    """A film of water on mucosa: GGX microfacets, Fresnel; with the tissue's roughness, specular weight and ior."""
+
+    def data(self) -> np.ndarray:
+        """`directional_albedo`."""
+        return directional_albedo().copy()
+
+    @staticmethod
+    @functools.cache
+    def device() -> SimpleNamespace:
+        """`device` with the tissue's weight."""
+        from endorender.engine import ti
+
+        ggx = device()
+
+        @ti.func
+        def albedo(table: ti.template(), cos, here):
+            return here[1] * ggx.albedo(table, cos, here[0], here[2])
+
+        @ti.func
+        def sample(wi, n, here, u, v):
+            return ggx.sample(wi, n, here[0], u, v)
+
+        @ti.func
+        def pdf(wi, wo, n, here):
+            return ggx.pdf(wi, wo, n, here[0])
+
+        @ti.func
+        def evaluate(wi, wo, n, here):
+            return here[1] * ggx.eval(wi, wo, n, here[0], here[2])
+
+        return SimpleNamespace(albedo=albedo, sample=sample, pdf=pdf, eval=evaluate)

@@ -1,12 +1,11 @@
 """Integrators are found by their names, and whatever their ways they see the same light."""
 
-import numpy as np
 import pytest
 
 from endorender.errors import UserError
-from endorender.render import Radiance, radiance
+from endorender.render import radiance
 from endorender.render.images.devices import z_scores
-from endorender.render.integrators import Integrator, integrators
+from endorender.render.integrators import integrators
 from tests.render.scenes import tube_scene
 
 
@@ -32,34 +31,6 @@ def test_every_one_sees_the_same_and_keeps_its_bytes(name, case):
     mean_z, rms_z = z_scores(one, reference)
     assert mean_z < 4
     assert rms_z < 1.3  # of 24 pixels
-
-
-@pytest.fixture
-def from_outside():
-    """What is registered within is forgotten."""
-    before = dict(integrators._classes), dict(integrators._cases)
-    yield integrators
-    integrators._classes, integrators._cases = before
-
-
-def test_one_from_outside_is_found_by_its_name(from_outside):
-    @from_outside.register("fog")
-    class Fog(Integrator):
-        """The same light everywhere."""
-
-        light: float = 0.5
-
-        def trace(self, scenes, spp, seed, frame=0, progress=None):
-            shape = (scenes[0].camera.height, scenes[0].camera.width, 3)
-            return [Radiance(np.full(shape, self.light, np.float32), np.zeros(shape, np.float32), spp)]
-
-    assert "fog" in list(integrators)
-    made = radiance([scene()], 2, 1, integrator={"type": "fog", "light": 0.25})[0]
-    assert made.mean.shape == (4, 6, 3)
-    assert (made.mean == 0.25).all()
-    # What holds for all is asked before.
-    with pytest.raises(UserError, match="spp must be at least 1"):
-        radiance([scene()], 0, 1, integrator="fog")
 
 
 def test_refuses_what_is_none():

@@ -10,6 +10,7 @@ from endorender.render.medium.traits import Traits
 from endorender.render.transport.environment import pack_environment
 from endorender.scene.camera import Pinhole
 from endorender.scene.scene import Scene
+from endorender.scene.surface import WetGGX, coats
 
 WANTED = ("sigma_t", "air", "albedo", "phase", "lights", "places", "pose", "coat", "sky")
 
@@ -28,6 +29,10 @@ def refuse(scene: Scene, wanted: tuple[str, ...]) -> None:
     for trait, what in covered.items():
         if getattr(traits, trait):
             raise UserError(f"gradients do not cover {what}: leave it out of the scene to fit", "NOT_DIFFERENTIABLE")
+    if scene.surface != "volume" and traits.coat is not WetGGX:
+        raise UserError(
+            f"gradients cover the coat wet_ggx, not {coats.name_of(traits.coat)}: take that", "NOT_DIFFERENTIABLE"
+        )
     if scene.surface == "hybrid":
         raise UserError(
             "gradients do not cover the surface mode 'hybrid': take 'interface' or 'volume'", "NOT_DIFFERENTIABLE"

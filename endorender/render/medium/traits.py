@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from endorender.scene.scene import GridMedium, Scene
+from endorender.scene.surface import Coat, WetGGX
 
 
 class Traits(NamedTuple):
@@ -12,7 +13,7 @@ class Traits(NamedTuple):
 
     chromatic: extinction differs between channels. similar: long paths go on by the similarity relation. graded:
     extinction depends on the gradient. coated: the coat varies. labelled: tissues by label. layered: the mucosa layer.
-    refracting: light bends at the wall (`transport.refraction`).
+    refracting: light bends at the wall (`transport.refraction`). coat: the class of what mirrors.
     """
 
     chromatic: bool = False
@@ -22,12 +23,13 @@ class Traits(NamedTuple):
     labelled: bool = False
     layered: bool = False
     refracting: bool = False
+    coat: type[Coat] = WetGGX
 
     @classmethod
     def of(cls, scene: Scene) -> Traits:
         """What this scene asks for."""
         if isinstance(scene.medium, GridMedium):
-            return cls()
+            return cls()  # it has no wall
         labelled = scene.labelling is not None
         return cls(
             chromatic=any(t.tint is not None for t in scene.tissues),
@@ -37,6 +39,7 @@ class Traits(NamedTuple):
             labelled=labelled,
             layered=scene.mucosa is not None,
             refracting=scene.boundary == "refracting",
+            coat=type(scene.coat),
         )
 
     def back(self, part: str) -> int:

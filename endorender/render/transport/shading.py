@@ -18,9 +18,9 @@ from endorender.render.medium import mucosa
 from endorender.render.medium.table import BLOOD, OWN, VESSEL, Own
 from endorender.render.medium.traits import PLAIN, Traits
 from endorender.render.transport.view import V
-from endorender.scene import surface as coat_model
 from endorender.scene.camera import FILM, PARAMETERS
 from endorender.scene.phase import MOST_FLOATS
+from endorender.scene.surface import Coat
 
 vec3, mat3 = ti.math.vec3, ti.math.mat3
 PI = 3.14159265
@@ -51,10 +51,9 @@ Bounce = ti.types.struct(shiny=float, diffuse=float, density=float)
 
 
 @kernels
-def coat_albedos(surface: str) -> Any:
-    """The table of the coat's directional albedos where kernels want it; a dummy where there is no coat."""
-    none = np.zeros((1, 1, 1), np.float32)
-    return backend.resident(none if surface == "volume" else coat_model.directional_albedo().copy())
+def coat_data(surface: str, coat: Coat) -> Any:
+    """The coat's table where kernels want it; a dummy where there is no coat."""
+    return backend.resident(np.zeros((1, 1, 1), np.float32) if surface == "volume" else coat.data())
 
 
 @kernels
@@ -81,7 +80,7 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         even=int,
     )
     Turn = ti.types.struct(direction=vec3, weight=Spectrum, density=float, reflected=int, stop=int)
-    coat = coat_model.device()
+    coat = traits.coat.device()
     skin = mucosa.device()
     look = fields.device(kind, surface, traits)
     tabulated, block = look.tabulated, look.block
@@ -200,7 +199,7 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
     @ti.func
     def mirrored(world: ti.template(), here, n, d):
         """What a coat with normal n reflects of light along d, in all. here: from `coating`."""
-        return here[1] * coat.albedo(world.coats, ti.abs(n.dot(d)), here[0], here[2])
+        return coat.albedo(world.coats, ti.abs(n.dot(d)), here)
 
     @ti.func
     def filmed(world: ti.template(), x, d, n):
@@ -290,7 +289,7 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
             if shine or ev.kind == BSDF:
                 turn.reflected = 1
                 if shine:
-                    turn.direction = coat.sample(-d, ev.film, ev.coat[0], u[0], u[1]).normalized()
+                    turn.direction = coat.sample(-d, ev.film, ev.coat, u[0], u[1]).normalized()
                 else:
                     turn.direction = sampling.around(ev.n, ti.sqrt(1.0 - u[0]), u[1])
                 f = bounce(world, ev, d, turn.direction)
@@ -313,8 +312,8 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
             f.density = f.diffuse
         elif ti.static(WALL or HYBRID):
             if ev.n.dot(w) > 0.0:
-                f.shiny = ev.coat[1] * coat.eval(-d, w, ev.film, ev.coat[0], ev.coat[2])
-            f.density = ev.reflect * coat.pdf(-d, w, ev.film, ev.coat[0])
+                f.shiny = coat.eval(-d, w, ev.film, ev.coat)
+            f.density = ev.reflect * coat.pdf(-d, w, ev.film, ev.coat)
             if ev.kind == BSDF:
                 f.diffuse = (1.0 - ev.reflect) * ti.max(ev.n.dot(w), 0.0) / PI
                 f.density += f.diffuse

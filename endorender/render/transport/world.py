@@ -33,7 +33,7 @@ class World(NamedTuple):
     view: Any  # `shading.View`
     albedo: Any = None  # of a GridMedium: (I, J, K, C)
     phase: Any = None  # table of the phase function, if it is one
-    coats: Any = None  # table of the coat's directional albedos
+    coats: Any = None  # table of the coat, see `scene.surface`
     capsules: Any = None  # the mucosa layer, see `medium.mucosa`
     buckets: Any = None
     emitters: Any = None
@@ -77,7 +77,7 @@ def packed(
         held_blocks(first),
         prepared.albedo,
         backend.resident(first.phase.data()),
-        shading.coat_albedos(first.surface),
+        shading.coat_data(first.surface, first.coat),
         *mucosa.layer(first),
         *map(backend.resident, (pack_view(first, prepared, roulette), emitters, env, alias)),
     ]

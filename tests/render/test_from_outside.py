@@ -1,0 +1,206 @@
+"""Models that other code registers: found by their names, traced like our own, and no file of ours is touched."""
+
+import contextlib
+import functools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from pydantic import Field
+
+from endorender.errors import UserError
+from endorender.render import Radiance, geometry, radiance
+from endorender.render.images.gradient import gradient
+from endorender.render.integrators import Integrator, integrators
+from endorender.scene import Constant, Directional, Isotropic, Pinhole, Point, Scene, cameras, lights, phase_functions
+from endorender.scene.light import Emitters, Kind, Placed
+from endorender.scene.phase import PhaseFunction
+from endorender.scene.surface import Coat, coats
+from tests.render.proofs import oracle
+from tests.render.scenes import cube_scene, tube_scene
+from tests.render.test_coat import seen, towards, wall
+
+
+@contextlib.contextmanager
+def registered(registry, name, cls):
+    """Within, the class is known under this name."""
+    before = registry._classes, registry._cases
+    registry._classes, registry._cases = dict(before[0]), dict(before[1])
+    registry.register(name)(cls)
+    try:
+        yield
+    finally:
+        registry._classes, registry._cases = before
+
+
+class Linear(PhaseFunction):
+    """(1 + b cos θ) / 4π."""
+
+    PARAMETERS = ("b",)
+    b: float = Field(0.0, ge=-1, le=1, description="slope")
+
+    @staticmethod
+    @functools.cache
+    def device():
+        from endorender.engine import ti
+
+        @ti.func
+        def sample(u, p, data: ti.template()):
+            b = ti.select(ti.abs(p[0]) < 1e-3, 1e-3, p[0])
+            return (ti.sqrt((1.0 - b) * (1.0 - b) + 4.0 * b * u) - 1.0) / b
+
+        @ti.func
+        def pdf(cos_theta, p, data: ti.template()):
+            return 0.07957747 * (1.0 + p[0] * cos_theta)
+
+        return sample, pdf
+
+
+def test_a_phase_function():
+    """Light that comes along (0.6, 0, 0.8) and is thrown back along -z, over that of an isotropic medium."""
+    with registered(phase_functions, "linear", Linear):
+        beam = (Directional(direction=(3.0, 0.0, 4.0), irradiance=10.0, attached="world"),)
+        given = {"size": 4, "fov": 0.01, "max_scatterings": 1}
+        one, even = (
+            radiance([cube_scene(1.0, 0.8, beam, phase=phase, **given)], 16, 1)[0].mean
+            for phase in (phase_functions.build({"type": "linear", "b": 0.5}), Isotropic())
+        )
+        np.testing.assert_allclose(one, even * (1 - 0.5 * 0.8), rtol=2e-4)
+        # And it is drawn as it is: an even light all round shows white particles nowhere.
+        white = cube_scene(3.0, 1.0, [Constant()], phase=phase_functions.build({"type": "linear", "b": -0.9}))
+        assert radiance([white], 256, 1)[0].mean.mean() == pytest.approx(1, abs=5e-3)
+
+
+class Pair(Placed):
+    """Two points side by side."""
+
+    apart: float = 2.0
+
+    def emitters(self, world_from_camera):
+        rot, at = self._at(world_from_camera)
+        places = at + np.array([[-0.5, 0, 0], [0.5, 0, 0]]) * self.apart @ rot.T
+        return Emitters(Kind.POINT, places, np.zeros((2, 3)), np.full((2, 3), 50.0))
+
+
+def test_a_light():
+    with registered(lights, "pair", Pair):
+        points = tuple(Point(position=(x, 0, 0), intensity=(50.0,) * 3) for x in (-1.0, 1.0))
+        one, two = (radiance([tube_scene(lights=light)], 4, 1)[0] for light in ((Pair(),), points))
+        assert one.mean.tobytes() == two.mean.tobytes()
+
+
+class Overhead(Pinhole):
+    """A pinhole whose picture stands on its head."""
+
+    def unproject(self, uv):
+        return super().unproject(uv) * (-1, -1, 1)
+
+    def project(self, points):
+        return super().project(points * (-1, -1, 1))
+
+    @staticmethod
+    @functools.cache
+    def device():
+        from endorender.engine import ti
+
+        @ti.func
+        def ray(u, v, p):
+            return ti.math.vec3(-(u - p[2]) / p[0], -(v - p[3]) / p[1], 1.0).normalized()
+
+        return ray
+
+
+def test_a_camera():
+    """On its head it sees what a pinhole that is turned sees."""
+    with registered(cameras, "overhead", Overhead):
+        light = (Point(position=(13, 12, 9), intensity=(100.0,) * 3, attached="world"),)
+        scene = tube_scene(lights=light)
+        turned = scene.with_(world_from_camera=scene.world_from_camera @ np.diag([-1.0, -1, 1, 1]))
+        head = scene.with_(camera={"type": "overhead", "width": 12, "height": 8, "fov": 90})
+        assert radiance([head], 4, 1)[0].mean.tobytes() == radiance([turned], 4, 1)[0].mean.tobytes()
+        np.testing.assert_array_equal(geometry(head).distance, geometry(turned).distance)
+        again = Scene.from_dict(head.medium, head.to_dict())
+        assert type(again.camera) is Overhead
+
+
+class Matte(Coat):
+    """Fibrin: of the tissue's `specular` share of the light it scatters all evenly, and nothing mirrors."""
+
+    @staticmethod
+    @functools.cache
+    def device():
+        from endorender.engine import ti
+        from endorender.render.device import sampling
+
+        @ti.func
+        def albedo(table: ti.template(), cos, here):
+            return here[1]
+
+        @ti.func
+        def sample(wi, n, here, u, v):
+            return sampling.around(n, ti.sqrt(1.0 - u), v)
+
+        @ti.func
+        def pdf(wi, wo, n, here):
+            return ti.max(n.dot(wo), 0.0) / 3.14159265
+
+        @ti.func
+        def evaluate(wi, wo, n, here):
+            return here[1] * ti.max(n.dot(wo), 0.0) / 3.14159265
+
+        return SimpleNamespace(albedo=albedo, sample=sample, pdf=pdf, eval=evaluate)
+
+
+@pytest.mark.parametrize("degrees", [0, 60])
+def test_a_coat_over_black_tissue_by_lamberts_law(degrees):
+    lamp = (Directional(direction=tuple(towards(degrees)), irradiance=2.0, attached="world"),)
+    with registered(coats, "matte", Matte):
+        black = {"sigma_t": (0, 9, 9, 9), "albedo": ((0, 0, 0),) * 4}
+        scene = wall(20, lamp, specular=0.3, **black).with_(coat="matte")
+        assert seen(scene, 4) == pytest.approx(0.3 * 2 * np.cos(np.radians(degrees)) / np.pi, rel=1e-4)
+
+
+def test_a_coat_in_both_integrators():
+    with registered(coats, "matte", Matte):
+        scene = tube_scene(size=(6, 4), sigma_t=[0, 1.5, 1.5, 1.5], albedo=[[0.9, 0.6, 0.4]] * 4, specular=0.5)
+        found = oracle(scene.with_(coat="matte"), 256)
+        assert found.rms < 1.25
+        assert np.abs(found.mean_z).max() < 3.5
+
+
+def test_a_coat_belongs_to_the_scene():
+    with registered(coats, "matte", Matte):
+        plain = tube_scene()
+        matte = plain.with_(coat="matte")
+        assert "coat" not in plain.to_dict()
+        assert matte.to_dict()["coat"] == {"type": "matte"}
+        assert type(Scene.from_dict(matte.medium, matte.to_dict()).coat) is Matte
+        with pytest.raises(UserError, match="gradients cover the coat wet_ggx, not matte") as error:
+            gradient(matte, np.ones((8, 12, 3)), ("albedo",), 1, 1)
+        assert error.value.code == "NOT_DIFFERENTIABLE"
+        with pytest.raises(UserError) as error:
+            radiance([plain, matte], 1, 1)
+        assert error.value.code == "NOT_SHAREABLE"
+    with pytest.raises(UserError, match="wet_ggx"):
+        plain.with_(coat="mat")
+
+
+class Fog(Integrator):
+    """The same light everywhere."""
+
+    light: float = 0.5
+
+    def trace(self, scenes, spp, seed, frame=0, progress=None):
+        shape = (scenes[0].camera.height, scenes[0].camera.width, 3)
+        return [Radiance(np.full(shape, self.light, np.float32), np.zeros(shape, np.float32), spp)]
+
+
+def test_an_integrator():
+    with registered(integrators, "fog", Fog):
+        assert "fog" in list(integrators)
+        made = radiance([tube_scene()], 2, 1, integrator={"type": "fog", "light": 0.25})[0]
+        assert made.mean.shape == (8, 12, 3)
+        assert (made.mean == 0.25).all()
+        # What holds for all is asked before.
+        with pytest.raises(UserError, match="spp must be at least 1"):
+            radiance([tube_scene()], 0, 1, integrator="fog")
