@@ -9,6 +9,7 @@ The colour, RGB or temperature, multiplies the intensity.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from enum import IntEnum
@@ -21,6 +22,7 @@ from endorender.registry import Model, Registry
 from endorender.scene.colour import COOLEST, HOTTEST, planckian
 
 lights = Registry("light")
+shapes = Registry("shape")
 
 Vec3 = tuple[float, float, float]
 
@@ -50,13 +52,89 @@ CF_H190L = ((3.236, 0.554, 0.0), (-2.774, 2.657, 0.0), (-1.272, -3.140, 0.0))
 
 
 class Kind(IntEnum):
-    """What an emitter is. From ROUND on it has an area, and paths can meet it."""
+    """What an emitter is. One of an area has a `Shape`, and paths can meet it."""
 
     POINT = 0
     SPOT = 1
     DIRECTIONAL = 2
-    ROUND = 3
-    RECTANGLE = 4
+    AREA = 3
+
+
+class Shape(Model):
+    """The outline of emitters that have an area, in shares of their half axes.
+
+    hole: a number that a shape may take as it likes; for a ring the radius of the hole over its own.
+    """
+
+    @staticmethod
+    def area(hole: float) -> float:
+        """Of the outline whose half axes are 1."""
+        raise NotImplementedError
+
+    @staticmethod
+    def device(draws: Any) -> tuple[Any, Any]:
+        """Taichi functions. draws: the module of the renderer's draws, `render.device.sampling`.
+
+        `spread(u, v, hole2) -> vec2`: a point, evenly over the area, from two uniform numbers. `holds(a, b, hole2)`:
+        whether a point lies within. hole2: the square of the hole.
+        """
+        raise NotImplementedError
+
+
+@shapes.register("round")
+class Round(Shape):
+    """An ellipse, or a ring."""
+
+    @staticmethod
+    def area(hole: float) -> float:
+        """Without the hole."""
+        return math.pi * (1 - hole**2)
+
+    @staticmethod
+    @functools.cache
+    def device(draws: Any) -> tuple[Any, Any]:
+        """(spread, holds) as Taichi functions."""
+        from endorender.engine import ti
+
+        turned = draws.turned
+
+        @ti.func
+        def spread(u, v, hole2):
+            r, turn = ti.sqrt(ti.math.mix(hole2, 1.0, u)), turned(v)
+            return r * turn
+
+        @ti.func
+        def holds(a, b, hole2):
+            r2 = a * a + b * b
+            return hole2 <= r2 and r2 < 1.0
+
+        return spread, holds
+
+
+@shapes.register("rectangle")
+class Rectangular(Shape):
+    """A rectangle along its half axes."""
+
+    @staticmethod
+    def area(hole: float) -> float:
+        """All of it."""
+        return 4.0
+
+    @staticmethod
+    @functools.cache
+    def device(draws: Any) -> tuple[Any, Any]:
+        """(spread, holds) as Taichi functions."""
+        from endorender.engine import ti
+
+        @ti.func
+        def spread(u, v, hole2):
+            return ti.math.vec2(2.0 * u - 1.0, 2.0 * v - 1.0)
+
+        @ti.func
+        def holds(a, b, hole2):
+            return ti.max(ti.abs(a), ti.abs(b)) < 1.0
+
+        return spread, holds
 
 
 @dataclass(frozen=True)
@@ -64,9 +142,8 @@ class Emitters:
     """N emitters of one kind, world frame, mm.
 
     position: (N, 3). axis: (N, 3) unit, where they shine; 0 for a point. intensity: (N, 3) along the axis; for a
-    directional one its irradiance. half: (N, 2, 3) from the centre to the rim along two axes. hole: radius of a ring's
-    hole over its radius. mu: fall-off exp(−μ (1 − cos θ)). lambert: times cos θ. cone: cosines between which a spot
-    fades, outer and inner.
+    directional one its irradiance. half: (N, 2, 3) from the centre to the rim along two axes. shape, hole: of an area.
+    mu: fall-off exp(−μ (1 − cos θ)). lambert: times cos θ. cone: cosines between which a spot fades, outer and inner.
     """
 
     kind: Kind
@@ -78,14 +155,15 @@ class Emitters:
     mu: float = 0.0
     lambert: bool = False
     cone: tuple[float, float] = (-2.0, -1.5)
+    shape: type[Shape] | None = None
 
     @property
     def area(self) -> np.ndarray:
         """(N,) mm²; 0 without extent."""
-        if self.half is None:
+        if self.half is None or self.shape is None:
             return np.zeros(len(self.position))
-        sides = np.linalg.norm(self.half, axis=-1).prod(-1)
-        return sides * (4 if self.kind == Kind.RECTANGLE else math.pi * (1 - self.hole**2))
+        sides: np.ndarray = np.linalg.norm(self.half, axis=-1).prod(-1)
+        return sides * self.shape.area(self.hole)
 
     def beam(self, cos: np.ndarray) -> np.ndarray:
         """Intensity at the cosine from the axis, relative to that on the axis."""
@@ -166,12 +244,13 @@ class Endoscope(Light):
         n = len(self.guides)
         rot, origin = world_from_camera[:3, :3], world_from_camera[:3, 3]
         return Emitters(
-            Kind.ROUND if self.radius >= THIN else Kind.SPOT,
+            Kind.AREA if self.radius >= THIN else Kind.SPOT,
             np.asarray(self.guides) @ rot.T + origin,
             np.tile(rot[:, 2], (n, 1)),
             np.tile(self.tint() * self.intensity / n, (n, 1)),
             half=np.tile(self.radius * rot[:, :2].T, (n, 1, 1)) if self.radius >= THIN else None,
             mu=self.mu,
+            shape=Round if self.radius >= THIN else None,
         )
 
 
@@ -220,7 +299,8 @@ class Disk(Aimed):
         """One row."""
         rot, position = self._at(world_from_camera)
         half = self.radius * across(self._axis())[None] @ rot.T
-        return Emitters(Kind.ROUND, position, (rot @ self._axis())[None], self._lit(), half, lambert=True)
+        axis = (rot @ self._axis())[None]
+        return Emitters(Kind.AREA, position, axis, self._lit(), half, lambert=True, shape=Round)
 
 
 @lights.register("ring", cases=[{}, {"inner": 0.5, "radius": 3, "position": (1, 0, 0), "direction": (0, 1, 3)}])
@@ -241,7 +321,8 @@ class Ring(Aimed):
         rot, position = self._at(world_from_camera)
         half = self.radius * across(self._axis())[None] @ rot.T
         hole = self.inner / self.radius
-        return Emitters(Kind.ROUND, position, (rot @ self._axis())[None], self._lit(), half, hole, lambert=True)
+        axis = (rot @ self._axis())[None]
+        return Emitters(Kind.AREA, position, axis, self._lit(), half, hole, lambert=True, shape=Round)
 
 
 @lights.register("rectangle", cases=[{}, {"width": 3, "height": 5, "direction": (1, 0.5, 2), "up": (1, 1, 0)}])
@@ -262,7 +343,8 @@ class Rectangle(Aimed):
         """One row."""
         rot, position = self._at(world_from_camera)
         half = (across(self._axis(), self.up) * [[self.width / 2], [self.height / 2]])[None] @ rot.T
-        return Emitters(Kind.RECTANGLE, position, (rot @ self._axis())[None], self._lit(), half, lambert=True)
+        axis = (rot @ self._axis())[None]
+        return Emitters(Kind.AREA, position, axis, self._lit(), half, lambert=True, shape=Rectangular)
 
 
 @lights.register("directional", cases=[{}, {"direction": (1, 0, 0.2), "attached": "camera", "temperature": 6500}])

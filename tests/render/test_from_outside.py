@@ -1,6 +1,7 @@
 """Models that other code registers: found by their names, traced like our own, and no file of ours is touched."""
 
 import contextlib
+import dataclasses
 import functools
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from endorender.render import Radiance, geometry, radiance
 from endorender.render.images.gradient import gradient
 from endorender.render.integrators import Integrator, integrators
 from endorender.scene import Constant, Directional, Isotropic, Pinhole, Point, Scene, cameras, lights, phase_functions
-from endorender.scene.light import Emitters, Kind, Placed
+from endorender.scene.light import Disk, Emitters, Kind, Placed, Shape, shapes
 from endorender.scene.phase import PhaseFunction
 from endorender.scene.surface import Coat, coats
 from tests.render.proofs import oracle
@@ -87,6 +88,53 @@ def test_a_light():
         points = tuple(Point(position=(x, 0, 0), intensity=(50.0,) * 3) for x in (-1.0, 1.0))
         one, two = (radiance([tube_scene(lights=light)], 4, 1)[0] for light in ((Pair(),), points))
         assert one.mean.tobytes() == two.mean.tobytes()
+
+
+class Half(Shape):
+    """The half of a disk where a > 0."""
+
+    @staticmethod
+    def area(hole):
+        return np.pi / 2
+
+    @staticmethod
+    @functools.cache
+    def device(draws):
+        from endorender.engine import ti
+
+        @ti.func
+        def spread(u, v, hole2):
+            return ti.sqrt(u) * ti.math.vec2(ti.cos(3.14159265 * (v - 0.5)), ti.sin(3.14159265 * (v - 0.5)))
+
+        @ti.func
+        def holds(a, b, hole2):
+            return a > 0.0 and a * a + b * b < 1.0
+
+        return spread, holds
+
+
+class HalfDisk(Disk):
+    """A disk of which one half shines, with all of its intensity."""
+
+    def emitters(self, world_from_camera):
+        return dataclasses.replace(super().emitters(world_from_camera), shape=Half)
+
+
+def test_the_shape_of_a_light():
+    with registered(shapes, "half", Half), registered(lights, "half_disk", HalfDisk):
+        # Looked at through nothing: half of the disk, twice as bright.
+        given = {"position": (0.5, 0.5, 0.5), "direction": (0, 0, -1), "radius": 0.4, "attached": "world"}
+        whole, half = (
+            radiance([cube_scene(0.0, 0.5, [cls(**given)], size=24)], 4, 1)[0].mean[..., 0] for cls in (Disk, HalfDisk)
+        )
+        assert half.max() == pytest.approx(2 * whole.max(), rel=1e-5)
+        assert half.sum() == pytest.approx(whole.sum(), rel=0.02)
+        assert (half > 0).sum() == pytest.approx((whole > 0).sum() / 2, rel=0.1)
+        # And it shines as it is met: by both strategies in the one, by samples alone in the other.
+        light = HalfDisk(position=(1.0, 0.0, 2.0), direction=(0, 0, 1), radius=2.0, intensity=200.0)
+        found = oracle(tube_scene(size=(6, 4), lights=(light,), albedo=[[0.9, 0.6, 0.4]] * 4), 256)
+        assert found.rms < 1.25
+        assert np.abs(found.mean_z).max() < 3.5
 
 
 class Overhead(Pinhole):

@@ -12,7 +12,7 @@ from endorender.render.depth.exact import geometry
 from endorender.render.device import backend, rng
 from endorender.render.device.cache import kernels
 from endorender.render.transport import illumination
-from endorender.render.transport.emitters import E, pack_emitters
+from endorender.render.transport.emitters import E, numbered, pack_emitters
 from endorender.render.transport.environment import map_from_world, pack_environment
 from endorender.render.transport.tracking import FAR
 from endorender.scene import Constant, Directional, Disk, EnvironmentMap, Point, Ring, Spot, lights
@@ -35,7 +35,7 @@ def built(wanted):
 
 
 def extended(light):
-    return hasattr(light, "emitters") and light.emitters(POSE).kind >= Kind.ROUND
+    return hasattr(light, "emitters") and light.emitters(POSE).kind == Kind.AREA
 
 
 AREAS = built(extended)
@@ -49,7 +49,7 @@ def scene(*chosen):
 
 @kernels
 def _kernels():
-    device = illumination.device(3)
+    device = illumination.device(3, numbered())
     vec3 = ti.math.vec3
 
     @ti.kernel

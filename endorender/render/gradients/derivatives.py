@@ -21,7 +21,7 @@ from endorender.scene import surface as coat_model
 from endorender.scene.light import Kind
 
 vec3 = ti.math.vec3
-POINT, DIRECTIONAL, ROUND = int(Kind.POINT), int(Kind.DIRECTIONAL), int(Kind.ROUND)
+POINT, DIRECTIONAL, AREA = int(Kind.POINT), int(Kind.DIRECTIONAL), int(Kind.AREA)
 
 
 class G(IntEnum):

@@ -10,7 +10,7 @@ from typing import Any
 from endorender.engine import ti
 from endorender.render.device.cache import kernels
 from endorender.render.gradients import derivatives
-from endorender.render.gradients.derivatives import DIRECTIONAL, POINT, ROUND, G
+from endorender.render.gradients.derivatives import AREA, DIRECTIONAL, POINT, G
 from endorender.render.gradients.tape import OWN, TOTAL, put3
 from endorender.render.medium import field as fields
 from endorender.render.medium.traits import Traits
@@ -56,7 +56,7 @@ def device(kind: str, surface: str, phase: Any, traits: Traits) -> SimpleNamespa
             by -= length / distance * sigma_at(m, point) * w
             by *= gain
             put3(tape, slot + E.POSITION, OWN, by, 0.0)
-            if kind_of >= ROUND:
+            if kind_of >= AREA:
                 # The point of the light stays the same share of its half axes.
                 r = frm.at + distance * w - lighting.vector(emitters, e, E.POSITION)
                 u, v = lighting.vector(emitters, e, E.U), lighting.vector(emitters, e, E.V)

@@ -35,7 +35,7 @@ from endorender.render.transport import camera_rays, illumination, shading, trac
 from endorender.render.transport.emitters import E, pack_emitters
 from endorender.render.transport.film import Film, Radiance
 from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
-from endorender.render.transport.world import World, packed
+from endorender.render.transport.world import Lit, World, packed
 from endorender.scene.scene import Scene
 
 vec2, vec3, vec4 = ti.math.vec2, ti.math.vec3, ti.math.vec4
@@ -74,9 +74,9 @@ def run(
 
     wanted: of `coverage.WANTED`, in its order.
     """
-    groups, fixed = packed([scene], prepared)
+    lit, fixed = packed([scene], prepared)
     dtype, traits = str(prepared.low.dtype), Traits.of(scene)
-    types = (type(scene.phase), type(scene.camera), groups, traits)
+    types = (type(scene.phase), type(scene.camera), lit, traits)
     kernel = tracer(prepared.kind, scene.surface, dtype, *types, wanted, smooth_pixels)
     columns = 1 + type(scene.phase).FLOATS + 3
     voxels = int(np.prod(prepared.shape))
@@ -110,26 +110,26 @@ def tracer(
     dtype: str,
     phase: Any,
     camera: Any,
-    groups: tuple,
+    lit: Lit,
     traits: Traits,
     wanted: tuple,
     smooth_pixels: bool,
 ):
     """The kernel for one choice of everything whose type it depends on.
 
-    groups: as in `volpath`. wanted: of `coverage.WANTED`; none: the picture alone. smooth_pixels: a quadratic B-spline
-    over three pixels instead of the box, at whose edges the light that a moving camera sees would jump.
+    lit: which lights the scene has. wanted: of `coverage.WANTED`; none: the picture alone. smooth_pixels: a quadratic
+    B-spline over three pixels instead of the box, at whose edges the light that a moving camera sees would jump.
     """
     SPREAD = backend.spread()
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, 3, traits)
-    lighting = illumination.device(3)
+    lighting = illumination.device(3, lit.outlines)
     slope = derivatives.device(kind, surface, phase, traits)
     note = recorder.device(kind, surface, dtype, phase, traits, wanted)
     eye = camera_rays.device(camera)
     COAT, PHASE = shading.COAT, shading.PHASE
     WALL, GRID = surface == "interface", kind != "tissue"
-    EMITTERS, ENVIRONMENT, EVEN = "emitters" in groups, "environment" in groups, "even sky" in groups
+    EMITTERS, ENVIRONMENT, EVEN = lit.emitters, lit.environment, lit.even
     AIR, BACKWARD = "air" in wanted, len(wanted) > 0
     extra = further_vertex.device(kind, surface, phase, EMITTERS, traits)
     Scattered = ti.types.struct(at=vec3, d=vec3, phase=ti.types.vector(phase.FLOATS, float), any=int)

@@ -23,7 +23,7 @@ from endorender.render.medium.traits import Traits
 from endorender.render.transport import camera_rays, illumination, refraction, shading, tracking
 from endorender.render.transport.film import Film, Radiance
 from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
-from endorender.render.transport.world import World, packed
+from endorender.render.transport.world import Lit, World, packed
 from endorender.scene.scene import Scene
 
 
@@ -40,10 +40,10 @@ class Volpath(Integrator):
         """Short launches until every sample is taken."""
         first, channels = scenes[0], 3 * len(scenes)
         prepared = prepare(first.medium)
-        groups, fixed = packed(scenes, prepared, self.roulette)
+        lit, fixed = packed(scenes, prepared, self.roulette)
         dtype, traits = str(prepared.low.dtype), Traits.of(first)
         kernel = tracer(
-            prepared.kind, first.surface, dtype, type(first.phase), type(first.camera), channels, groups, traits
+            prepared.kind, first.surface, dtype, type(first.phase), type(first.camera), channels, lit, traits
         )
         film, n = Film(first.camera, channels), first.camera.width * first.camera.height
         cut = backend.resident(np.zeros((n, 1 + channels), np.float32))
@@ -68,20 +68,18 @@ def tracer(
     phase: Any,
     camera: Any,
     channels: int,
-    groups: tuple,
+    lit: Lit,
     traits: Traits,
 ):
     """The kernel for one choice of everything whose type, not value, it depends on.
 
-    groups: which of "emitters", "areas" (emitters that a path can meet) and "environment" the scene has; "even sky" for
-    an environment that is not sampled, since paths meet the same light wherever they leave. traits: what else the
-    scene asks for.
+    lit: which lights the scene has. traits: what else it asks for.
     """
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, channels, traits)
-    lighting = illumination.device(channels)
+    lighting = illumination.device(channels, lit.outlines)
     chromatic, BENDS = traits.chromatic, traits.refracting
-    wall: Any = refraction.device(kind, surface, dtype, phase, channels, traits) if BENDS else None
+    wall: Any = refraction.device(kind, surface, dtype, phase, channels, traits, lit.outlines) if BENDS else None
     eye = camera_rays.device(camera)
     SPREAD = backend.spread()
     COAT, PHASE, BSDF, FORWARD = shading.COAT, shading.PHASE, shading.BSDF, shading.FORWARD
@@ -91,8 +89,7 @@ def tracer(
     # What shadow rays bring: of red, green, blue; by the similarity relation of each look's channels.
     S = channels if similar else 3
     Seen = ti.types.vector(S, ti.f32)
-    EMITTERS, AREAS = "emitters" in groups, "areas" in groups
-    ENVIRONMENT, EVEN = "environment" in groups, "even sky" in groups
+    EMITTERS, AREAS, ENVIRONMENT, EVEN = lit.emitters, len(lit.outlines) > 0, lit.environment, lit.even
 
     @ti.func
     def per_channel(v):
@@ -321,8 +318,10 @@ def tracer(
                                         so = x + q.nudge * ev.n
                                         within = t.value(m, so) >= q.threshold
                                 late = scatterings >= q.similar_after
-                                lit = visibility(world, so, light.direction, light.distance, within, late, budget, rng)
-                                radiance += gain * per_channel(lit)
+                                arrives = visibility(
+                                    world, so, light.direction, light.distance, within, late, budget, rng
+                                )
+                                radiance += gain * per_channel(arrives)
 
                     # 5. Onwards.
                     u = rand2(rng)

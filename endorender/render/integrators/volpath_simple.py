@@ -22,7 +22,7 @@ from endorender.render.medium.traits import Traits
 from endorender.render.transport import camera_rays, illumination, refraction, shading, tracking
 from endorender.render.transport.film import Film, Radiance
 from endorender.render.transport.tracking import FAR
-from endorender.render.transport.world import World, packed
+from endorender.render.transport.world import Lit, World, packed
 from endorender.scene.scene import Scene
 from endorender.scene.tissue import Tissue
 
@@ -30,13 +30,13 @@ vec3 = ti.math.vec3
 
 
 @kernels
-def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: bool, traits: Traits):
+def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: Lit, traits: Traits):
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, 3, traits)
-    lighting = illumination.device(3)
+    lighting = illumination.device(3, lit.outlines)
     eye = camera_rays.device(camera)
     WALL, BENDS = surface == "interface", traits.refracting
-    wall_of: Any = refraction.device(kind, surface, dtype, phase, 3, traits) if BENDS else None
+    wall_of: Any = refraction.device(kind, surface, dtype, phase, 3, traits, lit.outlines) if BENDS else None
 
     @ti.func
     def extinction(world: ti.template(), x, v, reduced, rng: ti.template()):
@@ -170,7 +170,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: b
                         o = x + q.nudge * d
                         continue
                     # 3. One emitter, through whatever lies between.
-                    if ti.static(lit):
+                    if ti.static(lit.emitters):
                         light = lighting.sample_emitter(emitters, x, rng)
                         f = shade.bounce(world, event, d, light.direction)
                         weight = f.shiny + f.diffuse * (event.albedo if event.kind == shade.BSDF else vec3(1.0))
@@ -261,7 +261,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int, frame: int = 0, progress:
     prepared = prepare(scene.medium)
     parts = (scene.labelling, blocks(scene.medium, scene.labelling, scene.surface, scene.threshold))
     majorant = np.abs(bounds(prepared, scene.tissue, scene.surface, scene.threshold, *parts)[..., 0]).max()
-    groups, fixed = packed([scene], prepared)
+    lit, fixed = packed([scene], prepared)
     film = Film(scene.camera)
     kernel = _tracer(
         prepared.kind,
@@ -269,7 +269,7 @@ def radiance_simple(scene: Scene, spp: int, seed: int, frame: int = 0, progress:
         str(prepared.low.dtype),
         type(scene.phase),
         type(scene.camera),
-        "emitters" in groups,
+        lit,
         traits,
     )
     most = float(max(majorant, 1e-6))

@@ -7,19 +7,20 @@ from enum import IntEnum
 import numpy as np
 
 from endorender.render.medium.prepared import Prepared
+from endorender.scene.light import Kind, Shape, shapes
 from endorender.scene.scene import Scene
 
 
 class E(IntEnum):
     """Columns of a packed emitter."""
 
-    KIND = 0
+    KIND = 0  # of an area from AREA on, see `numbered`
     POSITION = 1
     AXIS = 4
     U = 7  # from the centre to the rim
     V = 10  # likewise, across
     PER_AREA = 13
-    HOLE = 14  # squared share of the radius
+    HOLE = 14  # squared
     MU = 15
     LAMBERT = 16
     CONE = 17  # cosine of the outer angle
@@ -27,16 +28,27 @@ class E(IntEnum):
     COLOUR = 19
 
 
+def numbered() -> tuple[tuple[int, type[Shape]], ...]:
+    """What stands under KIND for each registered shape."""
+    return tuple((int(Kind.AREA) + n, shapes[name]) for n, name in enumerate(shapes))
+
+
+def outlines(scene: Scene) -> tuple[tuple[int, type[Shape]], ...]:
+    """Those of `numbered` that a scene's lights have."""
+    made = [light.emitters(scene.world_from_camera).shape for light in scene.lights if hasattr(light, "emitters")]
+    return tuple(one for one in numbered() if one[1] in made)
+
+
 def pack_emitters(scenes: list[Scene], prepared: Prepared) -> np.ndarray:
     """(N, E.COLOUR + 3 K) float32, laid out as `E` says, in the grid frame."""
-    rows = []
+    rows, kinds = [], {shape: kind for kind, shape in numbered()}
     for index, light in enumerate(scenes[0].lights):
         if not hasattr(light, "emitters"):
             continue
         per_scene = [s.lights[index].emitters(s.world_from_camera) for s in scenes]
         e = per_scene[0]
         row = np.zeros((len(e.position), E.COLOUR + 3 * len(scenes)))
-        row[:, E.KIND] = e.kind
+        row[:, E.KIND] = e.kind if e.shape is None else kinds[e.shape]
         row[:, E.POSITION : E.AXIS] = prepared.to_grid(e.position)
         row[:, E.AXIS : E.U] = e.axis @ prepared.rotation
         if e.half is not None:

@@ -13,15 +13,16 @@ from endorender.render.transport.emitters import E
 from endorender.render.transport.tracking import FAR
 from endorender.scene.light import Kind
 
-vec3 = ti.math.vec3
+vec2, vec3 = ti.math.vec2, ti.math.vec3
 PI = 3.14159265
-POINT, DIRECTIONAL, ROUND = int(Kind.POINT), int(Kind.DIRECTIONAL), int(Kind.ROUND)
+POINT, DIRECTIONAL, AREA = int(Kind.POINT), int(Kind.DIRECTIONAL), int(Kind.AREA)
 
 
 @kernels
-def device(channels: int) -> SimpleNamespace:
-    """Taichi functions for lights of so many channels (three for each look)."""
+def device(channels: int, outlines: tuple = ()) -> SimpleNamespace:
+    """Taichi functions for lights of so many channels (three for each look). outlines: `emitters.outlines`."""
     C = channels
+    SHAPES = [(kind, *shape.device(sampling)) for kind, shape in outlines]
     Spectrum = ti.types.vector(C, ti.f32)
     # radiance: what arrives over the density of having been sampled; density per steradian, -1 if no path can meet it;
     # index, shine: of the emitter, and its radiance over its colour
@@ -66,14 +67,13 @@ def device(channels: int) -> SimpleNamespace:
             light.direction = -axis
         else:
             p = vector(emitters, e, E.POSITION)
-            if kind >= ROUND:
-                a, b = rand(rng), rand(rng)
-                if kind == ROUND:
-                    r, turn = ti.sqrt(ti.math.mix(emitters[e, E.HOLE], 1.0, a)), sampling.turned(b)
-                    a, b = r * turn[0], r * turn[1]
-                else:
-                    a, b = 2.0 * a - 1.0, 2.0 * b - 1.0
-                p += a * vector(emitters, e, E.U) + b * vector(emitters, e, E.V)
+            if kind >= AREA:
+                u, v = rand(rng), rand(rng)
+                at = vec2(0.0)
+                for n in ti.static(range(len(SHAPES))):
+                    if kind == ti.static(SHAPES[n][0]):
+                        at = SHAPES[n][1](u, v, emitters[e, E.HOLE])
+                p += at[0] * vector(emitters, e, E.U) + at[1] * vector(emitters, e, E.V)
             away = p - x
             d2 = ti.max(away.norm_sqr(), 1e-12)
             light.distance = ti.sqrt(d2)
@@ -83,7 +83,7 @@ def device(channels: int) -> SimpleNamespace:
                 facing = -light.direction.dot(axis)
                 if facing > 1e-6:
                     shine *= beam(emitters, e, facing)
-                    if kind >= ROUND:
+                    if kind >= AREA:
                         light.density = d2 * emitters[e, E.PER_AREA] / (facing * n)
                 else:
                     shine = 0.0
@@ -98,17 +98,17 @@ def device(channels: int) -> SimpleNamespace:
         met = Met(distance=FAR, shine=0.0)
         kind = ti.cast(emitters[e, E.KIND], ti.i32)
         facing = -d.dot(vector(emitters, e, E.AXIS))
-        if kind >= ROUND and facing > 1e-6:
+        if kind >= AREA and facing > 1e-6:
             p = vector(emitters, e, E.POSITION)
             tl = (o - p).dot(vector(emitters, e, E.AXIS)) / facing
             if 0.0 < tl < hit:
                 y = o + tl * d
                 u, v = vector(emitters, e, E.U), vector(emitters, e, E.V)
                 a, b = (y - p).dot(u) / u.norm_sqr(), (y - p).dot(v) / v.norm_sqr()
-                r2 = a * a + b * b
-                within = ti.max(ti.abs(a), ti.abs(b)) < 1.0
-                if kind == ROUND:
-                    within = emitters[e, E.HOLE] <= r2 and r2 < 1.0
+                within = False
+                for n in ti.static(range(len(SHAPES))):
+                    if kind == ti.static(SHAPES[n][0]):
+                        within = SHAPES[n][2](a, b, emitters[e, E.HOLE])
                 if within:
                     per_area = emitters[e, E.PER_AREA] / facing
                     w = beam(emitters, e, facing) * per_area

@@ -52,11 +52,13 @@ def bend(n, d, eta):
 
 
 @kernels
-def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, traits: Traits) -> SimpleNamespace:
+def device(
+    kind: str, surface: str, dtype: str, phase: Any, channels: int, traits: Traits, outlines: tuple = ()
+) -> SimpleNamespace:
     """Taichi functions of a wall that refracts, for one kind of everything (see `volpath.tracer`)."""
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, channels, traits)
-    lighting = illumination.device(channels)
+    lighting = illumination.device(channels, outlines)
     coat = coat_model.device()
     Spectrum = shade.Spectrum
     # kind: OPEN .. DROPPED. p: on the wall; n: its normal, outwards; w: from p to the light; omega: from the vertex to

@@ -19,10 +19,9 @@ from endorender.render.medium.majorants import cells
 from endorender.render.medium.prepared import Prepared, coat_field
 from endorender.render.medium.table import pack_table
 from endorender.render.transport import shading
-from endorender.render.transport.emitters import E, pack_emitters
+from endorender.render.transport.emitters import outlines, pack_emitters
 from endorender.render.transport.environment import pack_environment
 from endorender.render.transport.view import pack_view
-from endorender.scene.light import Kind
 from endorender.scene.scene import Scene
 
 
@@ -50,26 +49,35 @@ class World(NamedTuple):
         return cls(medium, q, albedo, phase, coats, capsules, buckets, emitters, env, alias)
 
 
-def packed(
-    scenes: Sequence[Scene], prepared: Prepared, roulette: float | None = None
-) -> tuple[tuple[str, ...], list[Any]]:
-    """Groups of light, see `volpath.tracer`, and what a tracer's kernel takes first, up to the alias table.
+class Lit(NamedTuple):
+    """Which lights a scene has; what it has not costs nothing.
+
+    outlines: of emitters that a path can meet, see `emitters`. even: an environment that is not sampled, since paths
+    meet the same light wherever they leave: a shadow ray would only add noise.
+    """
+
+    emitters: bool
+    outlines: tuple[tuple[int, Any], ...]
+    environment: bool
+    even: bool
+
+
+def packed(scenes: Sequence[Scene], prepared: Prepared, roulette: float | None = None) -> tuple[Lit, list[Any]]:
+    """The lights there are, and what a tracer's kernel takes first, up to the alias table.
 
     scenes: conditions of one view that share their paths.
     """
     first, channels = scenes[0], 3 * len(scenes)
     emitters, environment = pack_emitters(list(scenes), prepared), pack_environment(list(scenes))
-    groups: tuple[str, ...] = ()
-    if any(hasattr(light, "emitters") for light in first.lights):
-        groups += ("emitters",)
-        if (emitters[:, E.KIND] >= Kind.ROUND).any():
-            groups += ("areas",)
-    if environment:
-        light = environment[0][..., :channels]
-        # Where all directions are alike a path finds the light by leaving; a shadow ray would only add noise.
-        groups += ("even sky",) if (light == light[0, 0]).all() else ("environment",)
+    even = environment is not None and bool((environment[0][..., :channels] == environment[0][0, 0, :channels]).all())
+    lit = Lit(
+        emitters=any(hasattr(light, "emitters") for light in first.lights),
+        outlines=outlines(first),
+        environment=environment is not None and not even,
+        even=even,
+    )
     env, alias = environment or (np.zeros((2, 2, channels + 2), np.float32), np.zeros((1, 2), np.float32))
-    return groups, [
+    return lit, [
         prepared.field,
         coat_field(first).values,
         cells(first.medium, first.tissue, first.surface, first.threshold, first.labelling),
