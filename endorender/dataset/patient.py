@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from endorender.dataset.config import Patient, RenderConfig
-from endorender.dataset.hides import hollow
+from endorender.dataset.hidden_lumen import hollow
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import View
 from endorender.errors import Notice, UserError
@@ -42,8 +42,8 @@ class Ready:
     """A patient ready to be rendered.
 
     facts: what the manifest says of the volume. scene: without a variation's tissue. poses: (V, 4, 4)
-    world_from_camera, mm. inside: (I, J, K) of the lumen, from `hides.hollow`. drawn: camera and trajectory of each
-    view, or of all where they do not vary. scope: the instrument, if it has a body.
+    world_from_camera, mm. inside: (I, J, K) of the lumen, from `hidden_lumen.hollow`. drawn: camera and trajectory of
+    each view, or of all where they do not vary. scope: the instrument, if it has a body.
     """
 
     config: RenderConfig

@@ -19,7 +19,7 @@ from endorender import __version__
 from endorender.dataset import exr, flow
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.frame import frame_id
-from endorender.dataset.hides import hides
+from endorender.dataset.hidden_lumen import hidden_lumen
 from endorender.dataset.variation import Variation, draw, seed_of
 from endorender.dataset.writer import Made
 from endorender.errors import Notice, UserError
@@ -48,7 +48,7 @@ DEPTH = {
 class View:
     """A pose in a patient. facts: what the manifest says of the volume. scene: without a variation's tissue.
 
-    inside: (I, J, K) of the lumen, from `hides.hollow`. trajectory: what was drawn for the flight, where the
+    inside: (I, J, K) of the lumen, from `hidden_lumen.hollow`. trajectory: what was drawn for the flight, where the
     configuration says something of it. following: the scene from the next pose, to which optical flow leads.
     scope: the instrument that has room at the pose.
     """
@@ -254,7 +254,7 @@ def _geometry(view: View, seen: Geometry) -> tuple[str, Callable[[Path], Any]]:
         "mask.V": seen.mask.astype(np.float32),
         "tissue.V": seen.tissue.astype(np.float32),
         **flow.channels(view.scene, view.following, seen),
-        "hides.V": hides(view.scene, seen.distance, view.inside).astype(np.float32),
+        "hides.V": hidden_lumen(view.scene, seen.distance, view.inside).astype(np.float32),
     }
     header = {
         **_header(view),

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Generator, Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from endorender.dataset import aside
+from endorender.dataset import background
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.frame import frame_id
 from endorender.dataset.patient import Hashes, Ready, Report, prepare
-from endorender.dataset.rehearsal import rehearse
 from endorender.dataset.view import render_view
+from endorender.dataset.warm_up import warm_up
 from endorender.dataset.writer import Made, Writer
 from endorender.errors import UserError, interrupted
 
@@ -144,13 +144,13 @@ class Renderer:
         start, self._start = self._start, None
         if start is None:
             return call(report)
-        if not aside.possible():
+        if not background.possible():
             start()
             return call(report)
-        coming = aside.Aside(call)
+        coming = background.Background(call)
         report(0, f"{unit.patient}: reading the CT and compiling")
         start()
-        rehearse(self.config, unit.names)
+        warm_up(self.config, unit.names)
         return coming.result(report)
 
 

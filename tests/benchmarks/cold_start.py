@@ -23,15 +23,15 @@ def stage(name):
     stages[name] = [now[0] - last[0], now[1] - last[1]]
     last[:] = now
 
-from endorender.dataset import aside, configure, generate, view, work
+from endorender.dataset import background, configure, generate, view, work
 config = configure(ct="sample", views=1, size="320x240", spp=1)
 stage("import and configure")
-rehearse, wait, shots = work.rehearse, aside.Aside.result, view._geometry
+warm_up, wait, shots = work.warm_up, background.Background.result, view._geometry
 view_begun = []
 
 def ready(*args):
     stage("start Taichi")
-    rehearse(*args)
+    warm_up(*args)
     stage("read and compile kernels")
     from endorender.render.device import backend, launches
     trace = launches.trace
@@ -57,7 +57,7 @@ def geometry(*args):
         stage("geometry and the mucosa")
     return shots(*args)
 
-work.rehearse, aside.Aside.result, view._geometry = ready, waited, geometry
+work.warm_up, background.Background.result, view._geometry = ready, waited, geometry
 generate(config, sys.argv[1])
 stage("the rest")
 print(json.dumps(stages))

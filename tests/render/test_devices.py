@@ -12,7 +12,7 @@ import pytest
 import endorender
 from endorender.ct.volume import Volume
 from endorender.dataset import configure
-from endorender.dataset.hides import hides
+from endorender.dataset.hidden_lumen import hidden_lumen
 from endorender.errors import UserError
 from endorender.render import geometry, optical_depths
 from endorender.render.device import backend
@@ -149,7 +149,7 @@ def test_no_kernel_is_given_what_is_not_a_number(monkeypatch):
     assert np.isnan(depth[missed]).all()
     deep = np.where(open_tube.hu < -550, 2, 0).astype(np.uint8)
     deep[:3] = 2  # another loop
-    hidden = hides(scene, seen.distance, deep)
+    hidden = hidden_lumen(scene, seen.distance, deep)
     assert hidden.any()
     assert not hidden[missed].any()
     assert len(given) > 8

@@ -18,7 +18,7 @@ LOOKED_AT = 64  # views, among which every kind of camera is
 VOXELS, EDGE = 12, 3  # of the hollow's grid; of tissue on each side
 
 
-def rehearse(config: RenderConfig, names: Collection[str]) -> None:
+def warm_up(config: RenderConfig, names: Collection[str]) -> None:
     """Have every kernel read and compiled that these variations of a view need, whatever the CT.
 
     What is wrong with the configuration is not said here, but when a patient is rendered.

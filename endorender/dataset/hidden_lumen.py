@@ -16,7 +16,7 @@ def hollow(lumen: Any) -> np.ndarray:
     return np.asarray(inside)
 
 
-def hides(scene: Any, distance: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def hidden_lumen(scene: Any, distance: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """(H, W) bool: whether the pixel's ray, behind the wall that it meets, enters the lumen again within REACH.
 
     distance: (H, W) mm along the rays to the wall, NaN where there is none; those are False. inside: (I, J, K) from

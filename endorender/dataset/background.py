@@ -26,7 +26,7 @@ def possible() -> bool:
     return sys.platform == "linux" and not {"taichi", "quadrants"} & set(sys.modules)
 
 
-class Aside(Generic[T]):
+class Background(Generic[T]):
     """Begins the call. Its result is a copy."""
 
     def __init__(self, call: Call[T]):

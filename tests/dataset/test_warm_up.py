@@ -1,4 +1,4 @@
-"""Kernels are ready before a patient is: a rehearsal reads and compiles all that real views need."""
+"""Kernels are ready before a patient is: warming up reads and compiles all that real views need."""
 
 import subprocess
 import sys
@@ -15,17 +15,17 @@ import sys, warnings
 from taichi.lang import kernel_impl
 from endorender.dataset import configure
 from endorender.dataset.patient import prepare
-from endorender.dataset.rehearsal import rehearse
+from endorender.dataset.warm_up import warm_up
 from endorender.dataset.view import render_view
 from endorender.render import init
 
-options, rehearsed = eval(sys.argv[1]), sys.argv[2] == "rehearsed"
+options, warmed = eval(sys.argv[1]), sys.argv[2] == "warmed"
 config = configure(ct="phantom:1", views=2, size="16x12", spp=1, **options)
 names = tuple(v.name for v in config.columns)
 init("cpu")
-if rehearsed:
-    warnings.simplefilter("error")  # a rehearsal says nothing
-    rehearse(config, names)
+if warmed:
+    warnings.simplefilter("error")  # it says nothing
+    warm_up(config, names)
     warnings.simplefilter("default")
 
 def late(tree, context):
@@ -43,15 +43,15 @@ EVERY = {
         "preset": "clinical",
     },
     "what is drawn": {"preset": "randomized"},
-    # Of this seed the rehearsal's own first view is a fisheye, and the patient's a pinhole.
+    # Of this seed the warm-up's own first view is a fisheye, and the patient's a pinhole.
     "cameras of two kinds": {"preset": "synthetic", "seed": 7, "camera": {"choice": ["fisheye", "pinhole"]}},
     "under a sky": {"light": "envmap:map=studio", "variations": [{"name": "plain"}]},
 }  # fmt: skip
 
 
-def run(options, rehearsed):
+def run(options, warmed):
     """The process, ended."""
-    command = [sys.executable, "-c", RUN, repr(options), "rehearsed" if rehearsed else "cold"]
+    command = [sys.executable, "-c", RUN, repr(options), "warmed" if warmed else "cold"]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from endorender.ct.anatomy.lumen import Lumen
 from endorender.ct.volume import Volume
 from endorender.dataset import configure, generate, open_dataset
-from endorender.dataset.hides import hides, hollow
+from endorender.dataset.hidden_lumen import hidden_lumen, hollow
 from endorender.dataset.layouts import export
 from endorender.scene import Endoscope, Pinhole, Scene
 from tests.dataset.sphere import make
@@ -40,7 +40,7 @@ def seen(scale=1.0, back=0.0, neighbour=False, own=False):
     away = np.linalg.norm(np.cross(rays, to), axis=-1)
     distance = np.where(away < BALL, near, wall)
     beyond = np.linalg.norm(np.cross(rays, origin - (0, 0, 30)), axis=-1)
-    return hides(scene, distance * scale, hollow(lumen)), away, beyond
+    return hidden_lumen(scene, distance * scale, hollow(lumen)), away, beyond
 
 
 def test_a_ball_hides_and_the_wall_does_not():
@@ -69,7 +69,7 @@ def test_what_lies_beyond_100_mm_does_not_count():
 def test_where_no_wall_is_seen_nothing_is_hidden():
     volume = Volume(np.zeros((4, 4, 4), np.int16), np.eye(4))
     scene = Scene(volume, Pinhole(width=3, height=2), np.eye(4), (Endoscope(),))
-    assert not hides(scene, np.full((2, 3), np.nan), np.zeros((4, 4, 4), np.uint8)).any()
+    assert not hidden_lumen(scene, np.full((2, 3), np.nan), np.zeros((4, 4, 4), np.uint8)).any()
 
 
 PLACES = [("c3vd", "0000_occlusion.png"), ("c3vdv2", "occlusions/0000_occlusion.png")]

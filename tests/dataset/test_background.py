@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from endorender.ct.errors import CTError
-from endorender.dataset import aside
+from endorender.dataset import background
 from endorender.errors import Notice, UserError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are f
 def heard(call):
     """The result, and what was reported."""
     told = []
-    return aside.Aside(call).result(lambda done, text: told.append((done, text))), told
+    return background.Background(call).result(lambda done, text: told.append((done, text))), told
 
 
 def test_result_reports_and_warnings_come_back():
@@ -57,8 +57,8 @@ def test_it_ends_with_a_parent_that_is_killed():
     """Else it would hold the lock of a dataset that is resumed at once."""
     program = (
         "import os, sys, time\n"
-        "from endorender.dataset.aside import Aside\n"
-        "waits = Aside(lambda report: time.sleep(60))\n"
+        "from endorender.dataset.background import Background\n"
+        "waits = Background(lambda report: time.sleep(60))\n"
         "print(waits._process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
