@@ -54,7 +54,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, want
     COAT, PHASE, GRID = shading.COAT, shading.PHASE, kind != "tissue"
     SIGMA, ALBEDO, FORWARD, COATED = (name in wanted for name in ("sigma_t", "albedo", "phase", "coat"))
     LIGHTS, PLACES, POSE, SKY = (name in wanted for name in ("lights", "places", "pose", "sky"))
-    passing = shadow_rays.device(kind, surface, dtype, phase, traits, SIGMA or PLACES).passing
+    passing = shadow_rays.device(kind, surface, dtype, phase, traits, SIGMA or PLACES, COATED).passing
 
     @ti.func
     def flown(world: ti.template(), path: ti.template(), o, d, start, length):

@@ -1,4 +1,4 @@
-"""Shadow rays of the adjoint: what `volpath.visibility` sees, and what its derivatives ask of the way."""
+"""What derivatives ask of a shadow ray's way: how long it was in the medium, a point of that, the coats it passed."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -8,47 +8,23 @@ from endorender.render.device import sampling
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand
 from endorender.render.medium.traits import Traits
-from endorender.render.transport import shading, tracking
-from endorender.render.transport.tracking import SURFACE
+from endorender.render.transport import shading, shadow_rays
+from endorender.render.transport.shadow_rays import Marks
 from endorender.scene import surface as coat_model
 
 vec2, vec3 = ti.math.vec2, ti.math.vec3
 
 
 @kernels
-def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, marks: bool) -> SimpleNamespace:
-    """Taichi functions for one kind of medium and surface mode. marks: whether a point on the way is wanted."""
-    t = tracking.device(kind, surface, dtype, traits)
+def device(
+    kind: str, surface: str, dtype: str, phase: Any, traits: Traits, points: bool, coat: bool
+) -> SimpleNamespace:
+    """Taichi functions for one kind of medium and surface mode. points: whether a point on the way is wanted. coat:
+    whether the derivatives by the coat are."""
     shade = shading.device(kind, surface, phase, 3, traits)
+    shadow = shadow_rays.device(kind, surface, dtype, phase, 3, traits)
     WALL = surface == "interface"
     Lit = ti.types.struct(seen=float, length=float, point=vec3, coat=vec2)
-
-    @ti.func
-    def visibility(world: ti.template(), x, w, distance, inside, rng: ti.template(), side: ti.template()):
-        """What gets through, mm of it in the medium, a uniform point of those, d log / d (specular, roughness)."""
-        m = ti.static(world.medium)
-        lit = Lit(seen=1.0, length=0.0, point=x, coat=vec2(0.0))
-        o, left, within = x, distance, inside
-        while lit.seen > 0.0:
-            budget = sampling.exponential(rng)
-            event, s, _, through = t.shine(m, o, w, left, within, False, budget, rng)
-            lit.seen *= through.x
-            if ti.static(marks):
-                if within if ti.static(WALL) else True:
-                    lit.length += s
-                    if rand(side) * lit.length < s:
-                        lit.point = o + rand(side) * s * w
-            if event != SURFACE:
-                break
-            if ti.static(WALL):
-                o += (s + world.view.nudge) * w
-                left -= s + world.view.nudge
-                n = t.normal(m, o)
-                here = shade.coating(world, o, 0.0)
-                lit.seen *= 1.0 - shade.mirrored(world, here, n, w)
-                lit.coat -= passing(world, here, n, w)
-                within = t.value(m, o) >= m.threshold
-        return lit
 
     @ti.func
     def passing(world: ti.template(), here, n, d):
@@ -62,5 +38,31 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, mark
         mirror = shade.mirrored(world, here, n, d)
         by_alpha = (shade.mirrored(world, up, n, d) - shade.mirrored(world, down, n, d)) / (up[0] - down[0])
         return vec2(mirror / ti.max(here[1], 1e-6), by_alpha) / ti.max(1.0 - mirror, 1e-6)
+
+    @ti.func
+    def leg(marks: ti.template(), budget: ti.template(), rng: ti.template()):
+        budget = sampling.exponential(rng)  # noqa: F841 (handed back)
+
+    @ti.func
+    def crossed(marks: ti.template(), o, w, s, within):
+        if ti.static(points):
+            if within if ti.static(WALL) else True:
+                marks.lit.length += s
+                if rand(marks.side) * marks.lit.length < s:
+                    marks.lit.point = o + rand(marks.side) * s * w
+
+    @ti.func
+    def passed(marks: ti.template(), world: ti.template(), here, n, w):
+        if ti.static(coat):
+            marks.lit.coat -= passing(world, here, n, w)
+
+    @ti.func
+    def visibility(world: ti.template(), x, w, distance, inside, rng: ti.template(), side: ti.template()):
+        """What gets through, mm of it in the medium, a uniform point of those, d log / d (specular, roughness)."""
+        lit = Lit(seen=1.0, length=0.0, point=x, coat=vec2(0.0))
+        budget = 0.0
+        marks = ti.static(Marks(leg, crossed, passed, lit, side))
+        lit.seen = shadow.visibility(world, x, w, distance, inside, False, budget, rng, marks)[0]
+        return lit
 
     return SimpleNamespace(visibility=visibility, passing=passing)

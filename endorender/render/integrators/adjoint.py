@@ -133,9 +133,8 @@ def tracer(
     AIR, BACKWARD = "air" in wanted, len(wanted) > 0
     extra = further_vertex.device(kind, surface, phase, EMITTERS, traits)
     Scattered = ti.types.struct(at=vec3, d=vec3, phase=ti.types.vector(phase.FLOATS, float), any=int)
-    visibility = shadow_rays.device(
-        kind, surface, dtype, phase, traits, bool({"sigma_t", "places"} & set(wanted))
-    ).visibility
+    POINTS, COATED = bool({"sigma_t", "places"} & set(wanted)), "coat" in wanted
+    visibility = shadow_rays.device(kind, surface, dtype, phase, traits, POINTS, COATED).visibility
 
     @ti.kernel
     def trace(

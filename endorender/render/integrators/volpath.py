@@ -20,8 +20,9 @@ from endorender.render.integrators import Integrator, Progress, integrators
 from endorender.render.medium.collision import Flight
 from endorender.render.medium.prepared import prepare
 from endorender.render.medium.traits import Traits
-from endorender.render.transport import camera_rays, illumination, refraction, shading, tracking
+from endorender.render.transport import camera_rays, illumination, refraction, shading, shadow_rays, tracking
 from endorender.render.transport.film import Film, Radiance
+from endorender.render.transport.shadow_rays import NOTHING_NOTED
 from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
 from endorender.render.transport.world import Lit, World, packed
 from endorender.scene.scene import Scene
@@ -79,6 +80,7 @@ def tracer(
     shade = shading.device(kind, surface, phase, channels, traits)
     lighting = illumination.device(channels, lit.outlines)
     chromatic, BENDS = traits.chromatic, traits.refracting
+    shadow = shadow_rays.device(kind, surface, dtype, phase, channels, traits)
     wall: Any = refraction.device(kind, surface, dtype, phase, channels, traits, lit.outlines) if BENDS else None
     eye = camera_rays.device(camera)
     SPREAD = backend.spread()
@@ -86,9 +88,6 @@ def tracer(
     Spectrum = shade.Spectrum
     WALL, HYBRID = surface == "interface", surface == "hybrid"
     similar = traits.similar
-    # What shadow rays bring: of red, green, blue; by the similarity relation of each look's channels.
-    S = channels if similar else 3
-    Seen = ti.types.vector(S, ti.f32)
     EMITTERS, AREAS, ENVIRONMENT, EVEN = lit.emitters, len(lit.outlines) > 0, lit.environment, lit.even
 
     @ti.func
@@ -98,36 +97,6 @@ def tracer(
         for c in ti.static(range(channels)):
             out[c] = v[c % v.n]
         return out
-
-    @ti.func
-    def visibility(world: ti.template(), x, w, distance, inside, reduced, budget: ti.template(), rng: ti.template()):
-        """(S,) estimate of what gets through; each pass through the coat costs what it reflects."""
-        m = ti.static(world.medium)
-        seen = Seen(1.0)
-        o, left, within = x, distance, inside
-        while seen.max() > 0.0:
-            event, s, hu, through = t.shine(m, o, w, left, within, reduced, budget, rng)
-            for c in ti.static(range(S)):
-                seen[c] *= through[c % 3]
-            if ti.static(similar):
-                if event == COLLISION:
-                    o += s * w
-                    left -= s
-                    beyond = Seen(0.0)
-                    if reduced:
-                        beyond = shade.beyond(world, o, hu, rng)
-                    seen *= beyond
-                    continue
-            if event != SURFACE:
-                break
-            if ti.static(BENDS):
-                seen *= 0.0  # a straight ray through a wall that bends light is no path
-            elif ti.static(WALL):
-                o += (s + world.view.nudge) * w
-                left -= s + world.view.nudge
-                seen *= shade.passed(world, o, w, t.normal(m, o))
-                within = t.value(m, o) >= m.threshold
-        return seen
 
     @ti.kernel
     def trace(
@@ -318,8 +287,8 @@ def tracer(
                                         so = x + q.nudge * ev.n
                                         within = t.value(m, so) >= q.threshold
                                 late = scatterings >= q.similar_after
-                                arrives = visibility(
-                                    world, so, light.direction, light.distance, within, late, budget, rng
+                                arrives = shadow.visibility(
+                                    world, so, light.direction, light.distance, within, late, budget, rng, NOTHING_NOTED
                                 )
                                 radiance += gain * per_channel(arrives)
 

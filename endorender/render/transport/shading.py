@@ -332,6 +332,7 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         sample=sample,
         bounce=bounce,
         coating=coating,
+        filmed=filmed,
         mirrored=mirrored,
         passed=passed,
     )
