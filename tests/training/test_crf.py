@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from training.crf import coupling, most_probable, negative_log_likelihood
 from training.models import models
+from training.models.crf_network import PooledFeatures
 from training.superpixels import superpixels
 
 PAIRS = torch.tensor([[0, 1], [1, 2], [0, 2], [2, 3]])
@@ -126,3 +128,22 @@ def test_alike_neighbours_are_coupled_more_and_betas_stay_positive():
         network.raw_beta.fill_(-30.0)
     (loose,) = network.fields(image)
     torch.testing.assert_close(loose.a, torch.eye(len(loose.z), dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+def test_a_superpixels_features_are_the_mean_of_maps_brought_to_the_pictures_size():
+    """And of a picture that the encoder had to pad: 30 x 45 of 32 x 48."""
+    torch.manual_seed(1)
+    maps = [torch.rand(channels, 32 // k, 48 // k, requires_grad=True) for channels, k in ((3, 1), (5, 2), (7, 8))]
+    labels = np.random.default_rng(1).integers(0, 9, (30, 45))
+    pool = PooledFeatures(15)
+    pool.layers = torch.nn.Identity()
+    found = pool(maps, labels)
+    large = [F.interpolate(m[None], (32, 48), mode="bilinear", align_corners=False)[0] for m in maps]
+    joined = torch.cat(large)[:, :30, :45]
+    wanted = torch.stack([joined[:, torch.from_numpy(labels == k)].mean(1) for k in range(9)])
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    weights = torch.rand_like(wanted)
+    for got, right in zip(
+        *(torch.autograd.grad((t * weights).sum(), maps, retain_graph=True) for t in (found, wanted))
+    ):
+        torch.testing.assert_close(got, right, atol=1e-5, rtol=1e-4)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,12 +33,37 @@ class PooledFeatures(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.Linear(outputs, outputs), nn.ReLU())
 
-    def forward(self, maps: Tensor, labels: Tensor) -> Tensor:
-        """maps: (C, H, W); labels: (H, W) -> (N, outputs)."""
-        flat = labels.flatten()
-        size = torch.bincount(flat).to(maps.dtype)[:, None]
-        sums = maps.new_zeros(len(size), len(maps)).index_add(0, flat, maps.flatten(1).T)
-        return self.layers(sums / size)
+    def forward(self, maps: Sequence[Tensor], labels: np.ndarray) -> Tensor:
+        """maps: (C, h, w) each, of the image and of halves of its size; labels: (H, W) -> (N, outputs).
+
+        The mean over a superpixel of maps that were enlarged bilinearly is linear in them: no large map is made.
+        """
+        size = (maps[0].shape[-2], maps[0].shape[-1])
+        means = [_means(labels, (m.shape[-2], m.shape[-1]), size).to(m.device) for m in maps]
+        return self.layers(torch.cat([mean @ m.flatten(1).T for mean, m in zip(means, maps)], 1))
+
+
+def _means(labels: np.ndarray, small: tuple[int, int], large: tuple[int, int]) -> Tensor:
+    """(N, h w) sparse: from a map of the size `small` to its means over superpixels, after it was brought to `large`,
+    of which labels (H, W) cover the upper left."""
+    flat = labels.ravel()
+    one = scipy.sparse.csr_array((1 / np.bincount(flat)[flat], (flat, np.arange(flat.size))))
+    found = (one @ _enlarging(small, large, labels.shape)).tocoo()
+    place = torch.from_numpy(np.stack([found.row, found.col]).astype(np.int64))
+    return torch.sparse_coo_tensor(
+        place, torch.from_numpy(found.data.astype(np.float32)), found.shape, check_invariants=True
+    ).coalesce()
+
+
+@lru_cache(maxsize=32)
+def _enlarging(small: tuple[int, int], large: tuple[int, int], kept: tuple[int, int]) -> scipy.sparse.csr_array:
+    """(H W, h w): bilinear interpolation as torch does it, of which the upper left `kept` is wanted."""
+
+    def along(few: int, many: int, wanted: int) -> np.ndarray:
+        return F.interpolate(torch.eye(few)[None], many, mode="linear", align_corners=False)[0, :, :wanted].T.numpy()
+
+    rows, columns = (along(*sizes) for sizes in zip(small, large, kept))
+    return scipy.sparse.csr_array(scipy.sparse.kron(rows, columns, "csr"))
 
 
 class CrfNetwork(DepthNetwork):
@@ -56,20 +85,17 @@ class CrfNetwork(DepthNetwork):
 
     def fields(self, image: Tensor) -> list[RandomField]:
         """The CRF of every image."""
-        size = image.shape[-2:]
         x = self.padded(image)
         levels = [x, *self.encoder(x)]
-        maps = [F.interpolate(f, x.shape[-2:], mode="bilinear", align_corners=False) for f in levels]
-        joined = torch.cat(maps, 1)[..., : size[0], : size[1]]
-        return [self._field(picture, features) for picture, features in zip(image, joined)]
+        return [self._field(picture, maps) for picture, *maps in zip(image, *levels)]
 
-    def _field(self, picture: Tensor, features: Tensor) -> RandomField:
+    def _field(self, picture: Tensor, maps: Sequence[Tensor]) -> RandomField:
         c = self.config
         pixels = picture.detach().permute(1, 2, 0).cpu().numpy()
         found = superpixels(pixels, c.superpixels, c.compactness, c.bins)
         labels = torch.from_numpy(found.labels).to(picture.device)
         pairs = torch.from_numpy(found.pairs).to(picture.device)
-        z = self.head(self.decoder(features, labels))[:, 0].double()
+        z = self.head(self.decoder(maps, found.labels))[:, 0].double()
         strength = z.new_zeros(len(pairs))
         for beta, s in zip(F.softplus(self.raw_beta.double()), found.features):
             values = torch.from_numpy(s).to(z)
