@@ -16,7 +16,7 @@ from torch import Tensor
 
 from endorender.errors import UserError
 from training.files import missing_extra
-from training.protocols import protocols
+from training.protocols import middle, protocols
 
 try:
     from torchmetrics import Metric
@@ -96,7 +96,7 @@ METRICS: dict[str, Definition] = {
         lambda p, t: (_log_ratio(p, t), _log_ratio(p, t) ** 2), lambda m: (m[1] - m[0] ** 2).clamp(min=0)
     ),
     "mae": Definition(lambda p, t: ((p - t).abs(),), _mean, "mm"),
-    "median_rel": Definition(lambda p, t: (((p - t).abs() / t).quantile(0.5),), _mean),
+    "median_rel": Definition(lambda p, t: (middle((p - t).abs() / t),), _mean),
     "within_10": Definition(lambda p, t: (((p - t).abs() / t < 0.1).to(p),), _mean, higher_is_better=True),
     "delta_105": Definition(_delta(1.05), _mean, higher_is_better=True),
     "delta1": Definition(_delta(1.25), _mean, higher_is_better=True),
