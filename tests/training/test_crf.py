@@ -36,7 +36,7 @@ def test_the_energy_is_the_quadratic_form():
 
 def test_the_most_probable_depths_are_the_energys_minimum():
     strength, z, _ = numbers()
-    y = most_probable(coupling(PAIRS, strength, 4), z).requires_grad_()
+    y = most_probable(PAIRS, strength, z).requires_grad_()
     energy(strength, z, y).backward()
     assert float(y.grad.abs().max()) < 1e-12
     dense = np.linalg.inv(coupling(PAIRS, strength, 4).numpy()) @ z.numpy()
@@ -81,7 +81,7 @@ def test_gradients_are_the_derivatives(observed):
     strength, z, y = numbers(seed=2)
     inputs = (strength.requires_grad_(), z.requires_grad_())
     assert torch.autograd.gradcheck(lambda r, z: negative_log_likelihood(coupling(PAIRS, r, 4), z, y, observed), inputs)
-    assert torch.autograd.gradcheck(lambda r, z: most_probable(coupling(PAIRS, r, 4), z), inputs)
+    assert torch.autograd.gradcheck(lambda r, z: most_probable(PAIRS, r, z), inputs)
 
 
 def test_superpixels_cover_the_image_touch_their_neighbours_and_describe_themselves():

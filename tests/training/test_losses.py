@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from endorender.errors import UserError
-from training.crf import coupling, negative_log_likelihood
+from training.crf import negative_log_likelihood
 from training.data import DepthFrames
 from training.losses import DepthLoss, losses
 from training.models import models
@@ -108,7 +108,7 @@ def test_gradient_matching_sums_over_scales():
 def test_crf_likelihood_takes_the_mean_logarithm_of_valid_pixels():
     labels = torch.tensor([[0, 0, 1], [0, 2, 2]])
     pairs, strength = torch.tensor([[0, 1], [0, 2], [1, 2]]), torch.tensor([0.2, 0.5, 0.1], dtype=torch.float64)
-    field = RandomField(coupling(pairs, strength, 3), torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64), labels)
+    field = RandomField(pairs, strength, torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64), labels)
     truth = torch.tensor([[20.0, 40.0, 0.0], [0.0, 10.0, 10.0]])
     value = losses.build("crf_nll").of_field(field, truth, truth > 0, log(20))
     y = torch.tensor([0.5 * L, 0.0, -L], dtype=torch.float64)

@@ -19,11 +19,21 @@ from training.superpixels import superpixels
 
 
 class RandomField(NamedTuple):
-    """One image's CRF over ln(depth / typical): a (N, N) and z (N,) float64, labels (H, W)."""
+    """One image's CRF over ln(depth / typical): labels (H, W), pairs (E, 2) with strengths (E,), z (N,) float64."""
 
-    a: Tensor
+    pairs: Tensor
+    strength: Tensor
     z: Tensor
     labels: Tensor
+
+    @property
+    def a(self) -> Tensor:
+        """(N, N), half the precision."""
+        return coupling(self.pairs, self.strength, len(self.z))
+
+    def most_probable(self) -> Tensor:
+        """(H, W) ln(depth / typical)."""
+        return most_probable(self.pairs, self.strength, self.z)[self.labels]
 
 
 class PooledFeatures(nn.Module):
@@ -101,8 +111,8 @@ class CrfNetwork(DepthNetwork):
             values = torch.from_numpy(s).to(z)
             distance = (values[pairs[:, 0]] - values[pairs[:, 1]]).norm(dim=1)
             strength = strength + beta * (-c.gamma * distance).exp()  # R_pq, Liu 2015, eq. 9
-        return RandomField(coupling(pairs, strength, found.number), z, labels)
+        return RandomField(pairs, strength, z, labels)
 
     def forward(self, image: Tensor) -> Tensor:
-        ratios = [most_probable(f.a, f.z)[f.labels] for f in self.fields(image)]
+        ratios = [field.most_probable() for field in self.fields(image)]
         return (torch.stack(ratios)[:, None].to(image.dtype) + self.log_typical).exp()
