@@ -1,18 +1,72 @@
-"""Makes the network that ships (training/shipped) of a run and its evaluations, with its card.
+"""Makes the network that ships (training/shipped), from its pictures to its card; goes on where it was interrupted.
 
-    python docs/make_shipped.py RUN EVALUATION [EVALUATION ...]
+    python docs/make_shipped.py OUT [NAME=DATASET ...]
 
-Each evaluation is a test set on the card. Nothing of the card is typed: it changes when these do.
+OUT gets the frames (some gigabytes), the runs and their evaluations. DATASET: a further test set of the card, for
+example cycles=simcol3d@DIR (docs/foreign.md); none may show a phantom of RECIPE. Nothing of the card is typed.
 """
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from typing import Any
 
+from cli.progress import stages
+from endorender.dataset import configure, generate
+from endorender.dataset.variation import SCOPES, WANDERING
+from training.evaluate import evaluate
+from training.presets import RESPONSE
 from training.shipping import card, ship
+from training.trainer import train
+
+# Frames by name: what `endorender render` takes. Phantoms that no experiment judges on.
+LENSES: dict[str, Any] = {"size": "120x96", "camera": {"choice": SCOPES}, "trajectory": WANDERING}
+FRAMES: dict[str, dict[str, Any]] = {
+    "plain": {"preset": "synthetic", "ct": ["phantom:1301..1420"], "views": 40, **LENSES},
+    "cinematic": {"preset": "training", "ct": ["phantom:1001..1030"], "views": 30},
+    "phantoms": {"preset": "paper4", "ct": ["phantom:1101..1108"], "views": 8, "size": "120x96", "spp": 12,
+                 "denoise": True, "camera": {"type": "pinhole", "fov": 100}},
+    "airway": {"preset": "paper4", "ct": ["sample"], "views": 20, "size": "120x96", "spp": 12, "denoise": True},
+}  # fmt: skip
+# Plain pictures are grey: from grey to the reddest tissue.
+TINTS: list[Any] = [{"loguniform": [0.9, 2.42]}, 1.0, {"loguniform": [0.56, 1.1]}]
+# Stage after stage, each from the weights of the one before.
+AUGMENT: dict[str, Any] = {"exposure": 0, "gamma": 0, "colour": 0, "mirror": 0.5, "rotation": 15.0, "zoom": [1.0, 1.5]}
+COMMON: dict[str, Any] = {"batch": 8, "loss": {"type": "silog", "variance_focus": 0.85}, "ema": 0.999, "workers": 0,
+                          "validate_every": 1000}  # fmt: skip
+STAGES: dict[str, dict[str, Any]] = {
+    "plain": {"model": {"type": "unet"}, "variations": ["synthetic"], "steps": 12_000,
+              "augment": AUGMENT | {"response": RESPONSE | {"white_balance": TINTS}}},
+    "cinematic": {"variations": ["randomized"], "steps": 8000, "learning_rate": 1e-3,
+                  "augment": AUGMENT | {"response": RESPONSE}},
+}  # fmt: skip
+TESTS = {"phantoms": "phantoms in four looks, and plain", "airway": "airway in four looks, and plain"}
+
+
+def make(out: Path, others: dict[str, str]) -> None:
+    """Frames, runs, evaluations, the folder that ships."""
+    run: Path | None = None
+    judged = []
+    with stages() as stage:
+        for name, values in FRAMES.items():
+            with stage(f"render {name}") as progress:
+                generate(configure(**values), out / name, True, None, progress)
+        for name, config in STAGES.items():
+            with stage(f"train {name}") as progress:
+                run = train(COMMON | config, out / "runs" / name, str(out / name), run, True, progress)
+        assert run is not None
+        for name, data in {**{name: str(out / name) for name in TESTS}, **others}.items():
+            judged.append(out / "evaluations" / name)
+            if not judged[-1].exists():
+                with stage(f"evaluate on {name}") as progress:
+                    evaluate(run, data, judged[-1], ("median", "metric"), None, title=TESTS.get(name, name),
+                             progress=progress)  # fmt: skip
+    ship(run, judged)
+    print(card())
+
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3:
+    if len(sys.argv) < 2 or not all("=" in other for other in sys.argv[2:]):
         sys.exit(__doc__)
-    ship(sys.argv[1], sys.argv[2:])
-    print(card())
+    make(Path(sys.argv[1]), dict(other.split("=", 1) for other in sys.argv[2:]))

@@ -52,6 +52,9 @@ def load_run(path: str | Path) -> Run:
     info = read_json(path / RUN, "a training run")
     if not isinstance(info, dict) or not isinstance(info.get("config"), dict):
         raise UserError(f"{path / RUN} is not the description of a training run", "NOT_FOUND")
+    model = info["config"].get("model")
+    if isinstance(model, dict) and model.get("type") == "unet":
+        model.setdefault("cues", False)  # what an older version wrote
     config = validated(TrainConfig, info["config"], "the run's configuration")
     if not (path / WEIGHTS).is_file():
         raise UserError(f"{path} has no {WEIGHTS}: the run did not reach its first checkpoint; train it", "NOT_FOUND")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -101,12 +102,19 @@ def adapt(study: Study, foreign: Sequence[str] = ()) -> Plan:
     """Fine-tuning on cinematic images lowers the error on views of patients never seen, and on foreign data."""
     networks: dict[Key, Network] = {}
     for name, setting in study.settings().items():
-        networks |= {(name, arm): network for arm, network in arms_of(name, setting, ARMS).items()}
+        found = arms_of(name, setting, ARMS, first="much plain")
+        networks |= {(name, arm): network for arm, network in found.items()}
+    many, views = study.preset.plain
+    aliases = [f"q{n:03d}" for n in range(1, many + 1)]
+    patients = tuple({"ct": f"phantom:{27_000 + n}", "alias": alias} for n, alias in enumerate(aliases, 1))
+    plain = Rendered("plain", patients, views, {"preset": "synthetic", "splits": {"train": aliases}})
 
     def answer(tables: Mapping[tuple[Key, str], Errors]) -> Answer:
         return adapt_answer(tables, {name: s.title for name, s in study.settings().items()})
 
-    return _on_both(study, networks, "cinematic", answer, foreign)
+    plan = _on_both(study, networks, "cinematic", answer, foreign)
+    first = {"much plain": lambda: FrameSet(study.frames(plain), plan.images["plain"]().val)}
+    return replace(plan, datasets=(plain, *plan.datasets), images={**plan.images, **first})
 
 
 def data(study: Study, foreign: Sequence[str] = ()) -> Plan:
@@ -124,16 +132,20 @@ def data(study: Study, foreign: Sequence[str] = ()) -> Plan:
     return _on_both(study, networks, "cinematic in turn", answer, foreign)
 
 
-def arms_of(name: str, setting: Setting, arms: Mapping[str, Any], count: int | None = None) -> dict[str, Network]:
-    """The arms' networks in a setting, of the first seed: as many steps in each, at the same viewpoints."""
+def arms_of(
+    name: str, setting: Setting, arms: Mapping[str, Any], count: int | None = None, first: str = "plain"
+) -> dict[str, Network]:
+    """The arms' networks in a setting, of the first seed: as many steps in each, at the same viewpoints. first: the
+    images that are trained on before."""
     suffix = "" if count is None else f"-{count}"
-    base = Network(name, f"base{suffix}", 0, "plain", setting.steps, (setting.rate,), count)
+    before = setting.steps if count is None else setting.data_steps
+    base = Network(name, f"base{suffix}", 0, first, before, (setting.rate,), count)
     found: dict[str, Network] = {}
     for arm, spec in arms.items():
         if spec.mean_of:
             found[arm] = Network(name, f"{arm}{suffix}", 0, mean_of=tuple(found[one] for one in spec.mean_of))
             continue
-        steps = setting.further_steps + (0 if spec.after_plain else setting.steps)
+        steps = setting.further_steps + (0 if spec.after_plain else before)
         found[arm] = Network(
             name, f"{arm}{suffix}", 0, spec.images, steps, setting.rates, count, base if spec.after_plain else None,
             setting.last if spec.part == "last" else "full", spec.drawn,

@@ -146,8 +146,8 @@ class Study:
             "denoise": True,
             "device": self.device,
         }
-        values |= {"camera": CAMERA, "trajectory": FLIGHT}
-        return configure(**values, ct=list(dataset.patients), views=dataset.views, **dataset.values)
+        values |= {"camera": CAMERA, "trajectory": FLIGHT} | dataset.values
+        return configure(**values, ct=list(dataset.patients), views=dataset.views)
 
     def frames(self, dataset: Rendered) -> list[Any]:
         """The dataset's frames, rendered as far as they are missing."""
@@ -209,8 +209,8 @@ class Study:
         images = plan.images[network.images]()
         config = {
             **({} if start else {"model": setting.model}),
-            "steps": network.steps, "batch": setting.batch,
-            "augment": setting.augmented(network.drawn, network.images == "plain"),
+            "steps": network.steps, "batch": setting.batch, "loss": setting.loss,
+            "augment": setting.augmented(network.drawn, "plain" in network.images),
             "learning_rate": rate, "fine_tune": network.fine_tune, "images": network.viewpoints, "seed": network.seed,
             "validate_every": max(1, network.steps // 20), "workers": 0,
             "device": "cpu" if self.device == "vulkan" else self.device,  # torch trains on none

@@ -62,13 +62,21 @@ def _rendering(study: Study, plan: Plan) -> Costs:
     left = [(dataset, _left(study, dataset)) for dataset in plan.datasets]
     if not any(views for _, views in left):
         return []
-    begun, busy = time.perf_counter(), time.process_time()
-    a_view, setup, size = measure(study.configuration(plan.datasets[0]))
-    cores = (time.process_time() - busy) / (time.perf_counter() - begun) if study.device == "cpu" else 1.0
-    patients = [len(dataset.patients) * views / (len(dataset.patients) * dataset.views) for dataset, views in left]
+    kinds: dict[Any, tuple[float, float, float]] = {}  # of datasets with the same variations: one is measured
+    hours, size = 0.0, 0.0
+    for dataset, views in left:
+        kind = dataset.values.get("preset")
+        if views and kind not in kinds:
+            begun, busy = time.perf_counter(), time.process_time()
+            seconds = measure(study.configuration(dataset))
+            cores = (time.process_time() - busy) / (time.perf_counter() - begun) if study.device == "cpu" else 1.0
+            kinds[kind] = (cores * seconds[0], cores * seconds[1], seconds[2])
+        if views:
+            a_view, setup, bytes_ = kinds[kind]
+            hours += (a_view * views + setup * views / dataset.views) / 3600
+            size += bytes_ * views
     views = sum(views for _, views in left)
-    hours = cores * (a_view * views + setup * sum(patients)) / 3600
-    what = f"{len(plan.datasets)} datasets, views, {size * views / 1e9:.1f} GB"
+    what = f"{len(plan.datasets)} datasets, views, {size / 1e9:.1f} GB"
     return [{"stage": "render", "what": what, "count": views, "hours": hours}]
 
 

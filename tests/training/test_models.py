@@ -7,7 +7,7 @@ from endorender.errors import UserError
 from training.data import DepthFrames
 from training.losses import losses
 from training.models import models
-from training.models.layers import freeze, frozen_modules
+from training.models.layers import PLACE_PX, freeze, frozen_modules, shading_cues
 
 CASES = models.cases()
 # All of them learn; only a small one in as little time as the default suite may take.
@@ -110,3 +110,23 @@ def test_freezing_keeps_what_the_mode_trains_and_can_be_undone(name, parameters,
 def test_the_default_unet_is_small():
     weights = sum(p.numel() for p in build("unet", {}).parameters())
     assert 300_000 < weights < 1_000_000
+
+
+def test_cues_are_the_logarithm_of_brightness_and_the_place_from_the_middle():
+    image = torch.rand(2, 3, 5, 8)
+    light, row, column = shading_cues(image).unbind(1)
+    torch.testing.assert_close(light, (image.mean(1) + 0.01).log() + 1.5)
+    torch.testing.assert_close(row[1, :, 3], torch.tensor([-2.0, -1, 0, 1, 2]) / PLACE_PX)
+    torch.testing.assert_close(column[0, 4], (torch.arange(8) - 3.5) / PLACE_PX)
+
+
+def test_with_cues_a_network_sees_where_a_pixel_lies_and_how_dark_black_is():
+    """A picture of one brightness has nothing but its place to go by; without cues the middle is one depth."""
+    inside = (..., slice(40, 56), slice(52, 76))
+    for cues in (True, False):
+        network = build("unet", {"width": 8, "levels": 2, "cues": cues}).eval()
+        torch.nn.init.normal_(network.head.weight)
+        with torch.no_grad():
+            middle = network(torch.full((1, 3, 96, 128), 0.3))[inside]
+        spread = float(middle.max() / middle.min() - 1)
+        assert (spread > 1e-3) == cues, spread

@@ -188,6 +188,18 @@ def test_only_whole_safetensors_of_the_same_architecture_are_loaded(tmp_path, ma
         load_run(tmp_path)
 
 
+def test_a_unet_of_a_version_without_cues_is_read_as_one_without(tmp_path, make_tubes):
+    model = {"type": "unet", "width": 8, "levels": 2, "cues": False}
+    run = train({"model": model, "steps": 2, "batch": 2}, tmp_path / "run", make_tubes())
+    before = load_run(run)
+    info = json.loads((run / "run.json").read_text())
+    del info["config"]["model"]["cues"]
+    (run / "run.json").write_text(json.dumps(info))
+    found = load_run(run)
+    assert found.weights == before.weights
+    assert not found.network.cues
+
+
 def test_frames_that_do_not_fit_in_memory_give_the_same_run(tmp_path, make_tubes):
     config = SMALL | {"steps": 3}
     a = train(config, tmp_path / "a", make_tubes())

@@ -26,10 +26,10 @@ def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> 
 class Encoder(nn.Module):
     """(B, 3, H, W) -> features at 1/2, 1/4, ... of the size, one per width; H, W divisible by `stride`."""
 
-    def __init__(self, widths: Sequence[int]):
+    def __init__(self, widths: Sequence[int], inputs: int = 3):
         super().__init__()
         self.stride = 2 ** len(widths)
-        self.stem = convolution(3, widths[0], kernel=5, stride=2)
+        self.stem = convolution(inputs, widths[0], kernel=5, stride=2)
         self.levels = nn.ModuleList(
             nn.Sequential(convolution(before, width), convolution(width, width))
             for before, width in zip([widths[0], *widths], widths)
@@ -45,7 +45,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The encoder's features and the image -> (B, channels, H, W) at full resolution."""
 
-    def __init__(self, widths: Sequence[int], detail: int = 8):
+    def __init__(self, widths: Sequence[int], detail: int = 8, inputs: int = 3):
         super().__init__()
         self.channels = 2 * detail
         # Narrowing before upsampling, where pixels are few, takes a tenth off the time of a training step.
@@ -53,7 +53,7 @@ class Decoder(nn.Module):
             nn.Conv2d(deep, skip, 1) for deep, skip in zip(widths[::-1], [*widths[-2::-1], detail])
         )
         self.levels = nn.ModuleList(convolution(2 * skip, skip) for skip in widths[-2::-1])
-        self.detail = convolution(3, detail)
+        self.detail = convolution(inputs, detail)
         self.fuse = convolution(2 * detail, self.channels)
 
     def forward(self, features: list[Tensor], image: Tensor) -> Tensor:
@@ -62,6 +62,24 @@ class Decoder(nn.Module):
             x = level(torch.cat([F.interpolate(narrow(x), scale_factor=2.0, mode="nearest"), skip], 1))
         x = F.interpolate(self.narrow[-1](x), scale_factor=2.0, mode="bilinear", align_corners=False)
         return self.fuse(torch.cat([x, self.detail(image)], 1))
+
+
+CUES = 3  # channels of `shading_cues`
+PLACE_PX = 64.0  # the unit of the place in the picture
+
+
+def shading_cues(image: Tensor) -> Tensor:
+    """(B, 3, H, W): the logarithm of the brightness, and the place from the picture's middle in units of PLACE_PX.
+
+    Light from the scope's tip falls with the square of the distance and to the rim of its beam, so that ln depth is
+    nearly linear in the first and quadratic in the others; convolutions find neither easily by themselves.
+    """
+    brightness = image.mean(1, keepdim=True).clamp(min=0)
+    rows, columns = (
+        (torch.arange(n, device=image.device, dtype=image.dtype) - (n - 1) / 2) / PLACE_PX for n in image.shape[-2:]
+    )
+    place = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(image), -1, -1, -1)
+    return torch.cat([(brightness + 0.01).log() + 1.5, place], 1)
 
 
 class DepthNetwork(nn.Module):
@@ -77,6 +95,7 @@ class DepthNetwork(nn.Module):
     exportable = True  # to ONNX
     mixes = True  # whether `mixed` is understood
     mixed = False  # while training: encoder and decoder in 16 bits, weights and the last layer in 32
+    cues = False  # whether encoder and decoder are given `shading_cues`, too
     channels_last = False  # whether convolutions are quicker with channels last in memory
 
     def __init__(
@@ -98,6 +117,8 @@ class DepthNetwork(nn.Module):
         stride = int(self.encoder.stride)  # type: ignore[arg-type]
         down, right = -image.shape[-2] % stride, -image.shape[-1] % stride
         x = (image - image.new_tensor(self.mean)[:, None, None]) / image.new_tensor(self.std)[:, None, None]
+        if self.cues:
+            x = torch.cat([x, shading_cues(image)], 1)
         return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x
 
     def forward(self, image: Tensor) -> Tensor:
