@@ -35,8 +35,8 @@ class Setting(Model):
 
     title: in answers. model: the network. loss: what it is trained for. augment: how images are varied at load. last:
     the fine-tuning mode that `last` stands for in the arms.
-    steps, data_steps, further_steps, variety_steps: of training on plain images in `adapt` and in `data`, after it, and
-    of `variety`. rate, rates: peak learning rate at first; those tried afterwards, the same for every arm. batch: images
+    steps, data_steps, further_steps, variety_steps: of training on plain images in `adapt` and `data`, after it, and of
+    `variety`. rate, rates: peak learning rate at first; those tried afterwards, the same for every arm. batch: images
     in a step.
     """
 
