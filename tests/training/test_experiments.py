@@ -311,7 +311,8 @@ def test_the_cost_is_of_what_is_left(tubes, tmp_path, monkeypatch):
     study, _, plan = prepared("adapt", tmp_path / "a", "tiny", write=False)
     assert not (tmp_path / "a").exists()
     render, paper, today, judged, _ = study_cost.cost(study, plan)
-    assert render["count"] == 16
+    assert render["count"] == 12 + 16  # views seen in plain pictures alone, and the others
+    assert render["hours"] == pytest.approx((28 * 3.6 + (3 + 6) * 36) / 3600, rel=0.5)  # times the cores that were busy
     # Base, five arms of further steps and one from scratch, for each seed; today's arms at a second rate.
     assert (paper["count"], paper["hours"]) == (2 * (12 + 5 * 6 + 18), pytest.approx(0.12))
     assert today["count"] == 2 * (12 + 5 * 6 + 18) + 5 * 6 + 18
@@ -325,6 +326,18 @@ def test_the_cost_is_of_what_is_left(tubes, tmp_path, monkeypatch):
     next((tmp_path / "b").glob("errors/*/*fold1*.json")).unlink()
     rows = study_cost.cost(study, plan)
     assert [(r["stage"], r["count"]) for r in rows[1:]] == [("evaluate", 2)]  # the network is there
+
+
+def test_networks_of_adapt_learn_first_from_plain_pictures_of_other_phantoms(tmp_path):
+    study, _, plan = prepared("adapt", tmp_path, "small")
+    plain, learn, test, _ = plan.datasets
+    assert {network.start.images for key, network in plan.networks.items() if network.start} == {"much plain"}
+    assert [v.name for v in study.configuration(plain).columns] == ["synthetic"]
+    assert len(plain.patients) * plain.views > 3 * len(learn.patients) * learn.views
+    who = [p[key] for dataset in (plain, learn, test) for p in dataset.patients for key in ("ct", "alias")]
+    assert len(set(who)) == len(who)
+    _, _, other = prepared("data", tmp_path / "data", "small")  # which counts every picture
+    assert {network.start.images for network in other.networks.values()} == {"plain"}
 
 
 def test_views_of_variety_lie_all_along_the_way():

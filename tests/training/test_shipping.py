@@ -1,20 +1,21 @@
 """The network that ships: made of a run and its evaluations, found by itself, told with its card."""
 
 import json
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from endorender.dataset import configure
 from endorender.errors import UserError
 from tests.cli.test_main import mistake, run
 from tests.training.conftest import TubeFrame
 from training import shipping
 from training.averaging import average
 from training.checkpoint import load_run
+from training.config import TrainConfig
 from training.evaluate import evaluate
 from training.files import read_csv, read_json
 from training.predict import predict
@@ -159,16 +160,40 @@ def test_shipping_again_gives_the_same_bytes_and_a_short_log(made, tmp_path):
     assert [row["step"] for row in read_csv(folder / "log.csv")] == ["0", "3", "4"]
 
 
-def test_the_script_writes_the_folder_and_shows_the_card(made, tmp_path):
-    code = (
-        "import runpy, sys; from pathlib import Path; from training import shipping;"
-        f"shipping.folder = lambda: Path({str(tmp_path / 'shipped')!r});"
-        f"sys.argv = ['make_shipped.py', {str(made['run'])!r}, {str(made['sets'][0])!r}];"
-        f"runpy.run_path({str(ROOT / 'docs/make_shipped.py')!r}, run_name='__main__')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("# Depth network ")
-    assert (tmp_path / "shipped/model.safetensors").read_bytes() == (made["run"] / "model.safetensors").read_bytes()
+def test_the_script_goes_from_frames_to_the_folder_and_its_card(made, tmp_path, monkeypatch, capsys):
+    """Every stage from the one before, and all of it once; frames are tunnels here."""
+    script = runpy.run_path(str(ROOT / "docs/make_shipped.py"))
+    inside = script["make"].__globals__
+    trained, data = [], made["data"]
+
+    def short(config, folder, frames, start, resume, progress):
+        trained.append((Path(frames).name, start and start.name))
+        names = {"variations": ["synthetic" if config["variations"] == ["synthetic"] else "deep_red"]}
+        return train(SMALL | names, folder, data, start, resume, progress)
+
+    judge = lambda run, frames, out, *args, **names: evaluate(run, data, out, title=names["title"])  # noqa: E731
+    for name, value in {"generate": lambda *args: None, "train": short, "evaluate": judge}.items():
+        monkeypatch.setitem(inside, name, value)
+    monkeypatch.setattr(shipping, "folder", lambda: tmp_path / "shipped")
+    for _ in range(2):
+        script["make"](tmp_path / "out", {"cycles": "simcol3d@somewhere"})
+        assert capsys.readouterr().out.startswith("# Depth network ")
+    assert trained == [("plain", None), ("cinematic", "plain")] * 2
+    weights = (tmp_path / "shipped/model.safetensors").read_bytes()
+    assert weights == (tmp_path / "out/runs/cinematic/model.safetensors").read_bytes()
+
+
+def test_the_script_trains_on_nobody_that_anything_is_judged_on():
+    script = runpy.run_path(str(ROOT / "docs/make_shipped.py"))
+    taken = {name: {p.ct for p in configure(**values).ct} for name, values in script["FRAMES"].items()}
+    learnt = taken["plain"] | taken["cinematic"]
+    assert len(taken["plain"]) == 120
+    assert len(taken["cinematic"]) == 30
+    assert not learnt & (taken["phantoms"] | taken["airway"])
+    numbers = {int(ct.split(":")[1]) for ct in learnt}
+    assert max(numbers) < 8001  # the foreign sets, 8001 and 9001 on, and the experiments', 21001 on
+    for config in script["STAGES"].values():
+        TrainConfig(**(script["COMMON"] | config))
 
 
 def test_what_this_version_ships_is_whole_or_nothing():
