@@ -95,3 +95,25 @@ np.save(sys.stdout.buffer, first)
     assert [m.returncode for m in made] == [0, 0], made[0].stderr
     assert made[0].stdout.count(b"Taichi had been started by other code") == 3
     assert made[0].stdout.endswith(made[1].stdout[made[1].stdout.index(b"\x93NUMPY") :])
+
+
+def test_files_read_while_the_engine_is_another_s_are_read_alike():
+    """What stands at the top of a file takes no width from whoever started the engine."""
+    code = """
+from endorender.engine import ti
+if sys.argv[1] == "others":
+    ti.init(arch=ti.cpu, log_level=ti.ERROR, default_fp=ti.f64, default_ip=ti.i64)
+    warnings.simplefilter("ignore", Notice)
+from endorender.render.images.gradient import picture as adjoint
+made = adjoint(devices.views(8)["wall"], 2, 1).mean
+np.save(sys.stdout.buffer, made)
+"""
+    made = [
+        subprocess.run(
+            [sys.executable, "-W", "error", "-c", START + code, who], cwd=REPOSITORY, capture_output=True, timeout=300
+        )
+        for who in ("others", "nobody")
+    ]
+    assert [m.returncode for m in made] == [0, 0], made[0].stderr
+    one, other = (m.stdout[m.stdout.index(b"\x93NUMPY") :] for m in made)
+    assert one == other

@@ -67,10 +67,10 @@ def radiance(
     scenes = list(scenes)
     if not all(shareable(scenes[0], s) for s in scenes[1:]):
         raise UserError("these conditions scatter light differently: render them one by one", "NOT_SHAREABLE")
+    ready(scenes[0], spp)  # before an integrator's file is read
     chosen = integrators.build(integrator)
     if len(scenes) > 1 and not chosen.shares:
         name = integrators.name_of(type(chosen))
         raise UserError(f"the integrator {name} takes one condition: render them one by one", "NOT_SHAREABLE")
-    ready(scenes[0], spp)
     made: list[Radiance] = chosen.trace(scenes, spp, seed, frame, progress)
     return made

@@ -27,27 +27,28 @@ PI = 3.14159265
 COAT, PHASE, BSDF, FORWARD = 0, 1, 2, 3
 LOWEST = -1e4  # HU below every wall_hu: the look-up lifts it to the wall's
 
+# Widths are said: `float` would be that of whoever started the engine when this file is read.
 View = ti.types.struct(
     lens=vec3,  # camera position, mm
     turn=mat3,  # grid_from_camera
     to_map=mat3,  # of the environment, from grid
-    film=ti.types.vector(FILM, float),
-    optics=ti.types.vector(PARAMETERS, float),
+    film=ti.types.vector(FILM, ti.f32),
+    optics=ti.types.vector(PARAMETERS, ti.f32),
     inv=vec3,  # 1 / spacing
-    width=int,
-    threshold=float,
-    wall_hu=float,
-    ior=float,
-    alpha=float,
-    specular=float,
-    hybrid=float,
-    sigma_top=float,
-    roulette=float,
-    similar_after=int,
-    phase=ti.types.vector(MOST_FLOATS, float),  # of a GridMedium
-    nudge=float,  # mm past an event: a thousandth of a voxel
+    width=ti.i32,
+    threshold=ti.f32,
+    wall_hu=ti.f32,
+    ior=ti.f32,
+    alpha=ti.f32,
+    specular=ti.f32,
+    hybrid=ti.f32,
+    sigma_top=ti.f32,
+    roulette=ti.f32,
+    similar_after=ti.i32,
+    phase=ti.types.vector(MOST_FLOATS, ti.f32),  # of a GridMedium
+    nudge=ti.f32,  # mm past an event: a thousandth of a voxel
 )
-Bounce = ti.types.struct(shiny=float, diffuse=float, density=float)
+Bounce = ti.types.struct(shiny=ti.f32, diffuse=ti.f32, density=ti.f32)
 
 
 @kernels
