@@ -78,7 +78,7 @@ def shading_cues(image: Tensor) -> Tensor:
     rows, columns = (
         (torch.arange(n, device=image.device, dtype=image.dtype) - (n - 1) / 2) / PLACE_PX for n in image.shape[-2:]
     )
-    place = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(len(image), -1, -1, -1)
+    place = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).expand(image.shape[0], -1, -1, -1)
     return torch.cat([(brightness + 0.01).log() + 1.5, place], 1)
 
 
