@@ -167,8 +167,8 @@ def test_the_script_goes_from_frames_to_the_folder_and_its_card(made, tmp_path, 
     trained, data = [], made["data"]
 
     def short(config, folder, frames, start, resume, progress):
-        trained.append((Path(frames).name, start and start.name))
-        names = {"variations": ["synthetic" if config["variations"] == ["synthetic"] else "deep_red"]}
+        trained.append(([Path(f).name for f in frames], start and start.name))
+        names = {"variations": config.get("variations", ["deep_red"])}
         return train(SMALL | names, folder, data, start, resume, progress)
 
     judge = lambda run, frames, out, *args, **names: evaluate(run, data, out, title=names["title"])  # noqa: E731
@@ -178,9 +178,9 @@ def test_the_script_goes_from_frames_to_the_folder_and_its_card(made, tmp_path, 
     for _ in range(2):
         script["make"](tmp_path / "out", {"cycles": "simcol3d@somewhere"})
         assert capsys.readouterr().out.startswith("# Depth network ")
-    assert trained == [("plain", None), ("cinematic", "plain")] * 2
+    assert trained == [(["plain"], None), (["plain", "cinematic"], "plain")] * 2
     weights = (tmp_path / "shipped/model.safetensors").read_bytes()
-    assert weights == (tmp_path / "out/runs/cinematic/model.safetensors").read_bytes()
+    assert weights == (tmp_path / "out/runs/mixed/model.safetensors").read_bytes()
 
 
 def test_the_script_trains_on_nobody_that_anything_is_judged_on():
@@ -192,7 +192,8 @@ def test_the_script_trains_on_nobody_that_anything_is_judged_on():
     assert not learnt & (taken["phantoms"] | taken["airway"])
     numbers = {int(ct.split(":")[1]) for ct in learnt}
     assert max(numbers) < 8001  # the foreign sets, 8001 and 9001 on, and the experiments', 21001 on
-    for config in script["STAGES"].values():
+    for frames, config in script["STAGES"].values():
+        assert set(frames) <= {"plain", "cinematic"}
         TrainConfig(**(script["COMMON"] | config))
 
 
