@@ -113,8 +113,12 @@ def adapt(study: Study, foreign: Sequence[str] = ()) -> Plan:
         return adapt_answer(tables, {name: s.title for name, s in study.settings().items()})
 
     plan = _on_both(study, networks, "cinematic", answer, foreign)
-    first = {"much plain": lambda: FrameSet(study.frames(plain), plan.images["plain"]().val)}
-    return replace(plan, datasets=(plain, *plan.datasets), images={**plan.images, **first})
+
+    def first() -> FrameSet:
+        frames = [f for f in study.frames(plain) if f.variation == "synthetic"]
+        return FrameSet(frames, plan.images["plain"]().val)
+
+    return replace(plan, datasets=(plain, *plan.datasets), images={**plan.images, "much plain": first})
 
 
 def data(study: Study, foreign: Sequence[str] = ()) -> Plan:
