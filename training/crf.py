@@ -28,8 +28,7 @@ def coupling(pairs: Tensor, strength: Tensor, count: int) -> Tensor:
 def most_probable(pairs: Tensor, strength: Tensor, z: Tensor) -> Tensor:
     """MAP: y* = A⁻¹z, (N,). Liu 2015, eq. 12. pairs, strength: as in `coupling`; z: (N,) float64.
 
-    Neighbours on a picture make a planar graph: its sparse factor takes a hundredth of the dense one's time. Solved on
-    the CPU. First derivatives only.
+    Neighbours on a picture make a planar graph, whose sparse factor is cheap. On the CPU; first derivatives only.
     """
     y: Tensor = _Solution.apply(strength, z, pairs)
     return y

@@ -79,6 +79,11 @@ def ship(run: str | Path, evaluations: Sequence[str | Path], out: str | Path | N
         if evaluation.summary["network"]["weights"] != found.weights:
             title = evaluation.summary["data"]["title"]
             raise UserError(f"the evaluation on {title} is of another network: evaluate this one", "CHANGED")
+        if seen := evaluation.summary["data"]["seen_in_training"]:
+            raise UserError(
+                f"the network was trained on {', '.join(seen)} of its test set: a card tells of patients never seen",
+                "PATIENT_SEEN",
+            )
     text = _card(found.info, found.weights, len(weights), [evaluation.summary for evaluation in judged])
     claim(out, lambda name: name in FILES, "a shipped network")
     write_atomic(out / WEIGHTS, weights)

@@ -183,6 +183,14 @@ def test_the_script_goes_from_frames_to_the_folder_and_its_card(made, tmp_path, 
     assert weights == (tmp_path / "out/runs/mixed/model.safetensors").read_bytes()
 
 
+def test_a_card_tells_of_nobody_that_was_trained_on(made, tmp_path):
+    seen = evaluate(made["run"], made["data"], tmp_path / "seen", split="train")
+    with pytest.raises(UserError, match="never seen") as refused:
+        shipping.ship(made["run"], [seen], tmp_path / "shipped")
+    assert refused.value.code == "PATIENT_SEEN"
+    assert not (tmp_path / "shipped").exists()
+
+
 def test_the_script_trains_on_nobody_that_anything_is_judged_on():
     script = runpy.run_path(str(ROOT / "docs/make_shipped.py"))
     taken = {name: {p.ct for p in configure(**values).ct} for name, values in script["FRAMES"].items()}

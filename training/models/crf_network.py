@@ -49,16 +49,18 @@ class PooledFeatures(nn.Module):
         The mean over a superpixel of maps that were enlarged bilinearly is linear in them: no large map is made.
         """
         size = (maps[0].shape[-2], maps[0].shape[-1])
-        means = [_means(labels, (m.shape[-2], m.shape[-1]), size).to(m.device) for m in maps]
+        flat = labels.ravel()
+        mean = scipy.sparse.csr_array((1 / np.bincount(flat)[flat], (flat, np.arange(flat.size))))
+        means = [_means(mean, (m.shape[-2], m.shape[-1]), size, labels.shape).to(m.device) for m in maps]
         return self.layers(torch.cat([mean @ m.flatten(1).T for mean, m in zip(means, maps)], 1))
 
 
-def _means(labels: np.ndarray, small: tuple[int, int], large: tuple[int, int]) -> Tensor:
-    """(N, h w) sparse: from a map of the size `small` to its means over superpixels, after it was brought to `large`,
-    of which labels (H, W) cover the upper left."""
-    flat = labels.ravel()
-    one = scipy.sparse.csr_array((1 / np.bincount(flat)[flat], (flat, np.arange(flat.size))))
-    found = (one @ _enlarging(small, large, labels.shape)).tocoo()
+def _means(
+    mean: scipy.sparse.csr_array, small: tuple[int, int], large: tuple[int, int], kept: tuple[int, int]
+) -> Tensor:
+    """(N, h w) sparse: from a map of the size `small` to its means over superpixels (mean: (N, H W), of pixels), after
+    it was brought to `large`, of which superpixels cover the upper left, `kept` = (H, W)."""
+    found = (mean @ _enlarging(small, large, kept)).tocoo()
     place = torch.from_numpy(np.stack([found.row, found.col]).astype(np.int64))
     return torch.sparse_coo_tensor(
         place, torch.from_numpy(found.data.astype(np.float32)), found.shape, check_invariants=True
