@@ -74,6 +74,30 @@ def into_place(part: Path, out: Path) -> None:
         raise UserError(f"another process has filled {out} meanwhile: choose another --out", "EXISTS") from None
 
 
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold the file, which comes and goes with it, for this process alone; the system lets go when the process dies,
+    however it dies. Errors (UserError): LOCKED where another process holds it."""
+    import fcntl  # not on Windows
+
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last holder removes the file: a lock on a removed file protects nothing.
+            if path.exists() and os.stat(path).st_ino == os.fstat(fd).st_ino:
+                break
+        except BlockingIOError:
+            os.close(fd)
+            raise UserError(f"another process is writing {path.parent}: wait for it to end", "LOCKED") from None
+        os.close(fd)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(fd)
+
+
 def sweep(path: Path) -> None:
     """Remove what dead processes left of `path`, beside it and, where it is a folder, in it."""
     beside = path.parent.glob(".*.part*") if path.parent.is_dir() else ()

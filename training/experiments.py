@@ -16,7 +16,8 @@ from training.files import Progress
 from training.kept import Errors
 from training.label_efficiency import data_answer
 from training.presets import ARMS, DATA_ARMS, KNOWN_LOOKS, NEW_LOOK, PRESETS, Setting
-from training.study import GIVEN, Answer, Key, Network, Plan, Rendered, Stage, Study, begin, errors, work
+from training.study import GIVEN, Answer, Key, Network, Plan, Rendered, Stage, Study, begin
+from training.study_parts import errors, work
 from training.variety import variety
 
 Until = Literal["render", "train", "evaluate", "answer"]

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 from endorender.dataset import configure, generate, open_dataset
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
+from endorender.outputs import held
 from training.curves import ERROR
 from training.files import Progress, read_csv, read_json, versions, write_json
-from training.kept import Errors, gathered, judge
+from training.kept import Errors, judge
 from training.presets import CAMERA, FLIGHT, Preset, Setting, protocol_fingerprint
 
 Stage = Callable[[str], AbstractContextManager[Progress]]  # a title -> that stage's progress
@@ -176,10 +177,13 @@ class Study:
     def judge(self, network: Network, test: str, plan: Plan) -> None:
         """Keeps the network's errors on a test, unless they are kept."""
         path = self.table(network, test)
-        if not path.is_file():
-            frames, run = plan.tests[test](), self.run(network, plan)
-            with self.stage(f"evaluate {network.folder()} on {test}") as progress:
-                judge(run, frames, test, network.name, not plan.seen, path, progress)
+        if path.is_file():
+            return
+        frames, run = plan.tests[test](), self.run(network, plan)
+        with _alone(path):
+            if not path.is_file():
+                with self.stage(f"evaluate {network.folder()} on {test}") as progress:
+                    judge(run, frames, test, network.name, not plan.seen, path, progress)
 
     def run(self, network: Network, plan: Plan) -> Path:
         """The network's folder, trained as far as it is not."""
@@ -215,9 +219,11 @@ class Study:
             "validate_every": max(1, network.steps // 20), "workers": 0,
             "device": "cpu" if self.device == "vulkan" else self.device,  # torch trains on none
         }  # fmt: skip
-        with self.stage(f"train {network.folder(rate)}") as progress:
-            train(config, folder, images, start, True, progress, say=lambda text: None)
-        (folder / CHECKPOINT).unlink(missing_ok=True)  # three times the weights, and of no more use
+        with _alone(folder):
+            if not (finished(folder) and (folder / WEIGHTS).is_file()):
+                with self.stage(f"train {network.folder(rate)}") as progress:
+                    train(config, folder, images, start, True, progress, say=lambda text: None)
+                (folder / CHECKPOINT).unlink(missing_ok=True)  # three times the weights, and of no more use
         return folder
 
     def _averaged(self, network: Network, plan: Plan) -> Path:
@@ -225,11 +231,18 @@ class Study:
         from training.checkpoint import WEIGHTS
 
         folder = self.out / RUNS / network.folder()
-        if not (finished(folder) and (folder / WEIGHTS).is_file()):
-            runs = [self.run(one, plan) for one in network.mean_of]
-            shutil.rmtree(folder, ignore_errors=True)  # what an interruption left
-            average(runs, folder)
+        runs = [self.run(one, plan) for one in network.mean_of]
+        with _alone(folder):
+            if not (finished(folder) and (folder / WEIGHTS).is_file()):
+                shutil.rmtree(folder, ignore_errors=True)  # what an interruption left
+                average(runs, folder)
         return folder
+
+
+def _alone(path: Path) -> AbstractContextManager[None]:
+    """For this process to make what lies at the path. Errors (UserError): LOCKED where another one does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return held(path.with_name(f".{path.name}.lock"))
 
 
 def finished(run: Path) -> bool:
@@ -242,44 +255,6 @@ def finished(run: Path) -> bool:
 def log_of(run: Path) -> list[dict[str, str]]:
     """Rows of a run's log.csv."""
     return read_csv(run / "log.csv")
-
-
-def work(
-    study: Study, plan: Plan, until: str = "answer", settings: Sequence[str] = (), seeds: Sequence[int] = ()
-) -> int:
-    """Does what is missing of a part: these settings and seeds (all), until "render", "train", "evaluate".
-
-    Returns how many networks are still to be judged on some test, of the whole experiment.
-    """
-    if until == "render":
-        for dataset in plan.datasets:
-            study.frames(dataset)
-    else:
-        for network in chosen(study, plan, settings, seeds):
-            missing = [test for test in plan.tests if not study.table(network, test).is_file()]
-            if missing and until == "train":
-                study.run(network, plan)
-            for test in missing if until != "train" else ():
-                study.judge(network, test, plan)
-    return sum(any(not study.table(n, test).is_file() for test in plan.tests) for n in chosen(study, plan))
-
-
-def chosen(study: Study, plan: Plan, settings: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[Network]:
-    """Networks of these settings and seeds (all), seed by seed."""
-    numbers = seeds or range(study.preset.seeds)
-    return [n.of_seed(s) for s in numbers for n in plan.networks.values() if not settings or n.setting in settings]
-
-
-def errors(study: Study, plan: Plan) -> dict[tuple[Key, str], Errors]:
-    """Everything that was judged, by arm and test."""
-    found = {}
-    for test in plan.tests:
-        for key, network in plan.networks.items():
-            paths = [study.table(network.of_seed(seed), test) for seed in range(study.preset.seeds)]
-            found[key, test] = gathered(paths)
-        if len({tuple(found[key, test].frames) for key in plan.networks}) > 1:
-            raise UserError(f"networks were judged on different frames of {test}: evaluate them again", "MIXED_DATA")
-    return found
 
 
 def begin(study: Study, preset: str, write: bool = True) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from endorender.dataset.plan import measure
 from training.presets import Setting
-from training.study import RUNS, Network, Plan, Rendered, Study, chosen, finished
+from training.study import RUNS, Network, Plan, Rendered, Study, finished
+from training.study_parts import chosen
 
 STEPS = 4  # that are timed, after one that is not
 PICTURES = 4  # that are judged to know what one costs
@@ -98,7 +99,7 @@ def step_seconds(study: Study, setting: Setting, fine_tune: str) -> float:
     from training.config import TrainConfig
     from training.models.layers import freeze
 
-    config = TrainConfig(model=setting.model, batch=setting.batch, augment=setting.augment)
+    config = TrainConfig(model=setting.model, batch=setting.batch, loss=setting.loss, augment=setting.augment)
     network = config.model.network().to(_device(study))
     freeze(network, fine_tune)
     network.train()

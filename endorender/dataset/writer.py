@@ -19,6 +19,7 @@ from endorender.dataset.fingerprint import difference
 from endorender.dataset.frame import File, Frame, stream_manifest
 from endorender.dataset.info import read_info, there
 from endorender.errors import UserError, plain
+from endorender.outputs import held
 
 TEMPORARY = ".tmp-"
 LOCK = ".lock"
@@ -87,7 +88,7 @@ class Writer:
             fresh = not self.root.exists()
             self.root.mkdir(parents=True, exist_ok=True)
             try:
-                with lock(self.root):
+                with held(self.root / LOCK):
                     self._begun = check_folder(self.root)
                     if self._begun:
                         self._continue()
@@ -258,30 +259,6 @@ def check_folder(root: Path) -> bool:
             "FOREIGN_FOLDER",
         )
     return False
-
-
-@contextlib.contextmanager
-def lock(root: Path) -> Iterator[None]:
-    """Hold the folder for this process; the system lets go when the process dies, however it dies."""
-    import fcntl
-
-    path = root / LOCK
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The last holder removes the file: a lock on a removed file protects nothing.
-            if path.exists() and os.stat(path).st_ino == os.fstat(fd).st_ino:
-                break
-        except BlockingIOError:
-            os.close(fd)
-            raise UserError(f"another process is writing {root}: wait for it to end", "LOCKED") from None
-        os.close(fd)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        os.close(fd)
 
 
 @contextlib.contextmanager

@@ -16,9 +16,10 @@ from PIL import Image
 
 from endorender.dataset import open_dataset
 from endorender.dataset.frame import read_manifest
-from endorender.dataset.writer import Writer, dumps, lock
+from endorender.dataset.writer import LOCK, Writer, dumps
 from endorender.errors import UserError
 from endorender.generator import engine
+from endorender.outputs import held
 from tests.dataset.made import H, W, configuration, contents, make
 
 REPOSITORY = Path(__file__).parents[2]
@@ -239,7 +240,7 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_not(tmp_path):
     finally:
         worker.kill()
         worker.wait()
-    with lock(root):
+    with held(root / LOCK):
         pass
     assert not (root / ".lock").exists()
 

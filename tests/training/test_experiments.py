@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,12 +13,15 @@ import numpy as np
 import pytest
 
 from endorender.errors import UserError
+from endorender.outputs import held
 from tests.training.conftest import TubeFrame
 from training import study as studies
+from training import study_parts
 from training.data import FrameSet
 from training.experiments import EXPERIMENTS, experiment, prepared
 from training.presets import ARMS, COMPARISONS, KNOWN_LOOKS, NEW_LOOK, PRESETS, protocol_fingerprint
-from training.study import Study, chosen
+from training.study import Study
+from training.study_parts import chosen
 from training.variety import PARTNER, appearances, places
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +135,24 @@ def test_what_is_interrupted_goes_on_and_ends_as_it_would_have(tubes, tmp_path, 
     experiment("variety", tmp_path / "broken", "tiny")
     assert len(asked) == 5  # 2 networks x 2 tests, and the one that was stopped
     assert table(tmp_path / "broken", "variety") == table(tmp_path / "whole", "variety")
+
+
+def test_processes_side_by_side_leave_to_each_other_what_they_are_at(tubes, tmp_path, monkeypatch):
+    shortened(monkeypatch, seeds=1, conditions=(1,), fold=1)
+    experiment("variety", tmp_path / "alone", "tiny")
+    order, real = [], studies.judge
+    monkeypatch.setattr(studies, "judge", lambda run, *rest: (order.append(run.name), real(run, *rest)))
+    study, _, plan = prepared("variety", tmp_path / "shared", "tiny")
+    first, second = chosen(study, plan)
+    with ExitStack() as another:  # process, which trains the first network and dies of it
+        path = study.out / "runs" / first.folder()
+        path.parent.mkdir(parents=True)
+        another.enter_context(held(path.with_name(f".{path.name}.lock")))
+        monkeypatch.setattr(study_parts.time, "sleep", lambda seconds: another.close())
+        experiment("variety", tmp_path / "shared", "tiny")
+    assert list(dict.fromkeys(order)) == [Path(n.folder()).name for n in (second, first)]
+    assert table(tmp_path / "shared", "variety") == table(tmp_path / "alone", "variety")
+    assert not list(tmp_path.glob("shared/**/*.lock"))
 
 
 @pytest.mark.slow
