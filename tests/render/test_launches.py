@@ -66,6 +66,22 @@ def test_bytes_do_not_depend_on_how_launches_are_cut(render, watched, monkeypatc
         assert a.tobytes() == b.tobytes()
 
 
+@pytest.mark.parametrize("lanes", [2, 3, 7])
+def test_samples_of_a_pixel_are_the_same_whichever_thread_takes_them(lanes, monkeypatch):
+    scene = tube_scene(size=(6, 5))
+    whole = radiance([scene], 7, 5)[0]
+    monkeypatch.setattr(launches, "lanes", lambda pixels, spp: lanes)
+    shared = radiance([scene], 7, 5)[0]
+    np.testing.assert_allclose(shared.mean, whole.mean, rtol=2e-6)
+    np.testing.assert_allclose(shared.variance, whole.variance, rtol=2e-4, atol=1e-6 * float(whole.variance.max()))
+    assert shared.cut == whole.cut
+    monkeypatch.setattr(launches, "FIRST_WORK", 1)
+    monkeypatch.setattr(launches, "MOST_WORK", 1)
+    cut = radiance([scene], 7, 5)[0]
+    assert cut.mean.tobytes() == shared.mean.tobytes()
+    assert cut.variance.tobytes() == shared.variance.tobytes()
+
+
 def closed():
     """From within a closed tube of lossless tissue, no path of which ever ends by itself."""
     lossless = {"sigma_t": [0, 1000, 1000, 1000], "albedo": [[1.0] * 3] * 4}

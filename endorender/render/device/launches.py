@@ -23,7 +23,18 @@ MOST_WORK = 1 << 29  # of any: counters have 32 bits, and every thread may go be
 EVENT_WORK = 16
 PATH_WORK = 1 << 22  # 0.1 s; 10 000 scatterings in the densest of media take a tenth of it
 
+# Threads that keep a card of 132 multiprocessors busy, 2048 on each: pixels alone are too few.
+THREADS = 1 << 18
+
 Launch = Callable[[int, int, int, int, Any, Any, int], None]
+
+
+def lanes(pixels: int, spp: int) -> int:
+    """Threads that share a pixel's samples, each taking every so many-th: by the picture alone, whatever its launches.
+
+    One on a CPU, which has few threads; as many as it takes to have THREADS elsewhere.
+    """
+    return 1 if backend.running() == "cpu" else max(1, min(spp, -(-THREADS // pixels)))
 
 
 def trace(
@@ -35,9 +46,10 @@ def trace(
 ) -> None:
     """Cover pixels × samples by launches that are timed and sized on the go. The result does not depend on them.
 
-    launch: called with the first pixel and the one behind the last, likewise of the samples, `taken` (N,) int32 samples
-    that each pixel has, `spent` (2,) int32 and the budget. It adds work to the first of `spent`, takes no path once
-    that reaches the budget, and sets the second where it left paths out. progress: gets the share that is done.
+    pixels, spp: or lanes, and the samples of each. launch: called with the first pixel and the one behind the last,
+    likewise of the samples, `taken` (N,) int32 samples that each pixel has, `spent` (2,) int32 and the budget. It adds
+    work to the first of `spent`, takes no path once that reaches the budget, and sets the second where it left paths
+    out. progress: gets the share that is done.
     most_pixels: of a launch.
     """
     # Elsewhere than on a CPU a launch takes one sample of many pixels: a card wants many threads with little work each,

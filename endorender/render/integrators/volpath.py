@@ -46,14 +46,16 @@ class Volpath(Integrator):
         kernel = tracer(
             prepared.kind, first.surface, dtype, type(first.phase), type(first.camera), channels, lit, traits
         )
-        film, n = Film(first.camera, channels), first.camera.width * first.camera.height
-        cut = backend.resident(np.zeros((n, 1 + channels), np.float32))
+        n = first.camera.width * first.camera.height
+        lanes = launches.lanes(n, spp)
+        film, cut = Film(first.camera, channels, lanes), np.zeros((n * lanes, 1 + channels), np.float32)
+        cut = backend.resident(cut)
         key = random.key(seed, frame)
 
         def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
-            kernel(*fixed, film.mean, film.squares, cut, p0, p1, s0, s1, *work, first.max_scatterings, key)
+            kernel(*fixed, film.mean, film.squares, cut, p0, p1, s0, s1, *work, first.max_scatterings, key, lanes, spp)
 
-        launches.trace(launch, n, spp, progress)
+        launches.trace(launch, n * lanes, -(-spp // lanes), progress)
         ended, *unspent = backend.fetch(cut).sum(0, dtype=float) / (n * spp)
         return [
             dataclasses.replace(made, cut=float(ended), unspent=np.array(unspent[3 * k : 3 * k + 3]))
@@ -119,18 +121,21 @@ def tracer(
         cut: ti.types.ndarray(),
         first: ti.i32,
         last: ti.i32,
-        sample0: ti.i32,
-        sample1: ti.i32,
+        round0: ti.i32,
+        round1: ti.i32,
         taken: ti.types.ndarray(),
         spent: ti.types.ndarray(),
         most_work: ti.i32,
         max_scatterings: ti.i32,
         frame_key: ti.u64,
+        lanes: ti.i32,
+        spp: ti.i32,
     ):
         for unit in range(first * SPREAD, last * SPREAD):
             if unit % SPREAD != 0:
                 continue
-            pixel = unit // SPREAD
+            slot = unit // SPREAD
+            pixel, lane = slot // lanes, slot % lanes
             q = shade.unpack(view)
             world = ti.static(
                 World.of(
@@ -141,12 +146,14 @@ def tracer(
             m = ti.static(world.medium)
             average, scatter = Spectrum(0.0), Spectrum(0.0)
             for c in ti.static(range(channels)):
-                average[c], scatter[c] = mean[pixel, c], squares[pixel, c]
-            ended, unspent = cut[pixel, 0], Spectrum(0.0)  # paths that were ended; throughput they still had
+                average[c], scatter[c] = mean[slot, c], squares[slot, c]
+            ended, unspent = cut[slot, 0], Spectrum(0.0)  # paths that were ended; throughput they still had
             for c in ti.static(range(channels)):
-                unspent[c] = cut[pixel, 1 + c]
-            from_sample = ti.max(sample0, taken[pixel])
-            for sample in range(from_sample, eye.samples(pixel, q, from_sample, sample1)):
+                unspent[c] = cut[slot, 1 + c]
+            begin = ti.max(round0, taken[slot])
+            end = ti.min(round1, (spp - lane + lanes - 1) // lanes)
+            for number in range(begin, eye.samples(pixel, q, begin, end)):
+                sample = number * lanes + lane
                 if spent[0] >= most_work:
                     spent[1] = 1
                     break
@@ -318,13 +325,13 @@ def tracer(
                 radiance *= share_seen
                 # Welford 1962: mean and sum of squared deviations, the same whatever the launches.
                 delta = radiance - average
-                average += delta / (sample + 1)
+                average += delta / (number + 1)
                 scatter += delta * (radiance - average)
-                taken[pixel] = sample + 1
+                taken[slot] = number + 1
                 ti.atomic_add(spent[0], work + ti.cast(random.drawn(began, rng), ti.i32))
             for c in ti.static(range(channels)):
-                mean[pixel, c], squares[pixel, c] = average[c], scatter[c]
-                cut[pixel, 1 + c] = unspent[c]
-            cut[pixel, 0] = ended
+                mean[slot, c], squares[slot, c] = average[c], scatter[c]
+                cut[slot, 1 + c] = unspent[c]
+            cut[slot, 0] = ended
 
     return trace

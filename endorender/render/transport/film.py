@@ -1,13 +1,13 @@
 """Film: where samples are gathered, and what a traced view is, the mean of its samples and how sure that is."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from endorender.engine import ti
 from endorender.render.device import backend
+from endorender.render.device.cache import kernels
 
 CUT_LIMIT = 1e-3  # share of paths ended early beyond which a dataset warns
 
@@ -30,20 +30,56 @@ class Radiance:
 
 
 class Film:
-    """Where a kernel gathers samples: running mean and sum of squared deviations of each pixel (Welford 1962)."""
+    """Where a kernel gathers samples: running mean and sum of squared deviations of each lane (Welford 1962).
 
-    def __init__(self, camera: Any, channels: int = 3):
-        self.camera, self.channels = camera, channels
+    lanes: of a pixel, one behind the other; lane k has taken the samples k, k + lanes, ...
+    """
+
+    def __init__(self, camera: Any, channels: int = 3, lanes: int = 1):
+        self.camera, self.channels, self.lanes = camera, channels, lanes
+        self.pixels = camera.width * camera.height
         self.mean, self.squares = (
-            backend.resident(np.zeros((camera.width * camera.height, channels), np.float32)) for _ in range(2)
+            backend.resident(np.zeros((self.pixels * lanes, channels), np.float32)) for _ in range(2)
         )
 
     def developed(self, spp: int) -> list[Radiance]:
         """After `spp` samples of each pixel: a picture for every three channels."""
         shape = (self.camera.height, self.camera.width, self.channels // 3, 3)
-        mean = backend.fetch(self.mean).reshape(shape)
-        variance = backend.fetch(self.squares).reshape(shape) / (max(spp - 1, 1) * spp)
+        gathered = self.mean, self.squares
+        if self.lanes > 1:
+            gathered = tuple(backend.resident(np.zeros((self.pixels, self.channels), np.float32)) for _ in range(2))
+            gatherer()(self.mean, self.squares, *gathered, self.lanes, spp, self.channels)
+        mean, squares = (backend.fetch(array).reshape(shape) for array in gathered)
+        variance = squares / (max(spp - 1, 1) * spp)
         return [
             Radiance(np.ascontiguousarray(mean[:, :, k]), np.ascontiguousarray(variance[:, :, k]), spp)
             for k in range(self.channels // 3)
         ]
+
+
+@kernels
+def gatherer() -> Any:
+    """The kernel that puts a pixel's lanes together, always in one order (Chan, Golub, LeVeque 1979)."""
+
+    @ti.kernel
+    def gather(
+        lane_mean: ti.types.ndarray(),
+        lane_squares: ti.types.ndarray(),
+        mean: ti.types.ndarray(),
+        squares: ti.types.ndarray(),
+        lanes: ti.i32,
+        spp: ti.i32,
+        channels: ti.i32,
+    ):
+        for index in range(mean.shape[0] * channels):
+            pixel, c = index // channels, index % channels
+            count, average, scatter = 0.0, 0.0, 0.0
+            for lane in range(lanes):
+                more = ti.cast((spp - lane + lanes - 1) // lanes, ti.f32)
+                off = lane_mean[pixel * lanes + lane, c] - average
+                scatter += lane_squares[pixel * lanes + lane, c] + off * off * (count * more / (count + more))
+                average += off * (more / (count + more))
+                count += more
+            mean[pixel, c], squares[pixel, c] = average, scatter
+
+    return gather
