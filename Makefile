@@ -1,4 +1,4 @@
-# make demo: install, render, train, fine-tune, evaluate, report.   make test: the default test suite.
+# make demo: install, render, train, fine-tune, evaluate, report.   make test: the default test suite.   make gpu: what a card does.
 # A user with an NVIDIA card who wants the CPU build of torch: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # The first Python that runs and is one of ours: a shim of pyenv may be found and not run.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
@@ -9,11 +9,13 @@ PIP = $(VENV)/bin/pip install --disable-pip-version-check -q $(if $(TORCH_INDEX)
 STAMP = $(VENV)/.installed
 DEMO ?= demo
 SIZE ?= small
+# What `make gpu` measures: cuda, metal or vulkan.
+DEVICE ?= cuda
 # Processes that test side by side: kernels are compiled on one core most of the time. Each takes up to 2 GB.
 JOBS ?= 2
 PYTEST = $(VENV)/bin/pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test quick slow check bench validation clean
+.PHONY: demo test quick slow check bench gpu validation clean
 
 demo: $(STAMP)
 	$(VENV)/bin/endorender demo --out "$(DEMO)" --size $(SIZE)
@@ -40,6 +42,10 @@ bench: $(STAMP)
 	$(PIP) -e '.[bench]'
 	$(VENV)/bin/python tests/benchmarks/reference_scenes.py benchmark.json
 	$(VENV)/bin/python tests/benchmarks/goals.py vertices threads looks volume
+
+gpu: $(STAMP)
+	$(PIP) -e '.[bench]'
+	$(VENV)/bin/python tests/benchmarks/gpu.py --device $(DEVICE)
 
 validation: $(STAMP)
 	$(VENV)/bin/python docs/make_validation.py

@@ -27,15 +27,15 @@ OURS = {"a": 256, "b": 32, "c": 64}  # samples per pixel and round
 THEIRS = {"a": 64, "b": 2, "c": 4}
 
 
-def load_mitsuba():
-    """The module, set to differentiable RGB on the CPU."""
+def load_mitsuba(variant: str = "llvm_ad_rgb"):
+    """The module, set to differentiable RGB, on the CPU unless the variant says otherwise."""
     if "DRJIT_LIBLLVM_PATH" not in os.environ and (found := glob.glob("/usr/lib/*/libLLVM-19.so*")):
         os.environ["DRJIT_LIBLLVM_PATH"] = found[0]
     try:
         import mitsuba as mi
     except ImportError:
         sys.exit("error: the benchmark needs Mitsuba: pip install 'endorender[bench]'")
-    mi.set_variant("llvm_ad_rgb")
+    mi.set_variant(variant)
     return mi
 
 
@@ -107,14 +107,14 @@ def mitsuba_scene(ref: Reference, mi):
     return mi.load_dict(scene)
 
 
-def time_mitsuba(scene, mi, spp: int, seed: int) -> tuple[np.ndarray, float]:
-    """Image and CPU seconds."""
-    began = time.process_time()
+def time_mitsuba(scene, mi, spp: int, seed: int, clock=time.process_time) -> tuple[np.ndarray, float]:
+    """Image and seconds."""
+    began = clock()
     image = np.array(mi.render(scene, spp=spp, seed=seed))
-    return image, time.process_time() - began
+    return image, clock() - began
 
 
-def compare(ref: Reference, mi) -> dict:
+def compare(ref: Reference, mi, rounds: int = ROUNDS, clock=time.process_time) -> dict:
     """Alternate rounds of both; relative variance from the spread of rounds, of theirs about our mean."""
     kind = ref.name[0]
     ours, theirs = build(ref), mitsuba_scene(ref, mi)
@@ -122,18 +122,18 @@ def compare(ref: Reference, mi) -> dict:
     time_mitsuba(theirs, mi, 1, 0)  # compiles
     our_seconds, their_seconds, our_images, their_images = [], [], [], []
     paths = ref.size**2
-    for n in range(ROUNDS):
-        began = time.process_time()
+    for n in range(rounds):
+        began = clock()
         image = radiance([ours], OURS[kind], 1 + n)[0].mean
-        our_seconds.append((time.process_time() - began) / (paths * OURS[kind]))
+        our_seconds.append((clock() - began) / (paths * OURS[kind]))
         our_images.append(image)
-        image, seconds = time_mitsuba(theirs, mi, THEIRS[kind], 1 + n)
+        image, seconds = time_mitsuba(theirs, mi, THEIRS[kind], 1 + n, clock)
         their_seconds.append(seconds / (paths * THEIRS[kind]))
         their_images.append(image)
     best = np.mean(our_images, 0, dtype=float)
     spread = np.mean([(i.astype(float) - best) ** 2 for i in their_images], 0)
     variance = np.var(our_images, 0, dtype=float, ddof=1)
-    own = variance / ROUNDS  # noise of `best` itself
+    own = variance / rounds  # noise of `best` itself
     mean = best.mean()
     our_relative = float(variance.mean() * OURS[kind] / mean**2)
     their_relative = float(((spread - own).mean() * THEIRS[kind]) / mean**2)

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from endorender.render.device import backend
 from endorender.render.images import devices
 from endorender.render.transport.film import Radiance
 from endorender.trial import DEVICES, equal, least
+from tests.benchmarks import gpu
+from tests.render.reference import SCENES
 
 PARTS = (
     *("radiance", "surface", "normal", "hides", "median", "expected"),  # of a whole dataset
@@ -171,3 +174,28 @@ def test_arrays_come_back_from_where_they_are_kept():
     backend.ensure()
     array = np.arange(6, dtype=np.int16).reshape(2, 3)
     assert backend.fetch(backend.resident(array)) is array
+
+
+def test_a_card_has_one_section_of_the_page(tmp_path):
+    page = tmp_path / "devices.md"
+    page.write_text("# Devices\nwhat holds of all\n")
+    for name, text in (("A", "old"), ("B (1)", "other"), ("A", "new")):
+        gpu.put(page, name, f"## {name}\n\n{text}\n")
+    assert page.read_text() == "# Devices\nwhat holds of all\n\n## A\n\nnew\n\n## B (1)\n\nother\n"
+
+
+@pytest.mark.slow  # the doctor's two minutes
+def test_what_make_gpu_runs_tells_of_the_processor_too(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "devices.md"
+    page.write_text("# Devices\n")
+    arguments = ["gpu.py", "--device", "cpu", "--size", "8", "--rounds", "2", "--page", str(page)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    try:
+        gpu.main()
+    finally:
+        backend.init("cpu", profile=False)
+    told = page.read_text()
+    assert "Computes what the processor does: yes" in told
+    rows = dict(re.findall(r"^\| (\S+) \| ([0-9.]+) \| [0-9.]+ \|$", told, re.M))
+    assert set(rows) >= {ref.name for ref in SCENES}
+    assert all(float(rate) > 0 for rate in rows.values())

@@ -38,17 +38,21 @@ def best() -> str:
     return "cpu"
 
 
-def init(device: str = "cpu", threads: int | None = None) -> None:
-    """Start Taichi on a device; threads: CPU threads (default: all).
+def init(
+    device: str = "cpu", threads: int | None = None, registers: int | None = None, profile: bool | None = None
+) -> None:
+    """Start Taichi on a device; threads: CPU threads (default: all). registers: of a CUDA thread at most (0: as many as
+    its compiler likes, the default). profile: whether kernels are timed (Taichi's kernel profiler; by default not).
 
-    A second call for the same device does nothing, unless it asks for another number of threads. Another device starts
+    A second call for the same device does nothing, unless it asks for something else. Another device starts
     Taichi again, which forgets every compiled kernel. "auto" is `best()`. A device that is not there is an error, never
     another device.
     """
     _refuse_fork()
     if device == "auto":
         device = best()
-    if _state.get("device") == device and threads in (None, _state["threads"]) and _ours():
+    asked = {"threads": threads, "registers": registers, "profile": profile}
+    if _state.get("device") == device and _ours() and all(v in (None, _state[key]) for key, v in asked.items()):
         return
     if device not in ARCHES:
         raise UserError(unknown("device", device, ARCHES), "UNKNOWN_NAME")
@@ -58,6 +62,10 @@ def init(device: str = "cpu", threads: int | None = None) -> None:
     options: dict[str, Any] = {"log_level": ti.ERROR, "advanced_optimization": False, "fast_math": False}
     if threads is not None:
         options["cpu_max_num_threads"] = threads
+    if registers is not None:
+        options["gpu_max_reg"] = registers
+    if profile is not None:
+        options["kernel_profiler"] = profile
     if "folder" not in _process:
         _process["folder"] = offline_cache.folder()
         atexit.register(close)
@@ -89,7 +97,7 @@ def init(device: str = "cpu", threads: int | None = None) -> None:
             f"device {device!r} does not work here: {reason[:200]}; `endorender doctor` shows which ones do",
             "NO_DEVICE",
         ) from None
-    _state.update(device=device, threads=threads)
+    _state.update(asked, device=device)
     _process["thread"] = threading.current_thread()
     setattr(engine.runtime(), _OURS, True)
 
@@ -154,7 +162,8 @@ def ensure() -> None:
     """Start on the CPU unless a device was chosen. UserError FORKED in a child of a process that renders."""
     _refuse_fork()
     if not _state or not _ours():
-        init(_state.get("device", "cpu"), _state.get("threads"))
+        again = {key: _state.get(key) for key in ("threads", "registers", "profile")}
+        init(_state.get("device", "cpu"), **again)
 
 
 def running() -> str | None:
