@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from endorender.dataset.negative import write_png
 from endorender.dataset.patient import said_of
 from endorender.dataset.variation import seed_of
-from endorender.dataset.view import groups, write_png
+from endorender.dataset.view import groups
 from endorender.errors import UserError
 from endorender.outputs import claim, temporary
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Generator
 from pathlib import Path
 from typing import Any
 
+from endorender.dataset.alone import alone
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.fingerprint import fingerprint
 from endorender.dataset.frame import frame_id
@@ -19,7 +20,7 @@ from endorender.dataset.info import SCHEMA
 from endorender.dataset.patient import Hashes, Report, other_ct, refuse_absent
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import AXES, DEPTH
-from endorender.dataset.work import Failed, Outcome, Work, alone
+from endorender.dataset.work import Failed, Outcome, Work
 from endorender.dataset.writer import Writer
 from endorender.errors import Notice, UserError
 from endorender.generator import generator

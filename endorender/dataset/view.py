@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +19,13 @@ from endorender.dataset import exr, flow
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.frame import frame_id
 from endorender.dataset.hidden_lumen import hidden_lumen
+from endorender.dataset.negative import Negative
 from endorender.dataset.variation import Variation, draw, seed_of
-from endorender.dataset.writer import Made
 from endorender.errors import Notice, UserError
 from endorender.generator import engine
 
 if TYPE_CHECKING:
-    from endorender.render import Geometry, Radiance
+    from endorender.render import Geometry, Guides, Radiance
     from endorender.scene import Scene
 
 AXES = {
@@ -73,7 +72,8 @@ class View:
 class Shot:
     """A variation of a view, rendered.
 
-    radiance: (H, W, 3) linear, as it goes to the camera. layers: further (H, W, 3) arrays by EXR layer name.
+    radiance: (H, W, 3) linear, as it was traced. guides, mirrored: what its denoiser asks for, if it is to be denoised.
+    layers: further (H, W, 3) arrays by EXR layer name.
     depths: further (H, W) channels, mm. gap: voxels from surface to median depth. cut: share of the paths that were
     ended by max_scatterings.
     group: the variations that were traced together with this one; empty for the synthetic renderer.
@@ -89,10 +89,13 @@ class Shot:
     depths: dict[str, np.ndarray] = field(default_factory=dict)
     gap: float | None = None
     cut: float | None = None
+    guides: Guides | None = None
+    mirrored: np.ndarray | None = None
 
 
-def render_view(view: View, names: Sequence[str], fresh: bool, report: Callable[[float], None]) -> Iterator[Made]:
-    """Render the named variations, one after the other. fresh: the view's geometry is not on disk yet.
+def render_view(view: View, names: Sequence[str], fresh: bool, report: Callable[[float], None]) -> Iterator[Negative]:
+    """Render the named variations, one after the other: all that needs a device. fresh: the view's geometry is not on
+    disk yet.
 
     report: gets the number of frames done since the last one.
     """
@@ -109,10 +112,10 @@ def render_view(view: View, names: Sequence[str], fresh: bool, report: Callable[
         raise UserError(
             f"{view.patient}, view {view.number}: no wall in sight; choose another lumen with --region", "NO_WALL"
         )
-    shared = {"geometry": _geometry(view, seen)} if fresh else {}
+    shared = _geometry(view, seen) if fresh else None
     for shot in _shots(view, scenes, parameters, seen, names, report):
-        yield _developed(view, shot, shared, seen.z_depth)
-        shared = {}
+        yield _negative(view, shot, shared, seen.z_depth)
+        shared = None
         report(0)
 
 
@@ -133,7 +136,7 @@ def _shots(
     names: Sequence[str],
     report: Callable[[float], None],
 ) -> Iterator[Shot]:
-    from endorender.render import denoise, guides, in_parts, radiance, recoloured, synthetic
+    from endorender.render import guides, in_parts, radiance, recoloured, synthetic
 
     config = view.config
     for v in config.columns:
@@ -159,12 +162,11 @@ def _shots(
         _say_of_cut_paths(view, traced[0], wanted)
         for name, light in zip(group, traced):
             if name in wanted:
-                image = light.mean
-                if config.denoise:
-                    image = denoise(image, lean_on[name], mirrored[name])
-                image = np.where(scenes[name].camera.visible()[..., None], image, 0)  # the filter bleeds over its edge
                 layers = {"albedo": recoloured(seen, scenes[name]).albedo, "variance": light.variance}
-                yield Shot(name, scenes[name], parameters[name], image, layers, group, seed, depths, gap, light.cut)
+                yield Shot(
+                    name, scenes[name], parameters[name], light.mean, layers, group, seed, depths, gap, light.cut,
+                    lean_on.get(name), mirrored.get(name),
+                )  # fmt: skip
 
 
 def _depths(
@@ -200,11 +202,6 @@ def _say_of_cut_paths(view: View, traced: Radiance, names: Sequence[str]) -> Non
             Notice,
             stacklevel=2,
         )
-
-
-def _say_of_spoilt(view: View, name: str, stored: np.ndarray, mask: np.ndarray) -> None:
-    for said in exr.spoilt(stored, mask, clipped_limit=0):
-        warnings.warn(f"{view.patient}: in {name} {said}", Notice, stacklevel=2)
 
 
 def _scaled(report: Callable[[float], None], count: int, done: float) -> None:
@@ -245,8 +242,8 @@ def _built(labelled: Mapping[int, Any] | None) -> dict[int, Any]:
     return {label: tissues.build(spec) for label, spec in (labelled or {}).items()}
 
 
-def _geometry(view: View, seen: Geometry) -> tuple[str, Callable[[Path], Any]]:
-    """The view's geometry file: its path, and what writes it."""
+def _geometry(view: View, seen: Geometry) -> tuple[dict[str, np.ndarray], dict[str, exr.Attribute]]:
+    """Channels and attributes of the view's geometry."""
     channels = {
         "Z": seen.z_depth,
         "distance.V": seen.distance,
@@ -256,35 +253,19 @@ def _geometry(view: View, seen: Geometry) -> tuple[str, Callable[[Path], Any]]:
         **flow.channels(view.scene, view.following, seen),
         "hides.V": hidden_lumen(view.scene, seen.distance, view.inside).astype(np.float32),
     }
-    header = {
+    return channels, {
         **_header(view),
         "units": "mm",
         "normalFrame": "camera",
         "flowUnits": "px",
         "depthDefinition": DEPTH["surface"],
     }
-    return f"{view.folder}/geometry.exr", partial(exr.write, channels=channels, header=header)
 
 
-def _developed(
-    view: View, shot: Shot, shared: Mapping[str, tuple[str, Callable[[Path], Any]]], z_depth: np.ndarray
-) -> Made:
-    """Develop the radiance into a picture. shared: files that go with the first frame of the view. z_depth: (H, W)."""
-    from endorender.scene import Response
-
+def _negative(view: View, shot: Shot, shared: Any, z_depth: np.ndarray) -> Negative:
+    """What is left to be developed. shared: geometry that goes with the first frame of the view. z_depth: (H, W)."""
     spp = view.config.spp if shot.group else 0
     denoised = bool(shot.group) and view.config.denoise
-    mask = view.scene.camera.visible()
-    light = (mask, z_depth, float(view.scene.camera.K[0, 0]))
-    response = Response(**shot.parameters["response"]).resolve(shot.radiance, *light)
-    noise = seed_of(view.config.seed, view.patient, view.number, shot.name, "response")
-    picture = response.apply(shot.radiance, noise, *light)
-    stored = exr.half(shot.radiance)
-    _say_of_spoilt(view, shot.name, stored, mask)
-    channels = exr.split_rgb("", stored)
-    for layer, values in shot.layers.items():
-        channels |= exr.split_rgb(layer, exr.half(values))
-    channels |= shot.depths
     header = {
         **_header(view),
         "units": "linear scene-referred RGB",
@@ -293,7 +274,6 @@ def _developed(
         "spp": spp,
         "denoised": int(denoised),
     }
-    stem = f"{view.folder}/{shot.name}"
     told = shot.scene.to_dict()
     row = {
         "id": frame_id(view.patient, view.number, shot.name),
@@ -311,7 +291,7 @@ def _developed(
         },
         "view": view.number,
         "variation": shot.name,
-        "parameters": {**shot.parameters, "response": response.model_dump(mode="json")},
+        "parameters": shot.parameters,
         "seed": shot.seed,
         "traced_with": shot.group,
         "K": view.scene.camera.K.tolist(),
@@ -321,12 +301,20 @@ def _developed(
         "spp": spp,
         "denoised": denoised,
     }
-    files: dict[str, tuple[str, Callable[[Path], Any]]] = {
-        **shared,
-        "radiance": (f"{stem}.exr", partial(exr.write, channels=channels, header=header)),
-        "image": (f"{stem}.png", partial(write_png, image=picture)),
-    }
-    return Made(row, files)
+    return Negative(
+        row=row,
+        header=header,
+        radiance=shot.radiance,
+        guides=shot.guides,
+        mirrored=shot.mirrored,
+        layers=shot.layers,
+        depths=shot.depths,
+        mask=view.scene.camera.visible(),
+        z_depth=z_depth,
+        focal=float(view.scene.camera.K[0, 0]),
+        noise=seed_of(view.config.seed, view.patient, view.number, shot.name, "response"),
+        geometry=shared,
+    )
 
 
 def _header(view: View) -> dict[str, exr.Attribute]:
@@ -339,10 +327,3 @@ def _header(view: View) -> dict[str, exr.Attribute]:
         "worldFromCamera": json.dumps(told["world_from_camera"]),
         "generator": f"endorender {__version__}",
     }
-
-
-def write_png(path: Path, image: np.ndarray) -> None:
-    """(H, W, 3), or grey (H, W), uint8 as PNG without any metadata."""
-    from PIL import Image
-
-    Image.fromarray(image).save(path, format="PNG", compress_level=6)

@@ -40,4 +40,5 @@ def warm_up(config: RenderConfig, names: Collection[str]) -> None:
         drawn = {view["camera"]["type"]: view for view in (brief.draw_view(NOBODY, n) for n in range(LOOKED_AT))}
         for view in drawn.values():
             ready = Ready(brief, NOBODY, {}, scene, pose[None], inside, [view])
-            list(render_view(ready.view(0), tuple(names), True, lambda done: None))
+            for negative in render_view(ready.view(0), tuple(names), True, lambda done: None):
+                negative.developed()  # loads what that needs, too

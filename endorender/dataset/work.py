@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Generator, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from endorender.dataset import background
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.frame import frame_id
+from endorender.dataset.negative import Negative
 from endorender.dataset.patient import Hashes, Ready, Report, prepare
 from endorender.dataset.view import render_view
 from endorender.dataset.warm_up import warm_up
@@ -123,21 +124,16 @@ class Renderer:
         self.config, self._known, self._start = config, known, start
         self._ready: Ready | None = None
 
-    def render(self, unit: Unit, report: Report) -> Iterator[Outcome]:
-        """Frames as they are finished. What is no matter of single frames is raised: a CT that cannot be read, a full
-        disk or memory, being stopped."""
+    def render(self, unit: Unit, report: Report) -> Iterator[Negative | Failed]:
+        """Frames as their light is traced, to be `developed`. What is no matter of single frames is raised: a CT that
+        cannot be read, a full disk or memory, being stopped."""
         if self._ready is None or self._ready.alias != unit.patient:
             self._ready = None  # two CTs at once may not fit into memory
             self._ready = self._prepared(unit, report)
         try:
             yield from render_view(self._ready.view(unit.view), unit.names, unit.fresh, partial(_said, report, unit))
         except Exception as error:
-            if interrupted(error):
-                raise KeyboardInterrupt from error
-            stopped = isinstance(error, UserError) and error.code == "STOPPED"
-            if isinstance(error, (OSError, MemoryError)) or stopped:
-                raise
-            yield Failed.of(unit, error)
+            yield _failed(unit, error)
 
     def _prepared(self, unit: Unit, report: Report) -> Ready:
         call = partial(prepare, self.config, unit.patient, self._known.get(unit.patient))
@@ -154,18 +150,23 @@ class Renderer:
         return coming.result(report)
 
 
+def developed(unit: Unit, negative: Negative) -> Outcome:
+    """The frame, ready to be written, or that it failed."""
+    try:
+        return negative.developed()
+    except Exception as error:
+        return _failed(unit, error)
+
+
+def _failed(unit: Unit, error: Exception) -> Failed:
+    """What is no matter of single frames is raised again."""
+    if interrupted(error):
+        raise KeyboardInterrupt from error
+    stopped = isinstance(error, UserError) and error.code == "STOPPED"
+    if isinstance(error, (OSError, MemoryError)) or stopped:
+        raise error
+    return Failed.of(unit, error)
+
+
 def _said(report: Report, unit: Unit, fraction: float) -> None:
     report(fraction, f"{unit.patient}: view {unit.view}")
-
-
-def _started(device: str) -> None:
-    from endorender.render import init
-
-    init(device)
-
-
-def alone(work: Work, report: Report) -> Generator[Outcome, None, None]:
-    """Render everything in this process."""
-    renderer = Renderer(work.config, work.known, partial(_started, work.config.device))
-    while unit := work.take("alone"):
-        yield from renderer.render(unit, report)

@@ -16,7 +16,7 @@ from typing import Any
 
 from endorender.dataset.config import RenderConfig
 from endorender.dataset.patient import Hashes
-from endorender.dataset.work import Failed, Outcome, Renderer, Unit
+from endorender.dataset.work import Failed, Outcome, Renderer, Unit, developed
 from endorender.dataset.writer import Made
 from endorender.errors import Notice, UserError
 from endorender.generator import generator
@@ -65,18 +65,19 @@ class Worker:
 
             init(self._renderer.config.device, threads)
         except Exception as error:
-            return Stop(_portable(error))
+            return Stop(portable(error))
         return None
 
     def render(self, unit: Unit) -> Iterator[Outcome | Said | Stop]:
         """The frames of a view as they are finished, with all bytes of their files."""
         try:
-            for outcome in self._renderer.render(unit, lambda fraction, text: None):
+            for found in self._renderer.render(unit, lambda fraction, text: None):
+                outcome = packed(found if isinstance(found, Failed) else developed(unit, found))
                 yield from self._said()
-                yield packed(outcome)
+                yield outcome
             yield from self._said()
         except Exception as error:
-            yield Stop(_portable(error))
+            yield Stop(portable(error))
 
     def _said(self) -> Iterator[Said]:
         while self._notices:
@@ -92,7 +93,7 @@ class Worker:
 def packed(outcome: Outcome) -> Outcome:
     """The same with bytes in the place of what would write them."""
     if isinstance(outcome, Failed):
-        return dataclasses.replace(outcome, error=_portable(outcome.error))
+        return dataclasses.replace(outcome, error=portable(outcome.error))
     files = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind, (path, fill) in outcome.files.items():
@@ -106,7 +107,7 @@ def _named(made: dict[str, Any]) -> str:
     return "{} {} on {} {}".format(made["name"], made["version"], *made["engine"].values())
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """An error that can be sent, and that may be read by anybody."""
     if isinstance(error, UserError):
         return UserError(str(error), error.code)

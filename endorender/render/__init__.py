@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from endorender.render.depth.optical import Depth, depth_gaps, optical_depths
     from endorender.render.device.backend import init
     from endorender.render.images.components import in_parts
-    from endorender.render.images.guides import Guides, guides
-    from endorender.render.images.oidn import denoise
+    from endorender.render.images.guides import guides
+    from endorender.render.images.oidn import Guides, denoise
     from endorender.render.images.plain import synthetic
     from endorender.render.images.rendering import radiance, shareable
     from endorender.render.transport.film import Radiance
@@ -31,7 +31,7 @@ _HOME = {
     "geometry": "depth.exact",
     "recoloured": "depth.exact",
     "in_parts": "images.components",
-    "Guides": "images.guides",
+    "Guides": "images.oidn",
     "guides": "images.guides",
     "Radiance": "transport.film",
     "radiance": "images.rendering",

@@ -9,8 +9,8 @@ import numpy as np
 from endorender.dataset import configure, exr, open_dataset
 from endorender.dataset.frame import Frame, frame_id
 from endorender.dataset.generate import describe
+from endorender.dataset.negative import write_png
 from endorender.dataset.pages import write_pages
-from endorender.dataset.view import write_png
 from endorender.dataset.writer import Writer
 
 H, W = 24, 32

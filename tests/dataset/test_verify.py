@@ -13,8 +13,8 @@ from cli.main import main
 from endorender.dataset import exr, open_dataset
 from endorender.dataset.frame import Frame
 from endorender.dataset.layouts import export
+from endorender.dataset.negative import write_png
 from endorender.dataset.verify import verify
-from endorender.dataset.view import write_png
 from endorender.dataset.writer import row
 from endorender.errors import UserError
 from tests.dataset.made import contents

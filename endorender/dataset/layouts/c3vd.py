@@ -36,7 +36,7 @@ from endorender.dataset.layouts.layout import (
     write_table,
     write_tiff,
 )
-from endorender.dataset.view import write_png
+from endorender.dataset.negative import write_png
 from endorender.errors import UserError
 
 LEVELS_PER_MM = 65535 / 100

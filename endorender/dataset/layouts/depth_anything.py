@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from endorender.dataset.layouts.layout import Layout, Split, layouts, quantised, write_png16
-from endorender.dataset.view import write_png
+from endorender.dataset.negative import write_png
 
 LEVELS_PER_MM = 256
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from endorender.dataset.frame import Frame
 from endorender.dataset.layouts.layout import Layout, Split, camera_refused, layouts, one_camera, sequences
-from endorender.dataset.view import write_png
+from endorender.dataset.negative import write_png
 
 OPENGL = np.diag([1.0, -1, -1, 1])  # OpenCV's x, -y, -z
 

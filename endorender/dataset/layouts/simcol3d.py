@@ -32,7 +32,7 @@ from endorender.dataset.layouts.layout import (
     write_png16,
     write_table,
 )
-from endorender.dataset.view import write_png
+from endorender.dataset.negative import write_png
 from endorender.errors import UserError
 
 LEVELS_PER_CM = 65280 / 20  # 255 * 256 levels for 20 cm: not 65535

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from endorender.render.depth.exact import seen_through
+from endorender.render.images.oidn import Guides
 from endorender.render.medium.mucosa import GUIDE_MM
 from endorender.scene.scene import Scene
 
 PLACES = 4  # a pixel is seen in PLACES × PLACES places: a vessel is a fraction of a pixel wide, and dotted in fewer
-
-
-@dataclass(frozen=True)
-class Guides:
-    """Means over each pixel, without noise; where a place of it meets no wall, that counts as 0.
-
-    albedo: (H, W, 3) of the wall's tissue, the mucosa layer included. normal: (H, W, 3), camera frame, shorter than 1
-    where it turns within the pixel.
-    """
-
-    albedo: np.ndarray
-    normal: np.ndarray
 
 
 def guides(scenes: Sequence[Scene]) -> list[Guides]:

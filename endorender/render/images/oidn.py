@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from endorender.errors import UserError
-from endorender.render.images.guides import Guides
+
+
+@dataclass(frozen=True)
+class Guides:
+    """Means over each pixel, without noise; where a place of it meets no wall, that counts as 0.
+
+    albedo: (H, W, 3) of the wall's tissue, the mucosa layer included. normal: (H, W, 3), camera frame, shorter than 1
+    where it turns within the pixel.
+    """
+
+    albedo: np.ndarray
+    normal: np.ndarray
 
 
 def denoise(image: np.ndarray, guides: Guides, mirrored: np.ndarray | None = None) -> np.ndarray:
