@@ -12,6 +12,8 @@ from endorender.errors import UserError, hint, unknown
 
 T = TypeVar("T", bound=type)
 REGISTRIES: dict[str, Registry] = {}
+PLUGINS = "endorender.plugins"  # group of entry points: modules of other packages that register models
+_loaded: list[str] = []
 
 
 class Model(BaseModel):
@@ -20,10 +22,35 @@ class Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def load_plugins() -> None:
+    """Import what other packages offer as entry points of the group PLUGINS, once.
+
+    Asked for when a name is not known, or all are listed: nobody waits for plugins that are not used. Raises UserError
+    PLUGIN where one cannot be imported.
+    """
+    if _loaded:
+        return
+    _loaded.append(PLUGINS)  # first: what is imported looks up names, too
+    from importlib.metadata import entry_points
+
+    for entry in sorted(entry_points(group=PLUGINS), key=lambda one: one.name):
+        try:
+            entry.load()
+        except Exception as error:
+            _loaded.clear()
+            package = entry.dist.name if entry.dist else entry.value
+            raise UserError(
+                f"the plugin {entry.name} of the package {package} cannot be loaded ({type(error).__name__}: {error}): "
+                "mend it, or uninstall that package",
+                "PLUGIN",
+            ) from error
+
+
 class Registry:
     """Maps the name that users write to the class behind it.
 
-    kind: what the classes are ("phase", "light", ...), as in `endorender list KIND`.
+    kind: what the classes are ("phase", "light", ...), as in `endorender list KIND`. Other packages' classes are found
+    by `load_plugins`.
     """
 
     def __init__(self, kind: str):
@@ -45,9 +72,12 @@ class Registry:
         return add
 
     def __iter__(self) -> Iterator[str]:
+        load_plugins()
         return iter(sorted(self._classes))
 
     def __getitem__(self, name: str) -> type:
+        if name not in self._classes:
+            load_plugins()
         if name not in self._classes:
             raise UserError(unknown(self.kind, name, self), "UNKNOWN_NAME")
         return self._classes[name]
