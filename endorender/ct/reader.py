@@ -119,14 +119,18 @@ def is_nifti(path: Path) -> bool:
 
 
 def open_ct(
-    spec: str | Path,
+    spec: str | Path | Volume,
     series: str | None = None,
     resample: bool = False,
     assume_hu: bool = False,
     progress: Progress | None = None,
     phase: str | int | None = None,
 ) -> Volume:
-    """A volume from what users write: `sample`, `phantom:SEED`, or a path for `load`; in C order. Raises CTError."""
+    """A volume from what users write: `sample`, `phantom:SEED`, or a path for `load`; or one in memory. In C order.
+    Raises CTError."""
+    if isinstance(spec, Volume):
+        _refuse_choice("a volume in memory", series, phase)
+        return dataclasses.replace(spec, hu=in_order(spec.hu))
     name = str(spec)
     if not name.strip():  # a variable of the shell that is not set; pathlib would take it for the folder one is in
         raise CTError("the path of the scan is empty: give a path, sample, or phantom:SEED", "BAD_SPEC")

@@ -15,6 +15,7 @@ AIR_HU = -1024  # what padding and the outside of a scan are taken to be
 
 
 PITCH_MM = (0.02, 20.0)  # micro-CT to the thickest slices in use; outside it the unit is wrong
+SHOWN_PX = 240  # of the longest side in a notebook
 SHEAR_DEG = 0.1  # of the axes from perpendicular: what rounding in a header leaves
 
 
@@ -101,6 +102,35 @@ class Volume:
                 "INVALID_VALUE",
             )
 
+    @classmethod
+    def from_array(cls, hu: Any, affine: Any = None, spacing: Any = None) -> Volume:
+        """Of values in memory. hu: (I, J, K) Hounsfield units, anything numpy takes. affine: (4, 4) world_from_voxel,
+        RAS+ mm; or spacing: (3,) mm along i, j, k of a grid whose axes are the patient's right, front and head."""
+        from endorender.ct import memory
+
+        return cls(*memory.of_array(hu, affine, spacing))
+
+    @classmethod
+    def from_sitk(cls, image: Any) -> Volume:
+        """Of a SimpleITK.Image in HU."""
+        from endorender.ct import memory
+
+        return cls(*memory.of_sitk(image))
+
+    @classmethod
+    def from_monai(cls, tensor: Any) -> Volume:
+        """Of a monai.data.MetaTensor (I, J, K) or (1, I, J, K) in HU, its affine RAS+ as MONAI's readers have it."""
+        from endorender.ct import memory
+
+        return cls(*memory.of_tensor(tensor, tensor, "a MetaTensor"))
+
+    @classmethod
+    def from_torchio(cls, image: Any) -> Volume:
+        """Of a torchio.ScalarImage in HU."""
+        from endorender.ct import memory
+
+        return cls(*memory.of_tensor(getattr(image, "data", None), image, "a ScalarImage"))
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """(I, J, K)."""
@@ -130,6 +160,23 @@ class Volume:
         i, j, k = self.shape
         sp = " x ".join(f"{s:.3g}" for s in self.spacing)
         return f"Volume({i} x {j} x {k}, {sp} mm, HU {self.hu.min():.0f}..{self.hu.max():.0f})"
+
+    def _repr_png_(self) -> bytes:
+        """The three planes through the middle, HU -1050 to 250 in grey, for notebooks: seen from the head, the front
+        and the side where the axes are the patient's."""
+        from endorender.pictures import png
+
+        longest = max(n * s for n, s in zip(self.shape, self.spacing))
+        planes = []
+        for across in (2, 1, 0):
+            x, y = (a for a in range(3) if a != across)
+            plane = self.hu.take(self.shape[across] // 2, across)
+            # The nearest voxel of each pixel; the last axis runs upwards.
+            wide, tall = (max(1, round(SHOWN_PX * self.shape[a] * self.spacing[a] / longest)) for a in (x, y))
+            i, j = (np.arange(n) * self.shape[a] // n for n, a in ((wide, x), (tall, y)))
+            grey = np.clip((plane[np.ix_(i, j[::-1])] + 1050.0) * (255 / 1300), 0, 255)
+            planes.append(grey.T.astype(np.uint8))
+        return png(planes)
 
 
 class Skewed(Volume):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -20,15 +21,27 @@ Regions = Annotated[int | tuple[int, ...] | None, BeforeValidator(regions)]
 Phase = Annotated[int | Literal["all"] | None, Field(union_mode="left_to_right")]
 
 
+def in_memory(value: Any) -> bool:
+    """Whether this is an `endorender.ct.Volume`; whoever has one has loaded its module."""
+    module = sys.modules.get("endorender.ct.volume")
+    return module is not None and isinstance(value, module.Volume)
+
+
+def _ct(value: Any) -> Any:
+    if in_memory(value) or (isinstance(value, str) and value):
+        return value
+    raise ValueError("must be a path, 'sample', 'phantom:SEED', or an endorender.ct.Volume")
+
+
 class Patient(Model):
     """One CT and the alias under which its patient is known.
 
     ct: "sample", "phantom:SEED" or the path of a DICOM folder, of a DICOM, NIfTI, MetaImage or NRRD file,
-    or of a zip.
+    or of a zip; or an `endorender.ct.Volume`.
     poses: from which the patient is seen, instead of those of a flight; `configure` reads their file.
     """
 
-    ct: str = Field(min_length=1)
+    ct: Annotated[Any, BeforeValidator(_ct)]
     alias: str = Field(pattern=ALIAS)
     series: str | None = None
     phase: Phase = None
@@ -38,14 +51,16 @@ class Patient(Model):
     @property
     def source(self) -> str:
         """What may be said of the CT in outputs: paths are patient data and stay out."""
+        if in_memory(self.ct):
+            return "memory"
         return self.ct if self.ct == "sample" or re.fullmatch(r"phantom:\d+", self.ct) else "file"
 
 
 class RenderConfig(Model):
     """A dataset's configuration.
 
-    ct: one or more CTs, each a string (`phantom:1..9` is nine phantoms) or {ct, alias, series, phase,
-    region, poses}; aliases default to p001, p002, ...
+    ct: one or more CTs, each a string (`phantom:1..9` is nine phantoms), an `endorender.ct.Volume`, or {ct, alias,
+    series, phase, region, poses}; aliases default to p001, p002, ...
     `configure` takes a folder with one folder or file per patient apart, and reads poses from files: those of single
     CTs, or its key `poses` with a file for each (`given.placed`).
     preset: which variations every view is rendered in.  views: per patient.
@@ -124,15 +139,17 @@ class RenderConfig(Model):
     @field_validator("ct", mode="before")
     @classmethod
     def _patients(cls, value: Any) -> Any:
-        if isinstance(value, (str, Mapping)):
+        if isinstance(value, (str, Mapping)) or in_memory(value):
             value = [value]
         if not isinstance(value, (list, tuple)):
-            raise ValueError("must be a path, 'sample', 'phantom:SEED', or a list of these")
-        if not all(isinstance(v, (str, Mapping, Patient)) for v in value):
-            raise ValueError("each is a path, 'sample', 'phantom:SEED', or a mapping with the key ct")
+            raise ValueError("must be a path, 'sample', 'phantom:SEED', a Volume, or a list of these")
+        if not all(isinstance(v, (str, Mapping, Patient)) or in_memory(v) for v in value):
+            raise ValueError("each is a path, 'sample', 'phantom:SEED', a Volume, or a mapping with the key ct")
         value = [one for v in value for one in (cohort.ranged(v) if isinstance(v, str) else [v])]
         return [
-            {"alias": f"p{n:03d}", **({"ct": v} if isinstance(v, str) else v)} if not isinstance(v, Patient) else v
+            {"alias": f"p{n:03d}", **({"ct": v} if isinstance(v, str) or in_memory(v) else v)}
+            if not isinstance(v, Patient)
+            else v
             for n, v in enumerate(value, 1)
         ]
 

@@ -52,7 +52,7 @@ def stored(root: Path, cts: Sequence[str] | None, **files: Sequence[str] | None)
     poses): needed where they are files."""
     values: dict[str, Any] = dict(read_info(root)["configuration"])
     patients = values["ct"]
-    if cts is None and any(p["source"] == "file" for p in patients):
+    if cts is None and any(p["source"] in ("file", "memory") for p in patients):
         raise UserError("give the CTs again with --ct, in the same order: a dataset does not hold their paths", "NO_CT")
     if cts is not None and len(cts) != len(patients):
         raise UserError(f"the dataset was begun with {len(patients)} CTs, and {len(cts)} are given", "NO_CT")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ ID = rf"{ALIAS[:-1]}/[0-9]{{4,6}}/{VARIATION[1:]}"
 PATH = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}){0,7}"  # never upwards, or to a root
 MARKS = ("ct_sha256", "voxels_sha256")  # of a frame's `volume`, by which a person is known; the second since 0.2.0
 HASHES = (*MARKS, "labels_sha256", "label_sha256")
+SHOWN = 6  # views of a dataset in a notebook
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]  # mm or pixels: with larger ones nothing can be computed
 Row = tuple[Number, Number, Number, Number]
 Row3 = tuple[Number, Number, Number]
@@ -98,6 +99,19 @@ class Frame(Model):
         the alias, which alone tells nothing: every dataset has a first patient."""
         files = (str(self.volume.get(key, "")) for key in ("ct_sha256", "labels_sha256", "label_sha256"))
         return *files, self._fingerprint, self.patient
+
+    def __repr__(self) -> str:
+        return f"Frame({self.id})"
+
+    __str__ = __repr__
+
+    def _repr_png_(self) -> bytes:
+        """Its picture, and its depth from 0 mm (dark) to the 98th percentile (yellow), for notebooks."""
+        from endorender.dataset.sheet import colour_depth
+
+        z = self.geometry()["z_depth"]
+        met = z[np.isfinite(z)]
+        return pictures.png([self.image(), colour_depth(z, float(np.percentile(met, 98)) if met.size else 1.0)])
 
     def path(self, kind: str) -> Path:
         """Where the file of this kind ("image", "radiance", "geometry") lies."""
@@ -240,6 +254,20 @@ class Dataset:
             f"Dataset({len(self.frames)} of {i['frames']} frames, {len(i['patients'])} patients, "
             f"{i['configuration']['size']}, {', '.join(i['variations'])})"
         )
+
+    def _repr_png_(self) -> bytes | None:
+        """The contact sheet of some views, for notebooks; none where no frame is finished."""
+        import io
+
+        from endorender.dataset.sheet import contact_sheet, views_of
+
+        rows = views_of(self.frames)
+        some = [frame for row in rows[:: max(1, len(rows) // SHOWN)][:SHOWN] for frame in row.values()]
+        if not some:
+            return None
+        file = io.BytesIO()
+        contact_sheet(replace(self, frames=some)).save(file, format="PNG")
+        return file.getvalue()
 
 
 def frame_id(patient: str, view: int, variation: str) -> str:

@@ -179,6 +179,13 @@ class Scene:
             self._refuse_label(label, tissue)
         self._refuse_dense()
 
+    def __repr__(self) -> str:
+        camera, shown = self.camera, ", ".join(lights.name_of(type(light)) for light in self.lights)
+        at = ", ".join(f"{x:.4g}" for x in self.world_from_camera[:3, 3])
+        medium = repr(self.medium) if isinstance(self.medium, Volume) else f"GridMedium{self.medium.sigma_t.shape}"
+        kind = cameras.name_of(type(camera))
+        return f"Scene({medium}, {kind} {camera.width}x{camera.height} at ({at}) mm, {shown}, {self.surface})"
+
     def _checked_labels(self, labels: Any) -> np.ndarray:
         try:
             labels = np.asarray(labels)

@@ -28,6 +28,17 @@ class Radiance:
     cut: float | None = None
     unspent: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        height, width = self.mean.shape[:2]
+        return f"Radiance({width}x{height}, {self.spp} samples a pixel, mean {self.mean.mean():.3g})"
+
+    def _repr_png_(self) -> bytes:
+        """As a camera with the default response shows it, for notebooks."""
+        from endorender.pictures import png
+        from endorender.scene.response import Response
+
+        return png([Response().resolve(self.mean).apply(self.mean)])
+
 
 class Film:
     """Where a kernel gathers samples: running mean and sum of squared deviations of each lane (Welford 1962).

@@ -1,0 +1,63 @@
+"""Volumes that other libraries hold in memory: HU and world_from_voxel (RAS+ mm) of their objects.
+
+None of these libraries is imported but SimpleITK, by whoever has an image of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from endorender.errors import UserError
+
+FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # LPS, of ITK and DICOM, to RAS
+
+
+def of_array(hu: Any, affine: Any = None, spacing: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """See `Volume.from_array`. Raises UserError where neither or both of affine and spacing are given."""
+    if (affine is None) == (spacing is None):
+        raise UserError(
+            "give affine (world_from_voxel, RAS+ mm), or spacing (mm), of a volume in memory", "INVALID_VALUE"
+        )
+    values = _whole(np.asarray(hu))
+    if spacing is None:
+        return values, affine
+    pitch = np.asarray(spacing, float) if np.ndim(spacing) == 1 else np.empty(0)
+    if pitch.shape != (3,) or not (np.isfinite(pitch).all() and (pitch > 0).all()):
+        raise UserError("spacing is three positive numbers, mm", "INVALID_VALUE")
+    return values, np.diag([*pitch, 1.0])
+
+
+def of_sitk(image: Any) -> tuple[np.ndarray, np.ndarray]:
+    """See `Volume.from_sitk`."""
+    import SimpleITK
+
+    if not isinstance(image, SimpleITK.Image):
+        raise UserError(f"from_sitk takes a SimpleITK.Image, got {type(image).__name__}", "INVALID_VALUE")
+    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
+        raise UserError("from_sitk takes an image of three dimensions with one value a voxel", "INVALID_VALUE")
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return _whole(SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0)), FLIP @ affine
+
+
+def of_tensor(values: Any, owner: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """See `Volume.from_monai`, `Volume.from_torchio`. owner: has the affine."""
+    affine = getattr(owner, "affine", None)
+    if values is None or affine is None:
+        raise UserError(
+            f"{what} was expected, got {type(owner).__name__}, which has no data or no affine", "INVALID_VALUE"
+        )
+    hu = np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+    if hu.ndim == 4 and len(hu) == 1:
+        hu = hu[0]
+    return _whole(hu), np.asarray(affine.cpu() if hasattr(affine, "cpu") else affine, float)
+
+
+def _whole(hu: np.ndarray) -> np.ndarray:
+    """As a volume holds it, in C order: int16 where that loses nothing, else float32."""
+    if hu.dtype.kind in "iu" and hu.size and hu.min() >= -32768 and hu.max() <= 32767:
+        return np.ascontiguousarray(hu, np.int16)
+    return np.ascontiguousarray(hu, np.float32) if hu.dtype.kind in "iuf" else hu
