@@ -26,7 +26,8 @@ def test_a_volume_is_three_planes_the_head_upwards():
     across, front, side = (picture[..., 0][:, x : x + w] for x, w in ((0, 60), (66, 60), (132, 90)))
     assert across[0, -1] == 213  # 40 HU, right and in front
     assert (across[:45, :30] == 9).all()  # -1000 HU
-    assert (across[45:] == 9).all()
+    assert (across[45:90] == 9).all()
+    assert (across[90:] == 255).all()  # the paper
     assert (front[:6] == 255).all()
     assert (side[:6] == 255).all()
     assert front[20, 0] == 9
