@@ -33,6 +33,7 @@ COMMANDS = (
     "export-model",
     "gallery",
     "list",
+    "schema",
     "doctor",
 )
 # Packages that not every installation has, and the extra that brings them; `fit` needs no more than torch.
