@@ -304,7 +304,12 @@ def validate(network: DepthNetwork, frames: DepthFrames, batch: int = 8) -> dict
     mode, device = network.training, next(network.parameters()).device
     network.eval()
     # Only the first of several processes validates: it must not wait for the others.
-    judges = {protocol: DepthMetrics(protocol, sync_on_compute=False) for protocol in ("metric", "median")}
+    judges = {
+        protocol: DepthMetrics(
+            protocol, [m for m, named in VALIDATED.items() if protocol in named], sync_on_compute=False
+        )
+        for protocol in ("metric", "median")
+    }
     for item in Loader(frames, batch_size=batch, generator=torch.Generator()):
         prediction = network(item["image"].to(device)).cpu()
         for judge in judges.values():

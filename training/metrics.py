@@ -8,7 +8,7 @@ instead of its pixels, and has one term for all of it: pooled, that is the mean 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -127,8 +127,16 @@ class ImageResult(NamedTuple):
         return finish(self.means)
 
 
-def of_image(prediction: Tensor, truth: Tensor, mask: Tensor, protocol: Any, scale: float | None = None) -> ImageResult:
-    """Compares one image; prediction, truth (mm) and mask have one shape. scale: its trajectory's, if need be.
+def of_image(
+    prediction: Tensor,
+    truth: Tensor,
+    mask: Tensor,
+    protocol: Any,
+    scale: float | None = None,
+    only: Collection[str] = METRICS,
+) -> ImageResult:
+    """Compares one image; prediction, truth (mm) and mask have one shape. scale: its trajectory's, if need be. only:
+    these metrics; of the others the terms are NaN.
 
     Errors (UserError): no valid pixel, or a prediction that is not a positive finite number where the
     truth is valid.
@@ -147,7 +155,10 @@ def of_image(prediction: Tensor, truth: Tensor, mask: Tensor, protocol: Any, sca
     rows, columns = mask.shape[-2:] if mask.ndim > 1 else (1, mask.numel())
     image = [whole.reshape(-1, rows, columns)[0] for whole in maps]
     means = torch.zeros(len(METRICS), 2, dtype=torch.float64)
-    for row, definition in zip(means, METRICS.values()):
+    for row, (name, definition) in zip(means, METRICS.items()):
+        if name not in only:
+            row.fill_(torch.nan)
+            continue
         for k, term in enumerate(definition.terms(*image) if definition.whole else definition.terms(p, t)):
             row[k] = term.mean()
     return ImageResult(means, len(t), found.scale, p, t, where, found.shift)
@@ -167,8 +178,8 @@ def finish(means: Tensor) -> dict[str, float]:
 class DepthMetrics(Metric):
     """Every metric over a set of images under one protocol (a name, or a mapping with its parameters).
 
-    `compute()` returns `NAME`, the mean of the images' values, and `NAME_pooled`, the value over all
-    pixels of all images at once.
+    only: these metrics; boundary_f1 takes as long as all others together. `compute()` returns `NAME`, the mean of the
+    images' values, and `NAME_pooled`, the value over all pixels of all images at once.
     """
 
     full_state_update = False
@@ -176,9 +187,9 @@ class DepthMetrics(Metric):
     pixels: Tensor
     images: list[Tensor]
 
-    def __init__(self, protocol: Any = "median", **settings: Any):
+    def __init__(self, protocol: Any = "median", only: Collection[str] = METRICS, **settings: Any):
         super().__init__(**settings)
-        self.protocol = protocols.build(protocol)
+        self.protocol, self.only = protocols.build(protocol), tuple(only)
         zeros = torch.zeros(len(METRICS), 2, dtype=torch.float64)
         self.add_state("sums", zeros, dist_reduce_fx="sum")
         self.add_state("pixels", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
@@ -187,7 +198,7 @@ class DepthMetrics(Metric):
     def update(self, prediction: Tensor, truth: Tensor, mask: Tensor) -> None:
         """Adds a batch of images: (B, 1, H, W) each."""
         for p, t, m in zip(prediction, truth, mask):
-            result = of_image(p, t, m, self.protocol)
+            result = of_image(p, t, m, self.protocol, only=self.only)
             self.sums += result.means.to(self.sums.device) * result.pixels
             self.pixels += result.pixels
             self.images.append(result.means[None].to(self.sums.device))
@@ -198,6 +209,6 @@ class DepthMetrics(Metric):
         if not len(images):
             raise UserError("no frame was compared: check the patients and the variations", "NO_FRAMES")
         each = [finish(means) for means in images]
-        values = {name: sum(image[name] for image in each) / len(each) for name in METRICS}
+        values = {name: sum(image[name] for image in each) / len(each) for name in self.only}
         pooled = finish(self.sums / self.pixels)
-        return values | {f"{name}_pooled": value for name, value in pooled.items()}
+        return values | {f"{name}_pooled": pooled[name] for name in self.only}

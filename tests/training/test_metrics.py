@@ -166,6 +166,16 @@ def test_median_leaves_out_far_truth_and_clips_predictions():
     assert scaled.values() == pytest.approx(r.values())
 
 
+def test_some_metrics_alone_are_what_they_are_among_all():
+    generator = torch.Generator().manual_seed(0)
+    p, t = (1 + 30 * torch.rand(3, 1, 6, 7, generator=generator) for _ in range(2))
+    every, some = DepthMetrics("median"), DepthMetrics("median", ["rmse", "delta1"])
+    for metric in (every, some):
+        metric.update(p, t, t > 5)
+    names = ("rmse", "delta1", "rmse_pooled", "delta1_pooled")
+    assert some.compute() == {name: every.compute()[name] for name in names}
+
+
 def test_mean_of_images_and_pooled_value_are_told_apart():
     # One pixel with error 1, three with error 0: mean of images 1/2, pooled 1/4.
     truth = torch.full((2, 1, 1, 3), 10.0)

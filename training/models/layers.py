@@ -19,7 +19,7 @@ def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> 
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
         nn.GroupNorm(max(1, outputs // 8), outputs),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
     )
 
 
