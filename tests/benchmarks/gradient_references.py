@@ -23,8 +23,8 @@ from tests.render.reference import Reference, grids
 ROUNDS, SPP = 16, {"a": 1024, "b": 16, "c": 64}
 
 
-def backward(ref: Reference, mi, dr, spp: int, seed: int) -> dict[str, float]:
-    """One estimate of every gradient."""
+def arrays(ref: Reference, mi, dr, spp: int, seed: int) -> dict[str, np.ndarray]:
+    """One estimate of every gradient. sigma_t: (X, Y, Z), albedo: (X, Y, Z, 3); of the cube both are one number."""
     scene = mitsuba_scene(ref, mi)
     params = mi.traverse(scene)
     cube = ref.medium == "cube"
@@ -37,13 +37,22 @@ def backward(ref: Reference, mi, dr, spp: int, seed: int) -> dict[str, float]:
     image = mi.render(scene, params, spp=spp, spp_grad=spp, seed=2 * seed, seed_grad=2 * seed + 1)
     dr.backward(dr.sum(image * mi.TensorXf(weights(ref.size))))
     found = {name: np.array(dr.grad(params[key])) for name, key in keys.items()}
-    if cube:
-        return {name: float(value.sum()) for name, value in found.items()}
-    inside = dense(grids(ref.medium)[0]).transpose(2, 1, 0)  # theirs is [z, y, x]
-    by_channel = found["albedo"].reshape(*inside.shape, 3).sum((0, 1, 2))
+    if not cube:  # theirs is [z, y, x]
+        shape = grids(ref.medium)[0].shape[::-1]
+        found["sigma_t"] = found["sigma_t"].reshape(shape).transpose(2, 1, 0)
+        found["albedo"] = found["albedo"].reshape(*shape, 3).transpose(2, 1, 0, 3)
+    return found
+
+
+def sums(ref: Reference, found: dict[str, np.ndarray]) -> dict[str, float]:
+    """What is stored and compared of gradients as in `arrays`."""
+    total = {"g": float(found["g"].sum())}
+    if ref.medium == "cube":
+        return {"sigma_t": float(found["sigma_t"].sum()), **total, "albedo": float(found["albedo"].sum())}
+    by_channel = found["albedo"].sum((0, 1, 2))
     return {
-        "dense sigma_t": float(found["sigma_t"].reshape(inside.shape)[inside].sum()),
-        "g": float(found["g"].sum()),
+        "dense sigma_t": float(found["sigma_t"][dense(grids(ref.medium)[0])].sum()),
+        **total,
         **{f"albedo {c}": float(v) for c, v in zip("rgb", by_channel)},
     }
 
@@ -56,7 +65,8 @@ def main() -> None:
     dr.set_thread_count(1)
     stored = json.loads(STORED.read_text()) if STORED.exists() else {}
     for name in sys.argv[1:] or ["a_g-0.5", "c_hdr_g0.0"]:
-        rounds = [backward(reference(name), mi, dr, SPP[name[0]], n) for n in range(ROUNDS)]
+        ref = reference(name)
+        rounds = [sums(ref, arrays(ref, mi, dr, SPP[name[0]], n)) for n in range(ROUNDS)]
         stored[name] = {
             key: [
                 float(f"{np.mean([r[key] for r in rounds]):.6g}"),

@@ -5,7 +5,9 @@
 `cost`: CPU seconds of all gradients with their own primal, over those of the forward pass (`radiance`) with as many
 samples; medians of rounds. Without and with the further vertex that makes extinction right in air; goals 2.0 and 3.5.
 `Mitsuba`: of `prbvolpath`'s backward pass (its own primal too) over ours with that vertex, per path; goal 20 on b.
-`noise`: variance of one path's gradient, Mitsuba's over ours, each from the spread of rounds.
+`noise`: variance of one path's gradient, Mitsuba's over ours, from the spread of rounds; of extinction also the sum
+of the variances of single voxels, by their extinction. `efficiency`: that times the ratio of seconds per path; goal 20.
+Mitsuba has no estimate of what air would scatter in, so its variance in empty voxels is that of another quantity.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from endorender.render import init, radiance
 from endorender.render.images.gradient import gradient
 from tests.benchmarks.goals import tube, tube_scene
-from tests.benchmarks.gradient_references import backward
+from tests.benchmarks.gradient_references import arrays, sums
 from tests.benchmarks.reference_scenes import load_mitsuba
 from tests.render.gradients import dense, reference, weights
 from tests.render.reference import build, grids
@@ -65,35 +67,55 @@ def cost(name: str) -> tuple[float, float, float]:
     return two / (spp * w.shape[0] * w.shape[1]), one / base, two / base
 
 
-def noise(name: str, mi, dr, per_path: float) -> None:
-    """Print Mitsuba's seconds and noise beside ours."""
+def groups(sigma_t: np.ndarray) -> dict[str, np.ndarray]:
+    """Voxels by their extinction."""
+    share = sigma_t / sigma_t.max()
+    return {
+        "empty": share == 0,
+        "thin": (share > 0) & (share < 0.3),
+        "ramp": (share >= 0.3) & (share <= 0.7),
+        "dense": dense(sigma_t),
+    }
+
+
+def noise(name: str, mi, dr) -> None:
+    """Print Mitsuba's seconds and noise beside ours, from rounds that alternate."""
     ref, scene = reference(name), build(reference(name))
-    inside = dense(grids(ref.medium)[0])
-    paths, spp = ref.size**2, THEIRS[name[0]]
-    backward(ref, mi, dr, 1, 0)
-    rounds, spent = [], []
-    for n in range(2 * ROUNDS):
-        began = time.process_time()
-        rounds.append(backward(ref, mi, dr, spp, 1 + n))
-        spent.append(time.process_time() - began)
-    print(
-        f"{name:12} Mitsuba's backward over ours, per path: {statistics.median(spent) / (spp * paths) / per_path:.1f}x"
-    )
+    samples = {"ours": SPP[name[0]], "theirs": THEIRS[name[0]]}
+    ambient = float(radiance([scene], 4, 0)[0].mean.mean())
+    wanted = ("sigma_t", "air", "albedo", "phase")
 
-    def ours(n: int) -> dict[str, float]:
-        g = gradient(scene, weights(ref.size), ("sigma_t", "air", "albedo", "phase"), SPP[name[0]], n)
-        names = ("sigma_t", "g", "albedo") if ref.medium == "cube" else ("dense sigma_t", "g", "albedo r", "albedo g")
+    def ours(spp: int, n: int) -> dict[str, np.ndarray]:
+        g = gradient(scene, weights(ref.size), wanted, spp, n, ambient=ambient)
         assert g.sigma_t is not None and g.albedo is not None and g.phase is not None  # noqa: PT018
-        total = g.sigma_t.sum() if ref.medium == "cube" else g.sigma_t[inside].sum()
-        albedo = [g.albedo.sum()] if ref.medium == "cube" else g.albedo.sum((0, 1, 2))[:2]
-        return dict(zip(names, (total, g.phase[0], *albedo)))
+        return {"sigma_t": g.sigma_t, "g": g.phase, "albedo": g.albedo}
 
-    own = [ours(n) for n in range(2 * ROUNDS)]
-    for key in own[0]:
-        mine, other = (np.array([r[key] for r in rs]) for rs in (own, rounds))
-        ratio = other.var(ddof=1) * spp / (mine.var(ddof=1) * SPP[name[0]])
-        print(f"{name:12} noise per path of {key}: Mitsuba's variance over ours {ratio:.2g} (means {mine.mean():.4g}, "
-              f"{other.mean():.4g})", flush=True)  # fmt: skip
+    calls = {"ours": ours, "theirs": lambda spp, n: arrays(ref, mi, dr, spp, n)}
+    spent: dict[str, list[float]] = {who: [] for who in calls}
+    found: dict[str, list[dict[str, np.ndarray]]] = {who: [] for who in calls}
+    for call in calls.values():
+        call(1, 0)  # compiles
+    for n in range(2 * ROUNDS):
+        for who, call in calls.items():
+            began = time.process_time()
+            found[who].append(call(samples[who], 1 + n))
+            spent[who].append((time.process_time() - began) / (samples[who] * ref.size**2))
+    seconds_ratio = statistics.median(spent["theirs"]) / statistics.median(spent["ours"])
+    print(f"{name:12} Mitsuba's backward over ours, per path: {seconds_ratio:.1f}x")
+    per_path = samples["theirs"] / samples["ours"]
+    mine, other = ([sums(ref, f) for f in found[who]] for who in ("ours", "theirs"))
+    for key in mine[0]:
+        a, b = (np.array([r[key] for r in rounds]) for rounds in (mine, other))
+        ratio = b.var(ddof=1) / a.var(ddof=1) * per_path
+        print(f"{name:12} {key}: Mitsuba's variance of one path over ours {ratio:.2g}, efficiency "
+              f"{ratio * seconds_ratio:.3g}x (means {a.mean():.4g}, {b.mean():.4g})", flush=True)  # fmt: skip
+    if ref.medium == "cube":
+        return
+    variances = [np.var([f["sigma_t"] for f in found[who]], 0, dtype=float) for who in ("ours", "theirs")]
+    for group, voxels in groups(grids(ref.medium)[0]).items():
+        a, b = (v[voxels].sum() for v in variances)
+        print(f"{name:12} sigma_t of {group} voxels, each by itself: Mitsuba's variance of one path over ours "
+              f"{b / a * per_path:.2g}, efficiency {b / a * per_path * seconds_ratio:.3g}x", flush=True)  # fmt: skip
 
 
 def main() -> None:
@@ -118,7 +140,7 @@ def main() -> None:
             flush=True,
         )
         if mi and name[:2] in ("a_", "b_", "c_"):
-            noise(name, mi, dr, per_path)
+            noise(name, mi, dr)
 
 
 if __name__ == "__main__":

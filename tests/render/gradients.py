@@ -10,6 +10,7 @@ import numpy as np
 
 from endorender.engine import ti
 from endorender.render.device import backend, cache
+from endorender.render.device.rng import mix
 from endorender.render.gradients import tape
 from endorender.render.images import gradient
 from endorender.render.integrators import adjoint as integrator
@@ -95,12 +96,13 @@ def adjoint(scene, weighted, wanted, spp, rounds, take, smooth_pixels=False):
 @ti.func
 def settle_magnitudes(noted: ti.template(), total, sums: ti.template(), side):
     """`tape.settle` of absolute values."""
+    dust = mix(side)
     for i in range(ti.min(noted.end[1], tape.TAPE)):
-        code = noted.slots[noted.end[0], i]
+        code = noted.slots[noted.end[0], i, 0]
         value = noted.weights[noted.end[0], i, 0]
         if code & 7 != tape.OWN:
             value *= total[code & 7] - noted.weights[noted.end[0], i, 1]
-        ti.atomic_add(sums.grads[code >> 3], ti.cast(ti.abs(value), ti.f64))
+        tape.add_at(sums, ti.math.ivec2(code >> 3, noted.slots[noted.end[0], i, 1]), ti.abs(value), dust)
     noted.end[1] = 0
 
 

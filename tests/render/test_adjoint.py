@@ -92,6 +92,48 @@ def test_extinction_of_layers_under_even_light():
     assert np.abs((found.value[12:] - passes / 3) / found.error[12:]).max() < 4
 
 
+def test_a_ray_tells_tissue_apart_from_air():
+    """56 mm of air before 8 of tissue and even light, no scattering: what passes, by chance T, tells of all 8 mm.
+
+    So the tissue's sum is that of a coin: variance 8² T (1 - T) for one path. One point of the whole ray for all of it
+    would make it 13 times as large.
+    """
+    sigma_t = np.zeros((2, 2, 64), np.float32)
+    sigma_t[..., 56:] = 0.1
+    albedo = np.full((2, 2, 64, 3), 0.8, np.float32)
+    medium = GridMedium(sigma_t, albedo, affine((1.0,) * 3, translation=(0, 0, 0.5)), Isotropic())
+    pose = affine((1.0,) * 3, translation=(0.5, 0.5, -4.0))
+    scene = Scene(medium, Pinhole(width=2, height=2, fov=0.02), pose, (Constant(),), surface="volume")
+    scene, even, paths = scene.with_(max_scatterings=0), np.full((2, 2, 3), 1 / 12), 4 * 64
+    found = [gradient.gradient(scene, even, ("sigma_t",), 64, n).sigma_t[..., 56:].sum() for n in range(100)]
+    passes = np.exp(-0.8)
+    assert np.mean(found) == pytest.approx(-8 * passes, rel=0.05)
+    assert np.var(found, ddof=1) * paths < 1.6 * 64 * passes * (1 - passes)
+
+
+def _pipe(light):
+    """A pipe of air of 16 mm in dense tissue, seen and lit from its axis; mm voxels."""
+    x = np.arange(24) - 11.5
+    wall = 1.4 * np.clip(np.hypot(x[:, None], x) - 8, 0, 1)
+    sigma_t = np.repeat(wall[..., None], 24, 2).astype(np.float32)
+    albedo = np.full((24, 24, 24, 3), 0.97, np.float32)
+    medium = GridMedium(sigma_t, albedo, affine((1.0,) * 3), Isotropic())
+    pose = affine((1.0,) * 3, translation=(11.5, 11.5, 1.0))
+    return Scene(medium, Pinhole(width=8, height=8, fov=80), pose, (light,), surface="volume", max_scatterings=31)
+
+
+def test_the_further_vertex_leaves_dense_tissue_alone():
+    """Real collisions tell of that; what is meant for air brings noise there, most of all under a bare light."""
+    scene = _pipe(Point(intensity=(30.0,) * 3))
+    dense_voxels = dense(scene.medium.sigma_t)
+
+    def noise(wanted):
+        found = [gradient.gradient(scene, weights(8), wanted, 64, n, ambient=1.0).sigma_t for n in range(12)]
+        return np.var(found, 0)[dense_voxels].sum()
+
+    assert noise(("sigma_t", "air")) < 1.25 * noise(("sigma_t",))
+
+
 def test_light_is_linear():
     """A picture is the sum of what lights bring: by their strengths the gradient is the picture, sample for sample."""
     scene = tube_scene("volume", (6, 6), sigma_t=[0, 0.5, 0.5, 0.5], albedo=[[0.9, 0.6, 0.4]] * 4, phase={"type": "hg"})

@@ -101,6 +101,7 @@ CASES = {
     "sigma_t, foot of the wall": Case(tube, "tissue.sigma_t", point(1), 0.01),
     "sigma_t, head of the wall": Case(tube, "tissue.sigma_t", point(2), 0.03),
     "sigma_t, tissue": Case(tube, "tissue.sigma_t", point(3), 0.03),
+    "sigma_t, head of the wall under a coat": Case(coated, "tissue.sigma_t", point(2), 0.1),
     "sigma_t, tissue under a coat": Case(coated, "tissue.sigma_t", point(3), 0.1),
     "sigma_t, empty voxels": Case(voxels, "medium.sigma_t", AIR, 0.02, one_sided=True),
     "sigma_t, thin voxels": Case(voxels, "medium.sigma_t", THIN, 0.03),

@@ -2,7 +2,7 @@
 
 All gradients live in one flat float64 array, and a *slot* is an index into it: first what describes the medium, then
 the packed emitters, then what a view has once (`G`). A derivative by something that is interpolated goes to one of the
-values between which it is, drawn by its weight: right on average, and one atomic addition.
+values between which it is, drawn by its weight: right on average, and one atomic addition; but see `sigma_place`.
 """
 
 from enum import IntEnum
@@ -13,7 +13,7 @@ from endorender.engine import ti
 from endorender.render.device import sampling
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand
-from endorender.render.gradients.tape import put
+from endorender.render.gradients.tape import put, shares
 from endorender.render.medium import field as fields
 from endorender.render.medium.traits import PLAIN, Traits
 from endorender.render.transport.emitters import E
@@ -73,6 +73,23 @@ def device(kind: str, surface: str, phase: Any, traits: Traits = PLAIN) -> Simpl
     @ti.func
     def sigma_slot(at):
         return at * COLUMNS if ti.static(TISSUE) else at
+
+    @ti.func
+    def sigma_place(world: ti.template(), x, side: ti.template()):
+        """Slot and `tape.shares` for a derivative by sigma_t at x: of a grid all eight nodes about it get theirs.
+
+        A single one would get as much as all of them, and a voxel's variance would be five times as large.
+        """
+        out = ti.math.ivec2(0)
+        if ti.static(TISSUE):
+            out[0] = sigma_slot(place(world, x, side))
+        else:
+            m, field = ti.static(world.medium, world.medium.field)
+            p = x * m.inv
+            last = ti.math.ivec3(field.shape[0], field.shape[1], field.shape[2]) - 2
+            q = ti.math.clamp(ti.cast(ti.floor(p), ti.i32), 0, last)
+            out = ti.math.ivec2((q.x * field.shape[1] + q.y) * field.shape[2] + q.z, shares(p - q, side))
+        return out
 
     @ti.func
     def phase_slot(world: ti.template(), at, j):
@@ -173,6 +190,7 @@ def device(kind: str, surface: str, phase: Any, traits: Traits = PLAIN) -> Simpl
     return SimpleNamespace(
         row=row,
         place=place,
+        sigma_place=sigma_place,
         sigma_slot=sigma_slot,
         albedo_slot=albedo_slot,
         put_phase=put_phase,

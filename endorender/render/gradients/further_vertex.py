@@ -8,6 +8,7 @@ from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand
 from endorender.render.gradients import derivatives
 from endorender.render.gradients.derivatives import DIRECTIONAL
+from endorender.render.gradients.tape import add_at
 from endorender.render.medium import field as fields
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import illumination
@@ -24,7 +25,9 @@ def device(kind: str, surface: str, phase: Any, lit: bool, traits: Traits) -> Si
     slope = derivatives.device(kind, surface, phase, traits)
     phase_pdf = phase.device()[1]
     P = phase.FLOATS
-    Candidate = ti.types.struct(x=vec3, hu=float, weight=float, om=vec3, d=vec3, scatterings=int, inside=int)
+    Candidate = ti.types.struct(
+        x=vec3, hu=float, weight=float, om=vec3, d=vec3, scatterings=int, inside=int, all_weights=float
+    )
 
     @ti.func
     def albedo_of(world: ti.template(), flat):
@@ -41,10 +44,18 @@ def device(kind: str, surface: str, phase: Any, lit: bool, traits: Traits) -> Si
         return ti.cast(emitters[e, E.KIND], ti.i32) != DIRECTIONAL
 
     @ti.func
+    def none():
+        """No candidate yet."""
+        return Candidate(
+            x=vec3(0.0), hu=0.0, weight=1.0, om=vec3(0.0), d=vec3(0.0), scatterings=0, inside=0, all_weights=0.0
+        )
+
+    @ti.func
     def candidate(world: ti.template(), o, d, length, beta, dl, most_air, ambient, side: ti.template()):
         """A point of the flight o + t d, half of them evenly, half evenly in angle about an emitter.
 
-        om: throughput × albedo × c / (σ + c) over the density of the point. weight: |dl| · om × light expected there.
+        om: throughput × albedo × c² / (σ² + c²) over the density of the point. weight: the root of |dl| · om × light
+        expected there. By the product itself a light near the lens would take nearly all further vertices to itself.
         """
         m, emitters = ti.static(world.medium, world.emitters)
         soft = 0.0625 / m.inv.norm_sqr()  # a point has no extent, and a sixth of a voxel is as near as it gets
@@ -63,11 +74,12 @@ def device(kind: str, surface: str, phase: Any, lit: bool, traits: Traits) -> Si
                     near = soft + slope.extent(emitters, i)
                     there = slope.equiangular_pdf(lighting.vector(emitters, i, E.POSITION), o, d, length, near, s)
                 density += 0.5 * there / n
-        out = Candidate(x=o + s * d, hu=0.0, weight=0.0, om=vec3(0.0), d=d, scatterings=0, inside=0)
+        out = none()
+        out.x, out.d = o + s * d, d
         p = out.x * m.inv
         out.hu = look.interpolated(m.field, p)
         sigma = look.sigma(m, p, out.hu)
-        out.om = beta * (most_air / ((sigma + most_air) * density))
+        out.om = beta * (most_air * most_air / ((sigma * sigma + most_air * most_air) * density))
         phase_at = ti.Vector([0.0] * P)
         if ti.static(kind == "tissue"):
             for c in ti.static(range(3)):
@@ -88,7 +100,24 @@ def device(kind: str, surface: str, phase: Any, lit: bool, traits: Traits) -> Si
                     d2, cos_theta = 1.0, -d.dot(lighting.vector(emitters, i, E.AXIS))
                 strength = lighting.vector(emitters, i, E.COLOUR).sum() / 3.0
                 expected += phase_pdf(cos_theta, phase_at, world.phase) * strength / d2
-        out.weight = ti.abs(dl).dot(out.om) * expected
+        out.weight = ti.sqrt(ti.abs(dl).dot(out.om) * expected)
         return out
 
-    return SimpleNamespace(Candidate=Candidate, candidate=candidate, albedo_of=albedo_of)
+    @ti.func
+    def offer(kept: ti.template(), world: ti.template(), path: ti.template(), o, d, length, inside, most_air, ambient):
+        """A candidate from a flight, kept in place of the one before with a chance in proportion to its weight."""
+        new = candidate(world, o, d, length, path.beta, path.dl, most_air, ambient, path.side)
+        new.scatterings, new.inside = path.scatterings, ti.cast(inside, ti.i32)
+        new.all_weights = kept.all_weights + new.weight
+        if rand(path.side) * new.all_weights < new.weight:
+            kept = new
+        else:
+            kept.all_weights = new.all_weights
+
+    @ti.func
+    def put_kept(world: ti.template(), path: ti.template(), sums: ti.template(), kept):
+        """What the path from the vertex that was kept has brought."""
+        value = path.dl.dot(kept.om * path.radiance) * kept.all_weights / kept.weight
+        add_at(sums, slope.sigma_place(world, kept.x, path.side), value, path.side)
+
+    return SimpleNamespace(none=none, offer=offer, put_kept=put_kept, albedo_of=albedo_of)

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from endorender.engine import ti
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand
-from endorender.render.gradients import derivatives, motion, shadow_rays
+from endorender.render.gradients import attenuation, derivatives, motion, shadow_rays
 from endorender.render.gradients.derivatives import POINT, G
-from endorender.render.gradients.tape import OWN, RED, TOTAL, put, put3
+from endorender.render.gradients.tape import OWN, RED, TOTAL, put, put3, put_at
 from endorender.render.medium import field as fields
+from endorender.render.medium.field import FAR
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import illumination, shading
 from endorender.render.transport.emitters import E
@@ -29,6 +30,7 @@ class Path(NamedTuple):
     scatterings: Any
     keeps: Any  # whether this leg is noted
     dl: Any  # (3,) the picture's gradient
+    ray: Any  # `attenuation.Ray`
     side: Any  # random state of the derivatives
     tape: Any  # `tape.Tape`
     rest: Any  # slot of the first emitter
@@ -54,15 +56,21 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, want
     COAT, PHASE, GRID = shading.COAT, shading.PHASE, kind != "tissue"
     SIGMA, ALBEDO, FORWARD, COATED = (name in wanted for name in ("sigma_t", "albedo", "phase", "coat"))
     LIGHTS, PLACES, POSE, SKY = (name in wanted for name in ("lights", "places", "pose", "sky"))
-    passing = shadow_rays.device(kind, surface, dtype, phase, traits, SIGMA or PLACES, COATED).passing
+    passing = shadow_rays.device(kind, surface, dtype, phase, traits, PLACES, COATED).passing
 
     @ti.func
-    def flown(world: ti.template(), path: ti.template(), o, d, start, length):
-        """Attenuation by `length` mm of medium behind o + start d."""
+    def attenuated(world: ti.template(), path: ti.template(), o, d, end, tag, gain, base):
+        """By what the ray o + t d met before t = end."""
+        for i in range(attenuation.points(path.ray)):
+            length, t = attenuation.point(path.ray, i)
+            if t <= end:
+                put_at(path.tape, slope.sigma_place(world, o + t * d, path.side), tag, -length * gain, base)
+
+    @ti.func
+    def flown(world: ti.template(), path: ti.template(), o, d):
+        """A flight, as far as it went."""
         if ti.static(SIGMA):
-            if path.keeps and length > 0.0:
-                there = slope.place(world, o + d * (start + rand(path.side) * length), path.side)
-                put(path.tape, slope.sigma_slot(there), TOTAL, -length, path.dl.dot(path.radiance))
+            attenuated(world, path, o, d, FAR, TOTAL, 1.0, path.dl.dot(path.radiance))
 
     @ti.func
     def met(world: ti.template(), path: ti.template(), e, met, o, d, start, length, came):
@@ -72,17 +80,17 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, want
         gain = path.dl.dot(plain * lighting.vector(emitters, e, E.COLOUR))
         slot = path.rest + e * (E.COLOUR + 3)
         reach = ti.math.clamp(met.distance - start, 0.0, length)
-        point = o + d * (start + rand(path.side) * reach)
         if ti.static(LIGHTS):
             if path.keeps:
                 put3(path.tape, slot + E.COLOUR, OWN, path.dl * plain, 0.0)
                 fall = -1.0 - d.dot(lighting.vector(emitters, e, E.AXIS))
                 put(path.tape, slot + E.MU, OWN, fall * gain, 0.0)
         if ti.static(SIGMA):
-            if path.keeps and reach > 0.0:
-                put(path.tape, slope.sigma_slot(slope.place(world, point, path.side)), OWN, -reach * gain, 0.0)
+            if path.keeps:
+                attenuated(world, path, o, d, met.distance, OWN, gain, 0.0)
         if ti.static(PLACES):
             if path.keeps and came.any == 1:
+                point = o + d * (start + rand(path.side) * reach)
                 move.put_light(world, path.tape, slot, e, came, d, met.distance, reach, point, gain)
 
     @ti.func
@@ -113,11 +121,12 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, want
             at = slope.row(hu, m.wall_hu, path.side)
         if ti.static(SIGMA):
             if path.keeps:
-                v, there = hu, at
+                v, there = hu, ti.math.ivec2(slope.sigma_slot(at), 0)
                 if ti.static(GRID):  # as statements: see the light's sample in volpath
-                    v, there = look.value(m, x), slope.place(world, x, path.side)
-                near = 1.0 / ti.max(look.sigma(m, x * m.inv, v) + most_air, 1e-9)
-                put(path.tape, slope.sigma_slot(there), TOTAL, near, path.dl.dot(path.radiance))
+                    v, there = look.value(m, x), slope.sigma_place(world, x, path.side)
+                sigma = ti.max(look.sigma(m, x * m.inv, v), 1e-9)
+                near = sigma / (sigma * sigma + most_air * most_air)
+                put_at(path.tape, there, TOTAL, near, path.dl.dot(path.radiance))
         if ti.static(ALBEDO):
             if path.keeps:
                 for c in ti.static(range(3)):
@@ -153,9 +162,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, want
             if ti.static(SKY and group == 1):
                 put3(path.tape, path.once + G.SKY, OWN, path.dl * got, 0.0)
             if ti.static(SIGMA):
-                if way.length > 0.0:
-                    there = slope.sigma_slot(slope.place(world, way.point, path.side))
-                    put(path.tape, there, OWN, -way.length * gain, 0.0)
+                attenuated(world, path, way.at, w, FAR, OWN, gain, 0.0)
             if ti.static(PLACES and group == 0):
                 move.put_light(
                     world, path.tape, slot, light.index, here.place, w, light.distance, way.length, way.point, gain

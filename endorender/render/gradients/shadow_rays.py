@@ -1,4 +1,4 @@
-"""What derivatives ask of a shadow ray's way: how long it was in the medium, a point of that, the coats it passed."""
+"""What derivatives ask of a shadow ray's way: where it met the medium, a uniform point of that, the coats it passed."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +7,7 @@ from endorender.engine import ti
 from endorender.render.device import sampling
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand
+from endorender.render.gradients import attenuation
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import shading, shadow_rays
 from endorender.render.transport.shadow_rays import Marks
@@ -17,14 +18,14 @@ vec2, vec3 = ti.math.vec2, ti.math.vec3
 
 @kernels
 def device(
-    kind: str, surface: str, dtype: str, phase: Any, traits: Traits, points: bool, coat: bool
+    kind: str, surface: str, dtype: str, phase: Any, traits: Traits, places: bool, coat: bool
 ) -> SimpleNamespace:
-    """Taichi functions for one kind of medium and surface mode. points: whether a point on the way is wanted. coat:
+    """Taichi functions for one kind of medium and surface mode. places: whether a point on the way is wanted. coat:
     whether the derivatives by the coat are."""
     shade = shading.device(kind, surface, phase, 3, traits)
     shadow = shadow_rays.device(kind, surface, dtype, phase, 3, traits)
     WALL = surface == "interface"
-    Lit = ti.types.struct(seen=float, length=float, point=vec3, coat=vec2)
+    Lit = ti.types.struct(seen=float, at=vec3, length=float, point=vec3, coat=vec2)
 
     @ti.func
     def passing(world: ti.template(), here, n, d):
@@ -45,23 +46,30 @@ def device(
 
     @ti.func
     def crossed(marks: ti.template(), o, w, s, within):
-        if ti.static(points):
+        marks.ray.gone += s
+        if ti.static(places):
             if within if ti.static(WALL) else True:
                 marks.lit.length += s
-                if rand(marks.side) * marks.lit.length < s:
-                    marks.lit.point = o + rand(marks.side) * s * w
+                if rand(marks.ray.side) * marks.lit.length < s:
+                    marks.lit.point = o + rand(marks.ray.side) * s * w
 
     @ti.func
     def passed(marks: ti.template(), world: ti.template(), here, n, w):
+        marks.ray.gone += world.view.nudge
         if ti.static(coat):
             marks.lit.coat -= passing(world, here, n, w)
 
     @ti.func
-    def visibility(world: ti.template(), x, w, distance, inside, rng: ti.template(), side: ti.template()):
+    def stretch(marks: ti.template(), near, far, empty):
+        marks.ray.stretch(marks.ray, near, far, empty)
+
+    @ti.func
+    def visibility(world: ti.template(), x, w, distance, inside, rng: ti.template(), ray: ti.template()):
         """What gets through, mm of it in the medium, a uniform point of those, d log / d (specular, roughness)."""
-        lit = Lit(seen=1.0, length=0.0, point=x, coat=vec2(0.0))
+        lit = Lit(seen=1.0, at=x, length=0.0, point=x, coat=vec2(0.0))
         budget = 0.0
-        marks = ti.static(Marks(leg, crossed, passed, lit, side))
+        attenuation.begin(ray)
+        marks = ti.static(Marks(leg, crossed, passed, stretch, lit, ray))
         lit.seen = shadow.visibility(world, x, w, distance, inside, False, budget, rng, marks)[0]
         return lit
 

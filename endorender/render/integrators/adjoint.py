@@ -6,8 +6,8 @@ tape of fixed length until that is known; one too long for the tape is walked ag
 memory does not depend on the number of samples, and most paths are walked once.
 
 Sampling is detached: densities do not follow the parameters, what they sample does. Extinction as in docs/gradients.md:
-attenuation at a uniform point of each flight and shadow ray, in-scattering at real collisions by σ / (σ + c), and the
-rest, c / (σ + c), at one further vertex per path, so that it is right where σ = 0.
+attenuation at points in the cells that each flight and shadow ray crosses, in-scattering at real collisions by
+σ² / (σ² + c²), and the rest, c² / (σ² + c²), at one further vertex per path, so that it is right where σ = 0.
 """
 
 import math
@@ -19,16 +19,18 @@ from pydantic import Field
 
 from endorender.engine import ti
 from endorender.errors import UserError
-from endorender.render.device import backend, launches
+from endorender.render.device import backend, launches, sampling
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand, rand2
-from endorender.render.gradients import derivatives, further_vertex, recorder, shadow_rays
+from endorender.render.gradients import attenuation, derivatives, further_vertex, recorder, shadow_rays
+from endorender.render.gradients.attenuation import SCRATCH, Ray, Stretch
 from endorender.render.gradients.coverage import refuse
 from endorender.render.gradients.derivatives import G
 from endorender.render.gradients.recorder import Path, Vertex
-from endorender.render.gradients.tape import MARGIN, TAPE, Sums, Tape, add, settle
+from endorender.render.gradients.tape import MARGIN, TAPE, Sums, Tape, settle
 from endorender.render.integrators import Integrator, Progress, integrators
+from endorender.render.medium.collision import UNWATCHED, Flight
 from endorender.render.medium.prepared import Prepared, prepare
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import camera_rays, illumination, shading, tracking
@@ -39,7 +41,7 @@ from endorender.render.transport.world import Lit, World, packed
 from endorender.scene.scene import Scene
 
 vec2, vec3, vec4 = ti.math.vec2, ti.math.vec3, ti.math.vec4
-C_PER_VOXEL = 0.03  # c of the estimator of extinction, over the voxel's edge
+C_PER_VOXEL = 0.015  # c of the estimator of extinction, over the voxel's edge
 LINES = 1024  # pixels of a launch, each with a tape
 WALK, AGAIN, TAIL, DONE = range(4)  # a path; once more if it did not fit the tape; the path from its further vertex
 
@@ -88,8 +90,11 @@ def run(
     lines = min(n, LINES) if wanted else 1
     image_gradient = np.zeros((1, 3)) if weights is None else weights.reshape(n, 3) / spp
     grads = backend.resident(np.zeros(slots if wanted else 1, np.float64))
-    length = TAPE if wanted else 1
-    tape = [backend.resident(np.zeros(s, d)) for s, d in (((lines, length), np.int32), ((lines, length, 2), "f4"))]
+    entries = TAPE if wanted else 1
+    tape = [
+        backend.resident(np.zeros((lines, entries, 2), np.int32)),
+        backend.resident(np.zeros((lines, entries + SCRATCH, 2), np.float32)),
+    ]
     most_air = C_PER_VOXEL / float(prepared.spacing.mean()) if "air" in wanted else 0.0
     # Of the size of a whole gradient, 2⁻³⁶: a path's share is far above it, and sums stay below 2⁵³ of it.
     whole = max(float(np.abs(image_gradient).sum()) * spp * ambient, 1e-30)
@@ -133,8 +138,10 @@ def tracer(
     AIR, BACKWARD = "air" in wanted, len(wanted) > 0
     extra = further_vertex.device(kind, surface, phase, EMITTERS, traits)
     Scattered = ti.types.struct(at=vec3, d=vec3, phase=ti.types.vector(phase.FLOATS, float), any=int)
-    POINTS, COATED = bool({"sigma_t", "places"} & set(wanted)), "coat" in wanted
-    visibility = shadow_rays.device(kind, surface, dtype, phase, traits, POINTS, COATED).visibility
+    visibility = shadow_rays.device(
+        kind, surface, dtype, phase, traits, "places" in wanted, "coat" in wanted
+    ).visibility
+    watched = attenuation.stretch if "sigma_t" in wanted else UNWATCHED.stretch
 
     @ti.kernel
     def trace(
@@ -189,7 +196,7 @@ def tracer(
                 )
             )  # fmt: skip
             m = ti.static(world.medium)
-            sums = ti.static(Sums(grads, grain))
+            sums = ti.static(Sums(grads, grain, field))
             once = rest + emitters.shape[0] * (E.COLOUR + 3)  # slot of what a view has once
             from_sample = ti.max(sample0, taken[pixel])
             for sample in range(from_sample, eye.samples(pixel, q, from_sample, sample1)):
@@ -209,10 +216,7 @@ def tracer(
                     dl = share * vec3(weights[pixel, 0], weights[pixel, 1], weights[pixel, 2])
                 total = vec4(0.0)
                 # The further vertex: one of all candidates, kept with a chance in proportion to its weight.
-                all_weights = 0.0
-                kept = extra.Candidate(
-                    x=vec3(0.0), hu=0.0, weight=1.0, om=vec3(0.0), d=vec3(0.0), scatterings=0, inside=0
-                )
+                kept = extra.none()
 
                 leg = WALK
                 while leg < DONE:
@@ -226,11 +230,13 @@ def tracer(
                         leg_key = random.mix(key ^ ti.u64(0x14057B7EF767814F))
                     else:
                         # `side`: what the derivatives alone draw; the same once more, should the path be walked again.
-                        all_weights, side = 0.0, random.mix(key ^ ti.u64(0x5851F42D4C957F2D))
+                        kept.all_weights, side = 0.0, random.mix(key ^ ti.u64(0x5851F42D4C957F2D))
                     keeps = BACKWARD and leg != TAIL  # whether what this leg meets gets deposits
                     began, leg_work = rng, 0
                     tape = ti.static(Tape(slots, weighed, end))
-                    path = ti.static(Path(radiance, beta, scatterings, keeps, dl, side, tape, rest, once))
+                    count, air, gone = 0, Stretch(length=0.0, at=0.0), 0.0
+                    ray = ti.static(Ray(watched, keeps, count, air, gone, tape, side))
+                    path = ti.static(Path(radiance, beta, scatterings, keeps, dl, ray, side, tape, rest, once))
                     while True:
                         # Every vertex has random numbers of its own: a decision that falls otherwise spoils no others.
                         step += 1
@@ -246,6 +252,7 @@ def tracer(
 
                         # 1. Fly, unless the path begins at a collision.
                         event, hit, hu, length, start = COLLISION, 0.0, kept.hu, 0.0, 0.0
+                        attenuation.begin(ray)
                         if not starts:
                             event, hit, hu = NOTHING, FAR, 0.0
                             outside = False
@@ -255,7 +262,11 @@ def tracer(
                                 inside = t.value(m, o + d * start) >= q.threshold
                                 entered = True
                             if not outside:
-                                event, hit, hu = t.walk(m, o, d, start, FAR, inside, rng)
+                                budget, unused = sampling.exponential(rng), vec3(1.0)
+                                flight = ti.static(Flight(budget, unused, 0, rng, ray))
+                                event, hit, hu, _ = t.march(
+                                    m, o, d, start, FAR, inside, ti.static(False), False, flight
+                                )
                                 if inside if ti.static(WALL) else True:
                                     length = ti.max(hit - start, 0.0)
                                 if event == NOTHING:
@@ -270,16 +281,10 @@ def tracer(
                                     note.met(world, path, e, met, o, d, start, length, place)
 
                         # 3. Attenuation on the way, and a candidate for the further vertex.
-                        note.flown(world, path, o, d, start, length)
+                        note.flown(world, path, o, d)
                         if ti.static(AIR):
                             if keeps and length > 1e-6 and scatterings < max_scatterings:
-                                new = extra.candidate(
-                                    world, o + start * d, d, length, beta, dl, most_air, ambient, side
-                                )
-                                new.scatterings, new.inside = scatterings, ti.cast(inside, ti.i32)
-                                all_weights += new.weight
-                                if rand(side) * all_weights < new.weight:
-                                    kept = new
+                                extra.offer(kept, world, path, o + start * d, d, length, inside, most_air, ambient)
                         if event == NOTHING:
                             if ti.static(ENVIRONMENT or EVEN):
                                 got = beta
@@ -345,7 +350,7 @@ def tracer(
                                         if ev.kind == COAT:
                                             so = x + q.nudge * ev.n
                                             within = t.value(m, so) >= q.threshold
-                                    way = visibility(world, so, w, light.distance, within, rng, side)
+                                    way = visibility(world, so, w, light.distance, within, rng, ray)
                                     plain *= way.seen
                                     radiance += plain * light.radiance
                                     note.lit(world, path, here, light, way, plain, ti.static(group))
@@ -377,9 +382,7 @@ def tracer(
                     next_leg = DONE
                     if ti.static(BACKWARD):
                         if leg == TAIL:
-                            value = dl.dot(kept.om * radiance) * all_weights / kept.weight
-                            slot = slope.sigma_slot(slope.place(world, kept.x, side))
-                            add(sums, slot, value, side)
+                            extra.put_kept(world, path, sums, kept)
                         else:
                             each = dl * radiance
                             total = vec4(each.sum(), each)
@@ -387,7 +390,7 @@ def tracer(
                                 next_leg = AGAIN
                             else:
                                 settle(tape, total, sums, side)
-                                if all_weights > 0.0:
+                                if kept.all_weights > 0.0:
                                     next_leg = TAIL
                     leg = next_leg
                 taken[pixel] = sample + 1

@@ -13,6 +13,23 @@ from endorender.render.medium.traits import PLAIN, Traits
 vec3 = ti.math.vec3
 
 
+@ti.func
+def _not_noted(watch: ti.template(), near, far, empty):
+    pass
+
+
+class Watch(NamedTuple):
+    """What somebody notes of a walk: a function, called with the watch, whose other fields are variables it changes.
+
+    stretch(watch, near, far, empty): of the ray, mm, within one cell or several empty ones.
+    """
+
+    stretch: Any = _not_noted
+
+
+UNWATCHED = Watch()
+
+
 class Flight(NamedTuple):
     """What a path carries from flight to flight: names for variables of the kernel, which functions change in place.
 
@@ -23,6 +40,7 @@ class Flight(NamedTuple):
     share: Any  # (3,) spectral MIS weight, or on a shadow ray the transmittance
     hero: Any  # the channel that decides collisions
     rng: Any
+    watch: Any = UNWATCHED
 
 
 @kernels

@@ -14,6 +14,7 @@ from endorender.engine import ti
 from endorender.render.device import sampling
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand
+from endorender.render.medium.collision import UNWATCHED
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import illumination, shading, tracking
 from endorender.render.transport.emitters import E
@@ -222,7 +223,7 @@ def device(
             # Within the tissue, then in air. A wall further on ends it: a straight ray through it is no path.
             o, w, end, inside, leg = x, way.omega, way.length, True, 0
             while gain.max() > 0.0:
-                event, s, hu, through = t.shine(m, o, w, end, inside, reduced, budget, rng)
+                event, s, hu, through = t.shine(m, o, w, end, inside, reduced, budget, rng, UNWATCHED)
                 for c in ti.static(range(channels)):
                     gain[c] *= through[c % 3]
                 if ti.static(traits.similar):

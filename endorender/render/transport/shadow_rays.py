@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from endorender.engine import ti
 from endorender.render.device.cache import kernels
+from endorender.render.medium.collision import UNWATCHED
 from endorender.render.medium.traits import Traits
 from endorender.render.transport import shading, tracking
 from endorender.render.transport.tracking import COLLISION, SURFACE
@@ -29,14 +30,15 @@ class Marks(NamedTuple):
     """What somebody notes on the way: functions, called with these marks, and the variables that they change.
 
     leg(marks, budget, rng): before each leg. crossed(marks, o, w, s, within): s mm from o on. passed(marks, world,
-    here, n, w): through a coat, from `shading.coating`, with normal n.
+    here, n, w): through a coat, from `shading.coating`, with normal n. stretch: of a leg, as in `collision.Watch`.
     """
 
     leg: Any = _no_leg
     crossed: Any = _not_crossed
     passed: Any = _not_passed
+    stretch: Any = UNWATCHED.stretch
     lit: Any = None
-    side: Any = None
+    ray: Any = None
 
 
 NOTHING_NOTED = Marks()
@@ -70,7 +72,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
         o, left, within = x, distance, inside
         while seen.max() > 0.0:
             marks.leg(marks, budget, rng)
-            event, s, hu, through = t.shine(m, o, w, left, within, reduced, budget, rng)
+            event, s, hu, through = t.shine(m, o, w, left, within, reduced, budget, rng, marks)
             for c in ti.static(range(S)):
                 seen[c] *= through[c % 3]
             if ti.static(traits.similar):

@@ -67,6 +67,7 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
             last = ti.math.ivec3(m.cells.shape[0], m.cells.shape[1], m.cells.shape[2]) - 1
             c = ti.math.clamp(ti.cast(ti.floor(u), ti.i32), 0, last)
         most, least = m.cells[c.x, c.y, c.z, 0], m.cells[c.x, c.y, c.z, 1]
+        came = start  # to where the ray was watched
 
         # 1. Most flights in dense tissue end in the cell where they begin: no set-up for those.
         local = most > 0.0
@@ -152,7 +153,8 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                         break
                 elif ti.static(WALL):
                     inside = False
-                if most == 0.0 and least > 0.0:
+                empty = most == 0.0
+                if empty and least > 0.0:
                     # A leap over `least` empty cells on every side, to where the ray leaves them.
                     ahead = nxt + least * step
                     t = ahead.min()
@@ -174,6 +176,9 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                     else:
                         c.z += side.z
                         nxt.z += step.z
+                if inside if ti.static(WALL) else True:
+                    flight.watch.stretch(flight.watch, came, ti.min(t, end), empty)
+                came = t
                 if t >= end:
                     hit = end
                     break
@@ -189,6 +194,9 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                 most, least = m.cells[c.x, c.y, c.z, 0], m.cells[c.x, c.y, c.z, 1]
         if event == COLLISION:
             through = 0.0
+        if ti.static(kind == "uniform") or event != NOTHING:
+            if inside if ti.static(WALL) else True:
+                flight.watch.stretch(flight.watch, came, hit, False)
         return event, hit, found, through
 
     @ti.func
@@ -204,7 +212,9 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         return event, hit, found
 
     @ti.func
-    def shine(m: ti.template(), o, d, end, inside, reduced, budget: ti.template(), rng: ti.template()):
+    def shine(
+        m: ti.template(), o, d, end, inside, reduced, budget: ti.template(), rng: ti.template(), watch: ti.template()
+    ):
         """Light that gets from o to the wall or the end: (event, t, field value there, (3,) transmittance).
 
         Visible or not, by delta tracking: COLLISION leaves none. Exact in a uniform grid, and ratio-tracked where
@@ -214,7 +224,7 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
         share, hero = vec3(1.0), 0
         if ti.static(traits.similar and traits.chromatic):
             hero = ti.min(ti.cast(rand(rng) * 3.0, ti.i32), 2)
-        flight = ti.static(Flight(budget, share, hero, rng))
+        flight = ti.static(Flight(budget, share, hero, rng, watch))
         event, hit, found, through = march(m, o, d, 0.0, end, inside, ti.static(not traits.similar), reduced, flight)
         if ti.static(traits.similar):
             through = 1.0
