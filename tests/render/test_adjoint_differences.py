@@ -31,9 +31,9 @@ def tube(surface="volume", sigma_t=(0.0, 0.02, 0.1, 0.15), mu=1.0, albedo=ALBEDO
     return tube_scene(surface, (8, 8), (guides,), **tissue)
 
 
-def coated():
+def coated(**changes):
     """A wet wall over absorbing tissue: short paths."""
-    return tube("interface", (0, 0.5, 1, 1.2), albedo=((0.6, 0.5, 0.4),) * 4, roughness=0.3, specular=0.7)
+    return tube("interface", (0, 0.5, 1, 1.2), albedo=((0.6, 0.5, 0.4),) * 4, roughness=0.3, specular=0.7, **changes)
 
 
 def turned():
@@ -101,7 +101,7 @@ CASES = {
     "sigma_t, foot of the wall": Case(tube, "tissue.sigma_t", point(1), 0.01),
     "sigma_t, head of the wall": Case(tube, "tissue.sigma_t", point(2), 0.03),
     "sigma_t, tissue": Case(tube, "tissue.sigma_t", point(3), 0.03),
-    "sigma_t, head of the wall under a coat": Case(coated, "tissue.sigma_t", point(2), 0.1),
+    "sigma_t, head of the wall under a coat": Case(lambda: coated(wall_hu=-400), "tissue.sigma_t", point(2), 0.1),
     "sigma_t, tissue under a coat": Case(coated, "tissue.sigma_t", point(3), 0.1),
     "sigma_t, empty voxels": Case(voxels, "medium.sigma_t", AIR, 0.02, one_sided=True),
     "sigma_t, thin voxels": Case(voxels, "medium.sigma_t", THIN, 0.03),
