@@ -4,6 +4,10 @@ import os
 
 import pytest
 
+from tests import annotations
+
+annotations.switch_on()
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _state_of_its_own(tmp_path_factory):

@@ -16,6 +16,7 @@ from training.developed import Response
 from training.files import derive, missing_extra
 
 if TYPE_CHECKING:
+    from jaxtyping import Shaped
     from torch import Tensor
 
     from training.data import Batch
@@ -99,7 +100,7 @@ class Augment(Model):
             "corners": self.corners * w[:, 2:].where(w[:, 1:2] < 0.5, w[:, 2:3]),
         }
 
-    def __call__(self, batch: Batch, parameters: dict[str, Tensor]) -> Batch:
+    def __call__(self, batch: Batch, parameters: dict[str, Shaped[Tensor, "B ..."]]) -> Batch:
         """The batch under `draw`'s parameters; images stay within 0..1, depths are only moved."""
         from training import turned
 

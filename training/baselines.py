@@ -18,6 +18,7 @@ from endorender.registry import Model, Registry
 from training.files import derive
 
 if TYPE_CHECKING:
+    from jaxtyping import Float32, Float64
     from torch import Tensor
 
     from training.data import DepthFrames
@@ -33,9 +34,9 @@ class Pixels(NamedTuple):
     """(N,) float64: luminance, Rec. 709 of display values, DARKEST..1; radius, from the principal point over half the
     diagonal; z_depth, mm, None of what is to be predicted."""
 
-    luminance: np.ndarray
-    radius: np.ndarray
-    z_depth: np.ndarray | None = None
+    luminance: Float64[np.ndarray, " N"]
+    radius: Float64[np.ndarray, " N"]
+    z_depth: Float64[np.ndarray, " N"] | None = None
 
 
 class Baseline(Model):
@@ -48,7 +49,7 @@ class Baseline(Model):
         """On pixels of training frames."""
         raise NotImplementedError
 
-    def depth(self, seen: Pixels) -> np.ndarray:
+    def depth(self, seen: Pixels) -> Float64[np.ndarray, " N"]:
         """z-depth (N,), mm, positive."""
         raise NotImplementedError
 
@@ -63,7 +64,7 @@ class Constant(Baseline):
     def fit(cls, seen: Pixels) -> Constant:
         return cls(depth_mm=_rounded(np.median(_truth(seen))))
 
-    def depth(self, seen: Pixels) -> np.ndarray:
+    def depth(self, seen: Pixels) -> Float64[np.ndarray, " N"]:
         return np.full(len(seen.luminance), self.depth_mm)
 
 
@@ -77,7 +78,7 @@ class Power(Baseline):
     def fit(cls, seen: Pixels) -> Power:
         return cls(scale_mm=_rounded(np.median(_truth(seen) * seen.luminance**cls.exponent)))
 
-    def depth(self, seen: Pixels) -> np.ndarray:
+    def depth(self, seen: Pixels) -> Float64[np.ndarray, " N"]:
         return np.asarray(self.scale_mm * seen.luminance**-self.exponent)
 
 
@@ -116,7 +117,7 @@ class Lookup(Baseline):
         ends = (_rounded(l.min()), _rounded(l.max()), _rounded(r.max()))
         return cls(coefficients=tuple(map(_rounded, found)), dark=ends[0], bright=ends[1], rim=ends[2])
 
-    def depth(self, seen: Pixels) -> np.ndarray:
+    def depth(self, seen: Pixels) -> Float64[np.ndarray, " N"]:
         l = np.log(seen.luminance).clip(self.dark, self.bright)
         return np.exp(_terms(l, seen.radius.clip(max=self.rim)) @ np.array(self.coefficients))
 
@@ -179,7 +180,7 @@ def of_run(info: Mapping[str, Any]) -> tuple[dict[str, Baseline], bool]:
     return {spec["type"]: baselines.build(spec) for spec in kept if spec["type"] in baselines}, True
 
 
-def predictions(baseline: Baseline, tensors: DepthFrames) -> list[Tensor]:
+def predictions(baseline: Baseline, tensors: DepthFrames) -> list[Float32[Tensor, "1 _ _"]]:
     """z-depth (1, H, W) float32 mm of every frame."""
     import torch
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from training.kept import Errors
 from training.presets import ARMS, COMPARISONS, Comparison
 from training.statistics import Interval
 from training.study import GIVEN, Answer, Key
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 PAPER = {"rendered": 56.87, "foreign": 27.49}  # percent less error, Mahmood et al. 2018
 Tables = Mapping[tuple[Key, str], Errors]
@@ -50,13 +53,13 @@ class Claim(NamedTuple):
 GATE = {"reads shape": "it reads shape", "does not beat the lookup": "it falls short", "undecided": "it is undecided"}
 
 
-def best_lookup(tables: Tables, setting: str, test: str) -> np.ndarray:
+def best_lookup(tables: Tables, setting: str, test: str) -> Float[np.ndarray, "S N"]:
     """(S, N): of the lookups fitted on the setting's arms' own training frames that which errs least on the test."""
     found = [t.lookup for (key, of), t in tables.items() if key[0] == setting and of == test]
     return min(found, key=lambda lookup: float(lookup.mean()))
 
 
-def shape(table: Errors, lookup: np.ndarray) -> Shape:
+def shape(table: Errors, lookup: Float[np.ndarray, "S N"]) -> Shape:
     """What an arm gains over a lookup."""
     return Shape(*statistics.reduction_test(lookup, table.values, table.units(), against=baselines.MARGIN))
 

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from endorender.errors import UserError
 from training import baselines, statistics
 from training.files import SUMMARY, digests, read_csv, read_json
 from training.statistics import Interval
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64, Shaped
 
 Table = list[dict[str, str]]
 
@@ -36,16 +39,16 @@ class Evaluation:
     log: Table
     blind: Table
 
-    def values(self, protocol: str, metric: str) -> np.ndarray:
+    def values(self, protocol: str, metric: str) -> Float64[np.ndarray, " N"]:
         """One metric of every frame, (N,), in the order of the frames."""
         return np.array([float(row[metric]) for row in self.frames if row["protocol"] == protocol])
 
-    def without_network(self, baseline: str, protocol: str, metric: str) -> np.ndarray:
+    def without_network(self, baseline: str, protocol: str, metric: str) -> Float64[np.ndarray, " N"]:
         """One metric of every frame, (N,), of a baseline; (0,) where it was not judged."""
         rows = [row for row in self.blind if (row["protocol"], row["baseline"]) == (protocol, baseline)]
         return np.array([float(row[metric]) for row in rows])
 
-    def arrays(self, name: str) -> dict[str, np.ndarray]:
+    def arrays(self, name: str) -> dict[str, Shaped[np.ndarray, " ..."]]:
         """Contents of predictions.npz or shown.npz."""
         with opened(self.path / name) as arrays:
             return dict(arrays)
@@ -83,11 +86,11 @@ class Arm:
     label: str
     evaluations: tuple[Evaluation, ...]
 
-    def values(self, protocol: str, metric: str) -> np.ndarray:
+    def values(self, protocol: str, metric: str) -> Float64[np.ndarray, " N"]:
         """One metric of every frame, (N,), averaged over seeds: to be shown. Intervals need `by_seed`."""
         return self.by_seed(protocol, metric).mean(0)
 
-    def by_seed(self, protocol: str, metric: str) -> np.ndarray:
+    def by_seed(self, protocol: str, metric: str) -> Float64[np.ndarray, "S N"]:
         """One metric of every frame for each seed, (S, N)."""
         return np.stack([e.values(protocol, metric) for e in self.evaluations])
 
@@ -95,7 +98,7 @@ class Arm:
         """The seed of each training."""
         return [e.summary["network"]["seed"] for e in self.evaluations]
 
-    def without_network(self, baseline: str, protocol: str, metric: str) -> np.ndarray | None:
+    def without_network(self, baseline: str, protocol: str, metric: str) -> Float64[np.ndarray, "S N"] | None:
         """As `by_seed`, of a baseline fitted on each training's own frames; None where some evaluation lacks it."""
         found = [e.without_network(baseline, protocol, metric) for e in self.evaluations]
         return np.stack(found) if all(map(len, found)) else None
@@ -108,7 +111,7 @@ class Arm:
         """The value over all pixels at once, averaged over seeds."""
         return float(np.mean([e.summary["protocols"][protocol]["pooled"][metric] for e in self.evaluations]))
 
-    def by(self, quantity: str, protocol: str) -> dict[str, np.ndarray]:
+    def by(self, quantity: str, protocol: str) -> dict[str, Float64[np.ndarray, " bins"]]:
         """Bins of "depth" (mm), "radius" or "incidence": low, high, pixels, abs_rel, error_mm, bias_mm; over seeds."""
         rows = [getattr(e, f"by_{quantity}") for e in self.evaluations]
         tables = [[row for row in table if row["protocol"] == protocol] for table in rows]

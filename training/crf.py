@@ -8,7 +8,7 @@ mean A⁻¹z: likelihood and MAP are exact. A ≥ I is positive definite, so its
 from __future__ import annotations
 
 from math import log, pi
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import scipy.sparse
 import torch
@@ -16,8 +16,11 @@ from scipy.sparse.linalg import splu
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float64, Int
 
-def coupling(pairs: Tensor, strength: Tensor, count: int) -> Tensor:
+
+def coupling(pairs: Int[Tensor, "E 2"], strength: Float[Tensor, " E"], count: int) -> Float[Tensor, "{count} {count}"]:
     """A = I + D − R (N, N). pairs: (E, 2) unordered neighbours, each once; strength: (E,) R_pq ≥ 0."""
     r = strength.new_zeros(count, count)
     r = r.index_put((pairs[:, 0], pairs[:, 1]), strength)
@@ -25,7 +28,9 @@ def coupling(pairs: Tensor, strength: Tensor, count: int) -> Tensor:
     return torch.eye(count, dtype=r.dtype, device=r.device) + torch.diag(r.sum(1)) - r
 
 
-def most_probable(pairs: Tensor, strength: Tensor, z: Tensor) -> Tensor:
+def most_probable(
+    pairs: Int[Tensor, "E 2"], strength: Float[Tensor, " E"], z: Float64[Tensor, " N"]
+) -> Float64[Tensor, " N"]:
     """MAP: y* = A⁻¹z, (N,). Liu 2015, eq. 12. pairs, strength: as in `coupling`; z: (N,) float64.
 
     Neighbours on a picture make a planar graph, whose sparse factor is cheap. On the CPU; first derivatives only.
@@ -60,7 +65,9 @@ class _Solution(torch.autograd.Function):
         return -(w[p] - w[q]) * (y[p] - y[q]), w, None
 
 
-def negative_log_likelihood(a: Tensor, z: Tensor, y: Tensor, observed: Tensor | None = None) -> Tensor:
+def negative_log_likelihood(
+    a: Float[Tensor, "N N"], z: Float[Tensor, " N"], y: Float[Tensor, " N"], observed: Bool[Tensor, " N"] | None = None
+) -> Float[Tensor, ""]:
     """−ln P(y) = yᵀAy − 2zᵀy + zᵀA⁻¹z − ½ ln|A| + ½ N ln π, a scalar. Liu 2015, eq. 10.
 
     a: (N, N); z, y: (N,). observed: (N,) bool; where it is False y is not known, and P is the marginal

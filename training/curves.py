@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import exp, sqrt
 from pathlib import Path
 from textwrap import fill
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 
 from training import statistics
 from training.statistics import Interval
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64, Real
 
 ERROR = "val_abs_rel_median"  # of log.csv
 LAST = 0.2  # of the steps are looked at
@@ -24,8 +27,8 @@ FEWEST = 8  # validations that make a curve worth drawing beside a run
 class Curve(NamedTuple):
     """steps, errors: (N,) of a training's validations, in order; the error is abs_rel under the protocol `median`."""
 
-    steps: np.ndarray
-    errors: np.ndarray
+    steps: Real[np.ndarray, " N"]
+    errors: Float64[np.ndarray, " N"]
 
 
 def of_log(rows: Sequence[dict[str, str]]) -> Curve:

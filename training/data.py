@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from endorender.errors import UserError
 from training.developed import Developed, refuse_without_radiance
 from training.files import derive
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32
+
 
 class Batch(TypedDict):
     """What networks, losses and metrics are fed with.
@@ -31,10 +34,10 @@ class Batch(TypedDict):
     id: the frames' names.
     """
 
-    image: Tensor
-    z_depth: Tensor
-    mask: Tensor
-    K: Tensor
+    image: Float32[Tensor, "B 3 H W"]
+    z_depth: Float32[Tensor, "B 1 H W"]
+    mask: Bool[Tensor, "B 1 H W"]
+    K: Float32[Tensor, "B 3 3"]
     id: list[str]
 
 

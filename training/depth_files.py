@@ -6,7 +6,7 @@ import io
 import json
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,13 +15,16 @@ from endorender.errors import UserError
 from endorender.outputs import temporary
 from training.files import write_atomic
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Integer, Shaped, UInt8, UInt16
+
 PNG_UNIT_MM = 0.01  # of a level of the 16-bit PNG: up to 655.35 mm
 MOST = 65535
 H264 = {"crf": "18", "preset": "veryfast"}
 GREY = 70  # of pixels without a depth in previews, as in contact sheets
 
 
-def png(pixels: np.ndarray) -> bytes:
+def png(pixels: Integer[np.ndarray, "H W *channels"]) -> bytes:
     """(H, W) uint8 or uint16, or (H, W, 3) uint8, as PNG."""
     from PIL import Image
 
@@ -30,14 +33,14 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def levels(z_depth: np.ndarray) -> np.ndarray:
+def levels(z_depth: Float[np.ndarray, "H W"]) -> UInt16[np.ndarray, "H W"]:
     """(H, W) mm -> uint16 of 0.01 mm; 0 where there is none. What is nearer or farther is held at 1 and 65535."""
     with np.errstate(invalid="ignore"):
         held = np.clip(np.rint(z_depth / PNG_UNIT_MM), 1, MOST)
     return np.where(np.isfinite(z_depth), held, 0).astype(np.uint16)
 
 
-def read_levels(path: Path) -> np.ndarray:
+def read_levels(path: Path) -> Float32[np.ndarray, "H W"]:
     """(H, W) float32 mm of a 16-bit PNG of ours, NaN where there is none."""
     from endorender import pictures
 
@@ -51,7 +54,7 @@ def read_levels(path: Path) -> np.ndarray:
     return np.where(found > 0, found * np.float32(PNG_UNIT_MM), np.float32(np.nan))
 
 
-def write_exr(path: Path, layers: dict[str, np.ndarray], header: dict[str, Any]) -> None:
+def write_exr(path: Path, layers: dict[str, Float[np.ndarray, "H W"]], header: dict[str, Any]) -> None:
     """Float32 channels: Z in mm, and confidence."""
     names = {"z_depth": "Z", "confidence": "confidence"}
     part = temporary(path)
@@ -62,7 +65,7 @@ def write_exr(path: Path, layers: dict[str, np.ndarray], header: dict[str, Any])
         part.unlink(missing_ok=True)
 
 
-def npz(layers: dict[str, np.ndarray]) -> bytes:
+def npz(layers: dict[str, Shaped[np.ndarray, "H W *channels"]]) -> bytes:
     """A compressed npz, byte for byte the same for the same arrays."""
     file = io.BytesIO()
     settings: dict[str, Any] = dict(layers)
@@ -70,7 +73,9 @@ def npz(layers: dict[str, np.ndarray]) -> bytes:
     return file.getvalue()
 
 
-def ply(points: np.ndarray, colours: np.ndarray, confidence: np.ndarray | None) -> bytes:
+def ply(
+    points: Float[np.ndarray, "N 3"], colours: UInt8[np.ndarray, "N 3"], confidence: Float[np.ndarray, " N"] | None
+) -> bytes:
     """Binary little-endian PLY. points: (N, 3) mm, camera frame; colours: (N, 3) uint8; confidence: (N,) or None."""
     fields: list[Any] = [(axis, "<f4") for axis in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")]
     if confidence is not None:
@@ -92,7 +97,7 @@ def ply(points: np.ndarray, colours: np.ndarray, confidence: np.ndarray | None) 
     return "\n".join(head).encode() + rows.tobytes()
 
 
-def coloured(z_depth: np.ndarray, top: float) -> np.ndarray:
+def coloured(z_depth: Float[np.ndarray, "H W"], top: float) -> UInt8[np.ndarray, "H W 3"]:
     """(H, W) mm -> (H, W, 3) uint8, as in contact sheets: viridis from 0 to `top` mm, grey where there is none."""
     from endorender.dataset.sheet import colour_depth
 
@@ -121,7 +126,7 @@ class SideBySide:
         stream.codec_context.flags |= int(av.codec.context.Flags.bitexact)
         self._stream = stream
 
-    def add(self, image: np.ndarray, preview: np.ndarray) -> None:
+    def add(self, image: UInt8[np.ndarray, "H W 3"], preview: UInt8[np.ndarray, "h w 3"]) -> None:
         """(H, W, 3) uint8 each; a picture of another size is left grey."""
         height, width = self._size
         halves = [half[:height, :width] for half in (image, preview)]

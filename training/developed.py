@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator
@@ -11,6 +11,9 @@ from pydantic import BeforeValidator
 from endorender.dataset.developing import Developer, checked, own_mask
 from endorender.errors import UserError
 from training.files import derive
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, UInt8
 
 # A configuration's `response`: its parameters in full, so that a run keeps the ranges that it drew from.
 Response = Annotated[dict[str, Any] | None, BeforeValidator(lambda value: None if value is None else checked(value))]
@@ -38,8 +41,8 @@ class Developed:
         self._develop, self._seed, self._size = Developer(response, size), derive(seed, "response"), size
 
     def __call__(
-        self, frame: Any, number: int, radiance: np.ndarray, z_depth: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+        self, frame: Any, number: int, radiance: Float[np.ndarray, "3 H W"], z_depth: Float[np.ndarray, "H W"]
+    ) -> tuple[UInt8[np.ndarray, "3 H W"], Bool[np.ndarray, "H W"] | None]:
         """Picture (3, H, W) uint8 and what it shows, (H, W) bool (None: everything).
 
         number: of the reading, step x batch + place in the batch. radiance: (3, H, W). z_depth: (H, W) mm, 0 where

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from training.files import SUMMARY, Progress, command, digests, versions, write_
 from training.judging import BASELINE_COLUMNS, judged, without_network
 from training.metrics import METRICS, ImageResult, pooled
 from training.protocols import protocols as REGISTRY
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Float64, Shaped
 
 DEPTH_EDGES_MM = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 50.0, 60.0, 80.0, 100.0, 150.0, np.inf)
 RADIUS_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, np.inf)
@@ -178,7 +181,7 @@ def predict(
     batch: int = 8,
     progress: Progress | None = None,
     sizes: Sequence[tuple[int, int]] | None = None,
-) -> list[torch.Tensor]:
+) -> list[Float32[torch.Tensor, "1 _ _"]]:
     """z-depth (1, H, W) float32 mm of every frame, on the CPU. sizes: (height, width) at which each is seen."""
     device = next(network.parameters()).device
     at = list(sizes or [frames.size] * len(frames))
@@ -286,7 +289,7 @@ def shown(frames: Sequence[Any], results: dict[str, list[ImageResult]]) -> list[
     return list(dict.fromkeys(picked))
 
 
-def places(frame: Any) -> dict[str, torch.Tensor]:
+def places(frame: Any) -> dict[str, Float64[torch.Tensor, "H W"]]:
     """radius: (H, W) distance from the principal point over half the diagonal; incidence: (H, W) degrees.
 
     The ray's angle to the axis is known from z-depth and distance, its direction in the image plane from
@@ -329,7 +332,7 @@ def by_bins(results: dict[str, list[ImageResult]], values: Sequence[Any], edges:
     return rows
 
 
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def save_arrays(path: Path, arrays: dict[str, Shaped[np.ndarray, " ..."]]) -> None:
     """A compressed npz, byte for byte the same for the same arrays."""
     settings: dict[str, Any] = dict(arrays)
     np.savez_compressed(path, **settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -11,9 +11,15 @@ from training import baselines, statistics
 from training.data import DepthFrames, aliases, home, view_of
 from training.metrics import METRICS, ImageResult, of_image
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
 
 def judged(
-    judge: Any, frames: Sequence[Any], predictions: list[torch.Tensor], truths: list[tuple[torch.Tensor, torch.Tensor]]
+    judge: Any,
+    frames: Sequence[Any],
+    predictions: list[Float[torch.Tensor, "1 _ _"]],
+    truths: list[tuple[Float[torch.Tensor, "1 _ _"], Bool[torch.Tensor, "1 _ _"]]],
 ) -> list[ImageResult]:
     """Every frame under one protocol. truths: (z_depth, mask) of each."""
     scales: list[float | None] = [None] * len(frames)
@@ -42,7 +48,7 @@ def without_network(
     info: dict[str, Any],
     frames: Sequence[Any],
     tensors: DepthFrames,
-    truths: list[tuple[torch.Tensor, torch.Tensor]],
+    truths: list[tuple[Float[torch.Tensor, "1 _ _"], Bool[torch.Tensor, "1 _ _"]]],
     judges: dict[str, Any],
     results: dict[str, list[ImageResult]],
 ) -> Blind:

@@ -9,7 +9,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from training.curves import ERROR, Curve, of_log
 from training.files import Progress, read_json, write_atomic
 from training.presets import LEAD
 
+if TYPE_CHECKING:
+    from jaxtyping import Float64
+
 COLUMNS = {"abs_rel": (LEAD, "abs_rel"), "delta_105": (LEAD, "delta_105"), "boundary_f1": (LEAD, "boundary_f1")}
 COLUMNS |= {"abs_rel_metric": ("metric", "abs_rel")}
 
@@ -27,8 +30,8 @@ class Errors(NamedTuple):
     """abs_rel of one arm on one test. values: (S, N) of seeds × frames; blind: baseline -> (S, N); frames, patients:
     (N,) names. logs: of each seed the rows of its log that validate."""
 
-    values: np.ndarray
-    blind: dict[str, np.ndarray]
+    values: Float64[np.ndarray, "S N"]
+    blind: dict[str, Float64[np.ndarray, "S N"]]
     frames: Sequence[str]
     patients: Sequence[str]
     logs: Sequence[list[dict[str, str]]] = ()
@@ -48,7 +51,7 @@ class Errors(NamedTuple):
         return [curve for curve in map(of_log, self.logs) if len(curve.steps)]
 
     @property
-    def lookup(self) -> np.ndarray:
+    def lookup(self) -> Float64[np.ndarray, "S N"]:
         """(S, N), of the fitted lookup."""
         return self.blind[LOOKUP]
 

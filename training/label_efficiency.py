@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import inf, sqrt
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from training.kept import Errors
 from training.presets import ARMS
 from training.statistics import FEW, LEVEL, Interval
 from training.study import Answer, Key
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
 
 DRAWS = 10_000
 PLAIN, CLAIMED = "plain", "all"  # the arm whose best is to be reached, and the arm that the claim is about
@@ -30,7 +33,7 @@ class Needed(NamedTuple):
 
 
 def needed(
-    curves: Mapping[str, Sequence[np.ndarray]], counts: Sequence[int], units: Sequence[Any]
+    curves: Mapping[str, Sequence[Float64[np.ndarray, "S N"]]], counts: Sequence[int], units: Sequence[Any]
 ) -> dict[str, Needed]:
     """Of every arm. curves: arm -> for each count errors (S, N) of seeds × frames; seeds and frames are in pairs.
 
@@ -49,7 +52,9 @@ def needed(
     return found
 
 
-def reached(curve: np.ndarray, counts: Sequence[int], target: np.ndarray) -> np.ndarray:
+def reached(
+    curve: Float64[np.ndarray, "D C"], counts: Sequence[int], target: Float64[np.ndarray, " D"]
+) -> Float64[np.ndarray, " D"]:
     """(D,) numbers of images at which curves (D, C) first come down to the targets (D,), interpolated in log N."""
     below = curve <= target[:, None]
     at = np.where(below.any(1), below.argmax(1), len(counts))

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import distributed
@@ -32,6 +32,9 @@ try:
 except ImportError as error:
     raise missing_extra(error) from None
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 VALIDATED = {"abs_rel": ("metric", "median"), "rmse": ("metric", "median"), "delta1": ("median",)}
 JUDGED = "val_abs_rel_median"  # what early stopping and the best weights go by
 UNAVERAGED = "val_abs_rel_median_unaveraged"  # the same of the step's own weights, where an average is kept
@@ -42,7 +45,7 @@ def rank() -> int:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
 
 
-def mean_over_processes(value: torch.Tensor) -> torch.Tensor:
+def mean_over_processes(value: Float[torch.Tensor, "*n"]) -> Float[torch.Tensor, "*n"]:
     """The value itself in a single process."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return value

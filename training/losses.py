@@ -15,6 +15,7 @@ from endorender.registry import Model, Registry
 
 losses = Registry("loss")
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from training.data import Batch
@@ -27,22 +28,26 @@ else:
 class DepthLoss(Model):
     """A loss on the predicted depth: `loss(prediction, truth, mask)`."""
 
-    def __call__(self, prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    def __call__(
+        self, prediction: Float[Tensor, "B 1 H W"], truth: Float[Tensor, "B 1 H W"], mask: Bool[Tensor, "B 1 H W"]
+    ) -> Float[Tensor, ""]:
         """prediction, truth: (B, 1, H, W) mm; mask: (B, 1, H, W) bool -> a scalar."""
         raise NotImplementedError
 
-    def of(self, network: Any, batch: Batch) -> Tensor:
+    def of(self, network: Any, batch: Batch) -> Float[Tensor, ""]:
         """The loss of a network on a batch."""
         return self(network(batch["image"]), batch["z_depth"], batch["mask"])
 
 
-def log_difference(prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+def log_difference(
+    prediction: Float[Tensor, "B 1 H W"], truth: Float[Tensor, "B 1 H W"], mask: Bool[Tensor, "B 1 H W"]
+) -> Float[Tensor, "B 1 H W"]:
     """ln prediction − ln truth where the mask holds, 0 elsewhere, without a NaN in the gradient."""
     safe = truth.where(mask, truth.new_ones(()))
     return (prediction.where(mask, truth.new_ones(())).log() - safe.log()).where(mask, truth.new_zeros(()))
 
 
-def pixels(mask: Tensor) -> Tensor:
+def pixels(mask: Bool[Tensor, "B 1 H W"]) -> Int[Tensor, " B"]:
     """Valid pixels of each image, (B,)."""
     count = mask.flatten(1).sum(1)
     if bool((count == 0).any()):
@@ -60,7 +65,9 @@ class SiLog(DepthLoss):
 
     variance_focus: float = Field(0.5, ge=0, le=1)
 
-    def __call__(self, prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    def __call__(
+        self, prediction: Float[Tensor, "B 1 H W"], truth: Float[Tensor, "B 1 H W"], mask: Bool[Tensor, "B 1 H W"]
+    ) -> Float[Tensor, ""]:
         count = pixels(mask)
         d = log_difference(prediction, truth, mask).flatten(1)
         return ((d * d).sum(1) / count - self.variance_focus * (d.sum(1) / count) ** 2).mean()
@@ -70,7 +77,9 @@ class SiLog(DepthLoss):
 class LogL1(DepthLoss):
     """Mean |ln prediction − ln truth|: relative errors of any size weigh alike, and outliers little."""
 
-    def __call__(self, prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    def __call__(
+        self, prediction: Float[Tensor, "B 1 H W"], truth: Float[Tensor, "B 1 H W"], mask: Bool[Tensor, "B 1 H W"]
+    ) -> Float[Tensor, ""]:
         count = pixels(mask)
         return (log_difference(prediction, truth, mask).abs().flatten(1).sum(1) / count).mean()
 
@@ -85,7 +94,9 @@ class BerHu(DepthLoss):
 
     share: float = Field(0.2, gt=0, le=1)
 
-    def __call__(self, prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    def __call__(
+        self, prediction: Float[Tensor, "B 1 H W"], truth: Float[Tensor, "B 1 H W"], mask: Bool[Tensor, "B 1 H W"]
+    ) -> Float[Tensor, ""]:
         count = pixels(mask)
         zero = truth.new_zeros(())
         x = (prediction.where(mask, zero) - truth.where(mask, zero)).abs().flatten(1)
@@ -106,7 +117,9 @@ class GradientMatching(DepthLoss):
     weight: float = Field(0.5, gt=0)
     scales: int = Field(4, ge=1, le=8)
 
-    def __call__(self, prediction: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    def __call__(
+        self, prediction: Float[Tensor, "B 1 H W"], truth: Float[Tensor, "B 1 H W"], mask: Bool[Tensor, "B 1 H W"]
+    ) -> Float[Tensor, ""]:
         pixels(mask)
         d = log_difference(prediction, truth, mask)
         total = d.new_zeros(len(d))
@@ -128,7 +141,7 @@ class CrfLikelihood(Model):
     integrated out.
     """
 
-    def of(self, network: Any, batch: Batch) -> Tensor:
+    def of(self, network: Any, batch: Batch) -> Float[Tensor, ""]:
         """As in DepthLoss. Errors (UserError): a network without a CRF."""
         if not hasattr(network, "fields"):
             raise UserError("the loss crf_nll belongs to the model cnn_crf: choose that model, or another loss")
@@ -138,7 +151,9 @@ class CrfLikelihood(Model):
         each = [self.of_field(f, t[0], m[0], network.log_typical) for f, (t, m) in zip(fields, truths)]
         return sum(each[1:], each[0]) / len(each)
 
-    def of_field(self, field: Any, truth: Tensor, mask: Tensor, log_typical: float) -> Tensor:
+    def of_field(
+        self, field: Any, truth: Float[Tensor, "H W"], mask: Bool[Tensor, "H W"], log_typical: float
+    ) -> Float[Tensor, ""]:
         """Of one image: field: RandomField; truth (mm), mask: (H, W) -> a scalar."""
         from training.crf import negative_log_likelihood
 

@@ -9,7 +9,7 @@ instead of its pixels, and has one term for all of it: pooled, that is the mean 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from torch import Tensor
 from endorender.errors import UserError
 from training.files import missing_extra
 from training.protocols import middle, protocols
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float64, Int64
 
 try:
     from torchmetrics import Metric
@@ -30,8 +33,8 @@ class Definition(NamedTuple):
     whole: terms are of the image instead, (H, W) with NaN where nothing is compared, and have one value each.
     """
 
-    terms: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
-    finish: Callable[[Tensor], Tensor]
+    terms: Callable[[Float[Tensor, "*n"], Float[Tensor, "*n"]], tuple[Float[Tensor, "*m"], ...]]
+    finish: Callable[[Float[Tensor, " 2"]], Float[Tensor, ""]]
     unit: str = ""
     higher_is_better: bool = False
     whole: bool = False
@@ -56,7 +59,7 @@ def _delta(ratio: float) -> Callable[[Tensor, Tensor], tuple[Tensor]]:
 BOUNDARY_RATIOS = tuple(1.05 + 0.2 * k / 9 for k in range(10))
 
 
-def boundary_f1(prediction: Tensor, truth: Tensor) -> tuple[Tensor]:
+def boundary_f1(prediction: Float[Tensor, "H W"], truth: Float[Tensor, "H W"]) -> tuple[Float64[Tensor, ""]]:
     """Scale-invariant boundary F1 of an image (H, W), NaN where nothing is compared (Depth Pro, Bochkovskii 2024).
 
     Two neighbours are an edge where one's depth is more than r times the other's; the four directions (which neighbour
@@ -114,12 +117,12 @@ class ImageResult(NamedTuple):
     where: their places in the flattened image.
     """
 
-    means: Tensor
+    means: Float64[Tensor, "metrics 2"]
     pixels: int
     scale: float
-    prediction: Tensor
-    truth: Tensor
-    where: Tensor
+    prediction: Float64[Tensor, " M"]
+    truth: Float64[Tensor, " M"]
+    where: Int64[Tensor, " M"]
     shift: float = 0.0
 
     def values(self) -> dict[str, float]:
@@ -128,9 +131,9 @@ class ImageResult(NamedTuple):
 
 
 def of_image(
-    prediction: Tensor,
-    truth: Tensor,
-    mask: Tensor,
+    prediction: Float[Tensor, "*image"],
+    truth: Float[Tensor, "*image"],
+    mask: Bool[Tensor, "*image"],
     protocol: Any,
     scale: float | None = None,
     only: Collection[str] = METRICS,
@@ -170,7 +173,7 @@ def pooled(results: Sequence[ImageResult]) -> dict[str, float]:
     return finish(torch.stack([result.means * result.pixels for result in results]).sum(0) / pixels)
 
 
-def finish(means: Tensor) -> dict[str, float]:
+def finish(means: Float64[Tensor, "metrics 2"]) -> dict[str, float]:
     """Means of the terms (len(METRICS), 2) -> value of every metric."""
     return {name: float(definition.finish(row)) for row, (name, definition) in zip(means, METRICS.items())}
 
@@ -183,9 +186,9 @@ class DepthMetrics(Metric):
     """
 
     full_state_update = False
-    sums: Tensor
-    pixels: Tensor
-    images: list[Tensor]
+    sums: Float64[Tensor, "metrics 2"]
+    pixels: Float64[Tensor, ""]
+    images: list[Float64[Tensor, "1 metrics 2"]]
 
     def __init__(self, protocol: Any = "median", only: Collection[str] = METRICS, **settings: Any):
         super().__init__(**settings)
@@ -195,7 +198,9 @@ class DepthMetrics(Metric):
         self.add_state("pixels", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("images", [], dist_reduce_fx="cat")
 
-    def update(self, prediction: Tensor, truth: Tensor, mask: Tensor) -> None:
+    def update(
+        self, prediction: Float[Tensor, "B 1 H W"], truth: Float[Tensor, "B 1 H W"], mask: Bool[Tensor, "B 1 H W"]
+    ) -> None:
         """Adds a batch of images: (B, 1, H, W) each."""
         for p, t, m in zip(prediction, truth, mask):
             result = of_image(p, t, m, self.protocol, only=self.only)

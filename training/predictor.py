@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from training import scale as scales
 from training.checkpoint import RUN, load_run
 from training.devices import torch_device
 from training.shipping import run_folder
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Real, UInt8
 
 MOST_PIXELS = 1 << 24  # that a network is shown at once
 GAINS = (0.7, 1.4)  # of the copies' light, through the power law 2.2
@@ -58,7 +61,7 @@ class Exported(torch.nn.Module):
         share = min(1.0, *(own / asked for own, asked in zip(self.size, size)))
         return max(1, round(size[0] * share)), max(1, round(size[1] * share))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float32[Tensor, "B 1 H W"]:
         """(B, 3, H, W) no larger than the file's size -> (B, 1, H, W) mm."""
         spare = [own - given for own, given in zip(self.size, image.shape[-2:])]
         top, left = spare[0] // 2, spare[1] // 2
@@ -76,7 +79,9 @@ class Predictor:
     weights: str
     device: torch.device
 
-    def size(self, picture: tuple[int, int], focal: np.ndarray | None, wanted: str | None) -> tuple[int, int]:
+    def size(
+        self, picture: tuple[int, int], focal: Real[np.ndarray, "3 3"] | None, wanted: str | None
+    ) -> tuple[int, int]:
         """(height, width) at which a picture of this size is seen. focal: (3, 3) intrinsics, None where unknown."""
         (size,) = scales.sizes([SimpleNamespace(K=focal)], picture, self.scale, wanted)
         if isinstance(self.network, Exported):
@@ -90,7 +95,9 @@ class Predictor:
         return size
 
     @torch.no_grad()
-    def depth(self, image: np.ndarray, size: tuple[int, int], copies: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    def depth(
+        self, image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int], copies: bool
+    ) -> tuple[Float32[np.ndarray, "H W"], Float32[np.ndarray, "H W"] | None]:
         """(H, W) float32 mm of a picture (H, W, 3) uint8 seen at `size`, and the confidence or None.
 
         confidence: exp(−s), s the standard deviation of ln z over the picture, its mirror image, and two copies with

@@ -14,6 +14,7 @@ from endorender.errors import UserError
 from endorender.registry import Model, Registry
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
     from torch import Tensor
 
 protocols = Registry("protocol")
@@ -22,14 +23,14 @@ protocols = Registry("protocol")
 class Aligned(NamedTuple):
     """prediction, truth: (M,) to compare; kept: (N,) bool, which pixels; prediction was times scale, plus shift."""
 
-    prediction: Tensor
-    truth: Tensor
-    kept: Tensor
+    prediction: Float[Tensor, " M"]
+    truth: Float[Tensor, " M"]
+    kept: Bool[Tensor, " N"]
     scale: float = 1.0
     shift: float = 0.0
 
 
-def middle(values: Tensor) -> Tensor:
+def middle(values: Float[Tensor, " N"]) -> Float[Tensor, ""]:
     """The median, of an even number of values the mean of the middle two, as in numpy. Without the sort of torch's
     quantile; its own median is the lower of the two."""
     return (values.median() - (-values).median()) / 2
@@ -48,7 +49,7 @@ class Protocol(Model):
     def per_trajectory(self) -> bool:
         return False
 
-    def align(self, prediction: Tensor, truth: Tensor, scale: float | None = None) -> Aligned:
+    def align(self, prediction: Float[Tensor, " N"], truth: Float[Tensor, " N"], scale: float | None = None) -> Aligned:
         """scale: the trajectory's, where the protocol has one."""
         raise NotImplementedError
 
@@ -59,7 +60,7 @@ class MetricProtocol(Protocol):
 
     gives_scale: ClassVar[bool] = False
 
-    def align(self, prediction: Tensor, truth: Tensor, scale: float | None = None) -> Aligned:
+    def align(self, prediction: Float[Tensor, " N"], truth: Float[Tensor, " N"], scale: float | None = None) -> Aligned:
         return Aligned(prediction, truth, truth > 0)
 
 
@@ -69,7 +70,7 @@ class Ranged(Protocol):
     min_mm: float = Field(1e-3, gt=0)
     max_mm: float = Field(150.0, gt=0)
 
-    def align(self, prediction: Tensor, truth: Tensor, scale: float | None = None) -> Aligned:
+    def align(self, prediction: Float[Tensor, " N"], truth: Float[Tensor, " N"], scale: float | None = None) -> Aligned:
         inside = (truth > self.min_mm) & (truth < self.max_mm)
         p, t = prediction[inside], truth[inside]
         if not len(t):
@@ -80,7 +81,7 @@ class Ranged(Protocol):
         s, shift = self.alignment(p, t)
         return Aligned((p * s + shift).clamp(self.min_mm, self.max_mm), t, inside, s, shift)
 
-    def alignment(self, p: Tensor, t: Tensor) -> tuple[float, float]:
+    def alignment(self, p: Float[Tensor, " M"], t: Float[Tensor, " M"]) -> tuple[float, float]:
         """Scale and shift of one image."""
         raise NotImplementedError
 
@@ -94,7 +95,7 @@ class MedianProtocol(Ranged):
     shape is judged. A median of an even number of values is the mean of the middle two, as in numpy.
     """
 
-    def alignment(self, p: Tensor, t: Tensor) -> tuple[float, float]:
+    def alignment(self, p: Float[Tensor, " M"], t: Float[Tensor, " M"]) -> tuple[float, float]:
         return float(middle(t) / middle(p)), 0.0
 
 
@@ -102,7 +103,7 @@ class MedianProtocol(Ranged):
 class LeastSquaresProtocol(Ranged):
     """One scale for each image, s = Σ p t / Σ p²: the least squares of s p − t. Range as in median."""
 
-    def alignment(self, p: Tensor, t: Tensor) -> tuple[float, float]:
+    def alignment(self, p: Float[Tensor, " M"], t: Float[Tensor, " M"]) -> tuple[float, float]:
         return float((p @ t) / (p @ p)), 0.0
 
 
@@ -116,7 +117,7 @@ class AffineProtocol(Ranged):
 
     bounded: ClassVar[bool] = True
 
-    def alignment(self, p: Tensor, t: Tensor) -> tuple[float, float]:
+    def alignment(self, p: Float[Tensor, " M"], t: Float[Tensor, " M"]) -> tuple[float, float]:
         d = p - p.mean()
         spread = float(d @ d)
         scale = max(0.0, float(d @ t) / spread) if spread > 1e-12 else 0.0  # a flat prediction can only be shifted
@@ -131,7 +132,7 @@ class PPSNetProtocol(Protocol):
     refined: the script's descent from 1 may end elsewhere. Neither clipped nor cut.
     """
 
-    def align(self, prediction: Tensor, truth: Tensor, scale: float | None = None) -> Aligned:
+    def align(self, prediction: Float[Tensor, " N"], truth: Float[Tensor, " N"], scale: float | None = None) -> Aligned:
         import torch
 
         ratio = (truth / prediction).sort().values
@@ -161,7 +162,7 @@ class SimColProtocol(Protocol):
     def per_trajectory(self) -> bool:
         return True
 
-    def trajectory_scale(self, images: Sequence[tuple[Tensor, Tensor]]) -> float:
+    def trajectory_scale(self, images: Sequence[tuple[Float[Tensor, " _"], Float[Tensor, " _"]]]) -> float:
         """images: valid pixels (prediction, truth) of each image of the trajectory, mm."""
         import torch
 
@@ -169,7 +170,7 @@ class SimColProtocol(Protocol):
         t = torch.stack([truth.mean() for _, truth in images])
         return float((p @ t) / (p @ p))
 
-    def align(self, prediction: Tensor, truth: Tensor, scale: float | None = None) -> Aligned:
+    def align(self, prediction: Float[Tensor, " N"], truth: Float[Tensor, " N"], scale: float | None = None) -> Aligned:
         if scale is None:
             raise UserError("simcol needs whole trajectories: use evaluate", "PROTOCOL")
         kept = truth > 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from endorender.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 NEAR = 0.02  # a picture this close to the training scale is left as it is
 SMALLEST = 16  # pixels of a side
@@ -93,7 +96,9 @@ def _parsed(text: str) -> tuple[int, int]:
     return int(match[2]), int(match[1])
 
 
-def seen_at(network: torch.nn.Module, image: Tensor, size: tuple[int, int]) -> Tensor:
+def seen_at(
+    network: torch.nn.Module, image: Float[Tensor, "B 3 H W"], size: tuple[int, int]
+) -> Float[Tensor, "B 1 H W"]:
     """z-depth (B, 1, H, W) of pictures (B, 3, H, W) that the network sees at `size` (height, width).
 
     Smaller pictures are averaged, not picked from. Depth is interpolated in its logarithm, as the network thinks of it.

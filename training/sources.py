@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from endorender import pictures
 from endorender.dataset.photograph import SUFFIXES, fault, listed
 from endorender.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, UInt8
 
 # The rule of the mask, our choice. It is found on pictures of one size together, taken to come from one scope.
 DARK = 16  # brightest channel, 8 bits: a 3 x 3 median up to this is black
@@ -32,7 +35,7 @@ class Picture(NamedTuple):
     """number: from 0. image: (H, W, 3) uint8, None where it cannot be read. wrong: code and words, or None."""
 
     number: int
-    image: np.ndarray | None
+    image: UInt8[np.ndarray, "H W 3"] | None
     wrong: tuple[str, str] | None
 
 
@@ -159,7 +162,7 @@ def spread_out(count: int, most: int) -> list[int]:
     return sorted({(2 * k + 1) * count // (2 * min(count, most)) for k in range(min(count, most))})
 
 
-def masks(frames: Folder | Video) -> dict[tuple[int, int], np.ndarray]:
+def masks(frames: Folder | Video) -> dict[tuple[int, int], Bool[np.ndarray, "H W"]]:
     """(height, width) -> (H, W) bool: what the scope lets through, for the sizes of the pictures looked at.
 
     By majority over those that show a lumen.
@@ -172,7 +175,7 @@ def masks(frames: Folder | Video) -> dict[tuple[int, int], np.ndarray]:
     return {size: np.mean(found, axis=0) >= 0.5 for size, found in votes.items()}
 
 
-def seen_through(image: np.ndarray) -> np.ndarray:
+def seen_through(image: UInt8[np.ndarray, "H W 3"]) -> Bool[np.ndarray, "H W"]:
     """(H, W) bool: inside the black surround of one picture, (H, W, 3) uint8; everything where there is none.
 
     What is lit is opened, so that text beside the view falls away; the convex hull of its largest piece is what the

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Integer
 
 LBP_CODES = 10  # uniform patterns of 8 neighbours
 
@@ -16,16 +19,16 @@ class Superpixels(NamedTuple):
     and histogram of local binary patterns (shares, so that each sums to 1, or to 1 for each channel).
     """
 
-    labels: np.ndarray
-    pairs: np.ndarray
-    features: tuple[np.ndarray, np.ndarray, np.ndarray]
+    labels: Integer[np.ndarray, "H W"]
+    pairs: Integer[np.ndarray, "E 2"]
+    features: tuple[Float32[np.ndarray, "N _"], Float32[np.ndarray, "N _"], Float32[np.ndarray, "N _"]]
 
     @property
     def number(self) -> int:
         return len(self.features[0])
 
 
-def superpixels(image: np.ndarray, count: int, compactness: float, bins: int) -> Superpixels:
+def superpixels(image: Float[np.ndarray, "H W 3"], count: int, compactness: float, bins: int) -> Superpixels:
     """SLIC (Achanta 2012) of a display image (H, W, 3) in 0..1, into about `count` superpixels.
 
     Small images get fewer, so that one has at least about four pixels to be described by.

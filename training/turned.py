@@ -14,12 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
     from training.data import Batch
 
 EDGE = 1.1  # neighbours whose depths are in a larger ratio lie on two surfaces
 
 
-def filling(angle: Tensor, k: Tensor, size: tuple[int, int]) -> Tensor:
+def filling(angle: Float[Tensor, " B"], k: Float[Tensor, "B 3 3"], size: tuple[int, int]) -> Float[Tensor, " B"]:
     """(B,) the least focal length factor at which a camera rolled by `angle` looks nowhere beyond the picture.
 
     Its view is then the largest of the picture's shape that lies in the turned picture; both have one centre. angle:
@@ -30,7 +32,7 @@ def filling(angle: Tensor, k: Tensor, size: tuple[int, int]) -> Tensor:
     return ((m * half).sum(2) / half).amax(1)
 
 
-def seen_by(batch: Batch, angle: Tensor, zoom: Tensor) -> Batch:
+def seen_by(batch: Batch, angle: Float[Tensor, " B"], zoom: Float[Tensor, " B"]) -> Batch:
     """What a camera rolled by `angle` (B,) radians, of `zoom` (B,) times the focal length, sees of the pictures.
 
     The middle of the picture stays in the middle; K tells where the axis goes. What was not seen is black and
@@ -72,7 +74,7 @@ def seen_by(batch: Batch, angle: Tensor, zoom: Tensor) -> Batch:
     }
 
 
-def cut(batch: Batch, lengths: Tensor) -> Batch:
+def cut(batch: Batch, lengths: Float[Tensor, "B 4"]) -> Batch:
     """Corners cut off at 45°, black and invalid, as many scopes show. lengths: (B, 4) pixels along each side, of the
     corners top left, top right, bottom left, bottom right. An image whose valid pixels all lie there stays as it is."""
     height, width = batch["image"].shape[-2:]
@@ -91,7 +93,7 @@ def cut(batch: Batch, lengths: Tensor) -> Batch:
     }
 
 
-def mirrored(batch: Batch, flip: Tensor) -> Batch:
+def mirrored(batch: Batch, flip: Bool[Tensor, " B"]) -> Batch:
     """Left and right exchanged where `flip` (B,) says so; the principal point goes with them."""
     each = flip[:, None, None, None]
     k = batch["K"].clone()

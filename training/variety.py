@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from training.kept import Errors
 from training.presets import KNOWN_LOOKS, NEW_LOOK
 from training.statistics import Interval
 from training.study import Answer, Key, Network, Plan, Rendered, Study
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
 
 LOOKS = (*KNOWN_LOOKS, NEW_LOOK)
 OWN, PARTNERS = "own appearance", "the partner's appearance"  # the tests
@@ -66,20 +69,20 @@ class Gaps(NamedTuple):
     the patients' own appearance, new_seen (a new patient in an appearance that was trained on), seen_new on those in
     the partner's."""
 
-    new_new: np.ndarray
-    seen_seen: np.ndarray
-    new_seen: np.ndarray
-    seen_new: np.ndarray
+    new_new: Float64[np.ndarray, "S N"]
+    seen_seen: Float64[np.ndarray, "S N"]
+    new_seen: Float64[np.ndarray, "S N"]
+    seen_new: Float64[np.ndarray, "S N"]
 
-    def whole(self) -> np.ndarray:
+    def whole(self) -> Float64[np.ndarray, "S N"]:
         """New patient in a new appearance against both seen, frame by frame: a frame's difficulty cancels."""
         return self.new_new - self.seen_seen
 
-    def geometry(self) -> np.ndarray:
+    def geometry(self) -> Float64[np.ndarray, "S N"]:
         """What a new patient costs, whatever it wears."""
         return 0.5 * (self.whole() + self.new_seen - self.seen_new)
 
-    def appearance(self) -> np.ndarray:
+    def appearance(self) -> Float64[np.ndarray, "S N"]:
         """What a new appearance costs, whoever wears it."""
         return 0.5 * (self.whole() - self.new_seen + self.seen_new)
 

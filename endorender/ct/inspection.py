@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from endorender.ct.prepare import Prepared, prepare
 from endorender.ct.resample import isotropic
 from endorender.ct.volume import Volume
 from endorender.outputs import whole
+
+if TYPE_CHECKING:
+    from jaxtyping import Shaped
 
 MEASURED = 4  # lumens whose way is measured; smaller ones are listed by volume
 
@@ -50,14 +53,19 @@ def _measured(way: Way) -> dict[str, Any]:
     }
 
 
-def on_grid(volume: Volume, label: np.ndarray | None) -> tuple[Volume, np.ndarray | None]:
+def on_grid(
+    volume: Volume, label: Shaped[np.ndarray, "I J K"] | None
+) -> tuple[Volume, Shaped[np.ndarray, "A B C"] | None]:
     """The isotropic volume, and a label mask of the volume that is given on its grid."""
     grid = isotropic(volume)
     return grid, None if label is None else onto(label, volume, grid)
 
 
 def lumens(
-    grid: Volume, label: np.ndarray | None = None, scope_mm: float | None = None, ready: Prepared | None = None
+    grid: Volume,
+    label: Shaped[np.ndarray, "I J K"] | None = None,
+    scope_mm: float | None = None,
+    ready: Prepared | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Each hollow: region, air, volume, length of the way through, narrowest and widest radius. And the gaps between.
 

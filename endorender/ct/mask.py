@@ -8,7 +8,7 @@ import re
 import warnings
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from endorender.ct.resample import EDGE, mapped
 from endorender.ct.volume import Volume
 from endorender.errors import Notice
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Shaped, UInt8
+
 OFF_GRID_VOXELS = 0.1  # how far a mask's voxel may lie from the scan's: headers keep single precision
 ASKED = "label mask", "give a NIfTI (.nii, .nii.gz) or DICOM SEG file"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -24,7 +27,7 @@ SEG_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  
 LEAST_KEPT = 0.5  # of what is marked: a mask that loses more on the way to a straightened scan is another scan's
 
 
-def read_mask(path: str | Path, volume: Volume) -> tuple[np.ndarray, str]:
+def read_mask(path: str | Path, volume: Volume) -> tuple[UInt8[np.ndarray, "I J K"], str]:
     """(I, J, K) uint8 labels on the grid of `volume`, 0 where nothing is marked, and the sha256 of the mask's file.
 
     path: a NIfTI file of whole numbers 0..255, or a DICOM SEG (file, folder or zip that holds one), whose segment
@@ -49,7 +52,7 @@ def read_mask(path: str | Path, volume: Volume) -> tuple[np.ndarray, str]:
     return np.ascontiguousarray(labels), hashlib.sha256(data).hexdigest()
 
 
-def read_organ(spec: str | Path, volume: Volume) -> tuple[np.ndarray, str]:
+def read_organ(spec: str | Path, volume: Volume) -> tuple[Bool[np.ndarray, "I J K"], str]:
     """(I, J, K) bool of the voxels in which a lumen may lie, and the sha256 of the mask's file.
 
     spec: what `read_mask` takes, then `:LABEL` or `:LABEL,LABEL` where not every label counts, as
@@ -80,7 +83,7 @@ def chosen(spec: str | Path) -> tuple[Path, tuple[int, ...]]:
     return Path(match[1]), wanted
 
 
-def onto(labels: np.ndarray, volume: Volume, grid: Volume) -> np.ndarray:
+def onto(labels: Shaped[np.ndarray, "I J K"], volume: Volume, grid: Volume) -> Shaped[np.ndarray, "A B C"]:
     """Labels on the grid of `volume`, looked up at the voxels of another grid: the nearest, 0 outside."""
     if labels.shape == grid.shape and np.allclose(volume.affine, grid.affine):
         return labels

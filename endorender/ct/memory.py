@@ -5,16 +5,19 @@ None of these libraries is imported but SimpleITK, by whoever has an image of it
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from endorender.errors import UserError
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
+
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])  # LPS, of ITK and DICOM, to RAS
 
 
-def of_array(hu: Any, affine: Any = None, spacing: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def of_array(hu: Any, affine: Any = None, spacing: Any = None) -> tuple[Shaped[np.ndarray, " ..."], Any]:
     """See `Volume.from_array`. Raises UserError where neither or both of affine and spacing are given."""
     if (affine is None) == (spacing is None):
         raise UserError(
@@ -29,7 +32,7 @@ def of_array(hu: Any, affine: Any = None, spacing: Any = None) -> tuple[np.ndarr
     return values, np.diag([*pitch, 1.0])
 
 
-def of_sitk(image: Any) -> tuple[np.ndarray, np.ndarray]:
+def of_sitk(image: Any) -> tuple[Shaped[np.ndarray, "I J K"], Float[np.ndarray, "4 4"]]:
     """See `Volume.from_sitk`."""
     import SimpleITK
 
@@ -43,7 +46,7 @@ def of_sitk(image: Any) -> tuple[np.ndarray, np.ndarray]:
     return _whole(SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0)), FLIP @ affine
 
 
-def of_tensor(values: Any, owner: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
+def of_tensor(values: Any, owner: Any, what: str) -> tuple[Shaped[np.ndarray, " ..."], Float[np.ndarray, " ..."]]:
     """See `Volume.from_monai`, `Volume.from_torchio`. owner: has the affine."""
     affine = getattr(owner, "affine", None)
     if values is None or affine is None:

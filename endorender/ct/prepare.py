@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from endorender.ct.anatomy.lumen import Lumen, Path
 from endorender.ct.mask import onto
 from endorender.ct.resample import isotropic
 from endorender.ct.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Real, Shaped
 
 MARGIN_MM = 25.0  # of tissue kept around the lumen; light that entered deeper does not come back
 FILL_HU = 0  # what stands in for air behind the wall: soft tissue (our choice)
@@ -30,7 +33,9 @@ class Prepared(NamedTuple):
     path: Path
 
 
-def prepare(volume: Volume, region: int | Sequence[int] | None = None, label: np.ndarray | None = None) -> Prepared:
+def prepare(
+    volume: Volume, region: int | Sequence[int] | None = None, label: Shaped[np.ndarray, "I J K"] | None = None
+) -> Prepared:
     """`isotropic`, `lumen.find`, `seal`, `crop` and `lumen.centreline` in a row.
 
     region: as for `lumen.find`; or several, as the segments of an organ that is collapsed between them: one volume
@@ -77,7 +82,7 @@ def crop(volume: Volume, lumen: Lumen) -> tuple[Volume, Lumen]:
     return cut, dataclasses.replace(lumen, mask=np.ascontiguousarray(lumen.mask[box]))
 
 
-def seal(volume: Volume, lumen: Lumen, places: np.ndarray | None = None) -> tuple[Volume, Lumen]:
+def seal(volume: Volume, lumen: Lumen, places: Real[np.ndarray, "N 3"] | None = None) -> tuple[Volume, Lumen]:
     """The same lumen with its wall at -550 HU, where a blurred edge has its true place, and closed.
 
     A bronchus lies in lung, which is nearly air. Only far below -550 HU is it a closed tube (`lumen.threshold`), and

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from endorender.ct.errors import CTError
 from endorender.ct.volume import AIR_HU, Volume, shear_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Real, Shaped
 
 ANISOTROPY = 1.5  # voxels longer than this times their width show as stairs on the wall
 EDGE = 1e-4  # voxels by which rounding may push a point over the edge of a grid
@@ -90,7 +94,7 @@ def straighten(volume: Volume, resample: bool, limit_deg: float) -> Volume:
     affine = np.eye(4)
     affine[:3, :3] = axes * pitch
     affine[:3, 3] = axes @ origin
-    hu = mapped(volume.hu.astype(np.float32), volume.voxel_from_world @ affine, tuple(shape), 1, AIR_HU)
+    hu = mapped(volume.hu.astype(np.float32), volume.voxel_from_world @ affine, tuple(shape.tolist()), 1, AIR_HU)
     hu = np.rint(hu).astype(np.int16) if volume.hu.dtype == np.int16 else hu
     note = f"axes {shear:.2f} degrees from perpendicular were straightened by trilinear resampling"
     meta = {**volume.meta, "straightened_deg": round(shear, 3)}
@@ -98,8 +102,13 @@ def straighten(volume: Volume, resample: bool, limit_deg: float) -> Volume:
 
 
 def mapped(
-    field: np.ndarray, old_from_new: np.ndarray, shape: tuple[int, ...], order: int, outside: float, reach: float = EDGE
-) -> np.ndarray:
+    field: Shaped[np.ndarray, "I J K"],
+    old_from_new: Float[np.ndarray, "4 4"],
+    shape: tuple[int, ...],
+    order: int,
+    outside: float,
+    reach: float = EDGE,
+) -> Shaped[np.ndarray, "A B C"]:
     """A field (I, J, K) looked up at the voxels of another grid of that shape; old_from_new: (4, 4) voxel indices.
 
     reach: voxels beyond the outermost centres that still count as inside and take their value; `outside` beyond.
@@ -122,7 +131,7 @@ def mapped(
     return out
 
 
-def settled(at: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def settled(at: Real[np.ndarray, "3 N"], shape: tuple[int, ...]) -> Float[np.ndarray, "3 N"]:
     """(3, N) voxel indices, those that rounding pushed over the edge of a grid put back onto it."""
     last = np.array(shape, float)[:, None] - 1
     inside = np.clip(at, 0, last)

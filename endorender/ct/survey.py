@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from endorender.ct.errors import CTError
 from endorender.ct.limits import regular
 from endorender.ct.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 Progress = Callable[[float, int, str], None]
 EDGES = tuple(range(-1100, 1501, 100))  # HU; what lies beyond is in the first and last bin
@@ -98,7 +101,7 @@ def facts(volume: Volume) -> dict[str, Any]:
     }
 
 
-def orientation(affine: np.ndarray) -> str:
+def orientation(affine: Float[np.ndarray, "4 4"]) -> str:
     """`axial LPS`, `oblique near coronal RSP, 17 degrees`."""
     axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     normal = np.cross(axes[:, 0], axes[:, 1])

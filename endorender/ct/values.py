@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from endorender.ct.errors import CTError
 from endorender.ct.volume import AIR_HU, PITCH_MM
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Real
 
 MAX_VOXELS = 2**30  # 4096 slices of 512 x 512: 2 GiB as int16
 BRIGHT_HU = 2000  # the densest bone
@@ -17,7 +22,7 @@ SMEAR_VOXELS = 4  # as far as resampling (Lanczos, cubic) and wavelets carry a s
 STRAY = 0.05  # of what lies below vacuum that may lie elsewhere: wedges where the circle meets the edge
 
 
-def compact(hu: np.ndarray) -> np.ndarray:
+def compact(hu: Real[np.ndarray, "*shape"]) -> Real[np.ndarray, "*shape"]:
     """HU as int16 if that loses nothing, else float32."""
     if hu.dtype == np.int16:
         return hu
@@ -27,8 +32,8 @@ def compact(hu: np.ndarray) -> np.ndarray:
 
 
 def checked_hu(
-    hu: np.ndarray, assume_hu: bool, span: tuple[float, float] | None = None
-) -> tuple[np.ndarray, list[str]]:
+    hu: Real[np.ndarray, "I J K"], assume_hu: bool, span: tuple[float, float] | None = None
+) -> tuple[Real[np.ndarray, "I J K"], list[str]]:
     """Refuse values that are no Hounsfield units; turn what lies below air into air.
 
     hu: (I, J, K) any real type, padding already replaced where the header names it. span: their range, if it is known.
@@ -141,7 +146,7 @@ def _has_tissue(hu: np.ndarray) -> bool:
     return air > 1e-3 and solid.size > 0 and float((np.abs(solid) < 250).mean()) > 0.2
 
 
-def dilated(mask: np.ndarray, voxels: int) -> np.ndarray:
+def dilated(mask: Bool[np.ndarray, "*shape"], voxels: int) -> Bool[np.ndarray, "*shape"]:
     """A mask grown by so many voxels along every axis."""
     from scipy import ndimage
 
@@ -150,7 +155,7 @@ def dilated(mask: np.ndarray, voxels: int) -> np.ndarray:
     return mask
 
 
-def check_grid(shape: tuple[int, ...], spacing: np.ndarray) -> None:
+def check_grid(shape: tuple[int, ...], spacing: Float[np.ndarray, " 3"]) -> None:
     """Refuse sizes and pitches that no CT has. Raises CTError TOO_FEW_SLICES, TOO_LARGE, BAD_SPACING."""
     if min(shape) < 2:
         raise CTError(f"{' x '.join(map(str, shape))} voxels are no volume: give at least two slices", "TOO_FEW_SLICES")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from endorender.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Real
 
 AIR_HU = -1024  # what padding and the outside of a scan are taken to be
 
@@ -19,7 +22,7 @@ SHOWN_PX = 240  # of the longest side in a notebook
 SHEAR_DEG = 0.1  # of the axes from perpendicular: what rounding in a header leaves
 
 
-def matrix(value: Any, refusal: str) -> np.ndarray:
+def matrix(value: Any, refusal: str) -> Real[np.ndarray, "4 4"]:
     """A (4, 4) matrix of finite real numbers, lists of lists among them; an array stays as it is. Raises UserError."""
     try:
         found = np.asarray(value)
@@ -39,7 +42,7 @@ def refuse_no_array(value: Any, what: str, shape: str) -> None:
         raise UserError(f"{what} must be whole or real numbers, got {value.dtype}", "INVALID_VALUE")
 
 
-def checked_affine(affine: Any) -> np.ndarray:
+def checked_affine(affine: Any) -> Real[np.ndarray, "4 4"]:
     """A world_from_voxel: finite, invertible, the last row 0 0 0 1. Raises UserError for what is none."""
     refusal = "affine must be an invertible (4, 4) matrix of finite numbers"
     found = matrix(affine, refusal)
@@ -50,7 +53,7 @@ def checked_affine(affine: Any) -> np.ndarray:
     return found
 
 
-def shear_of(affine: np.ndarray) -> float:
+def shear_of(affine: Real[np.ndarray, "4 4"]) -> float:
     """Degrees by which the axes of a world_from_voxel are off from perpendicular, at most."""
     unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     return float(np.degrees(np.arcsin(min(1.0, np.abs(unit.T @ unit - np.eye(3)).max()))))
@@ -69,8 +72,8 @@ class Volume:
     Raises UserError for what no file may hold either.
     """
 
-    hu: np.ndarray
-    affine: np.ndarray
+    hu: Real[np.ndarray, "I J K"]
+    affine: Real[np.ndarray, "4 4"]
     warnings: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
 
@@ -138,21 +141,21 @@ class Volume:
         return i, j, k
 
     @cached_property
-    def spacing(self) -> np.ndarray:
+    def spacing(self) -> Float[np.ndarray, " 3"]:
         """(3,) voxel pitch along i, j, k in mm."""
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     @cached_property
-    def voxel_from_world(self) -> np.ndarray:
+    def voxel_from_world(self) -> Float[np.ndarray, "4 4"]:
         """(4, 4) inverse of the affine."""
         return np.linalg.inv(self.affine)
 
-    def to_voxel(self, points_mm: np.ndarray) -> np.ndarray:
+    def to_voxel(self, points_mm: Real[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """(..., 3) RAS mm -> (..., 3) continuous voxel indices."""
         m = self.voxel_from_world
         return points_mm @ m[:3, :3].T + m[:3, 3]
 
-    def to_world(self, indices: np.ndarray) -> np.ndarray:
+    def to_world(self, indices: Real[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """(..., 3) continuous voxel indices -> (..., 3) RAS mm."""
         return indices @ self.affine[:3, :3].T + self.affine[:3, 3]
 

@@ -9,16 +9,19 @@ whole slices: several times as fast.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float64, Int16, Integer, Real, Shaped
 
 SLAB = 2**22  # voxels
 MANY = 0.1  # of a mask's voxels: more are faster gone through all together
 FORWARD = [s for s in np.ndindex(3, 3, 3) if s > (1, 1, 1)]  # half of the 26 neighbours: each pair once
 
 
-def around(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
+def around(mask: Bool[np.ndarray, "I J K"], margin: Real[np.ndarray, " 3"]) -> tuple[slice, ...]:
     """The mask's bounding box, wider by a margin of (3,) voxels, within the volume."""
     box, part = [], mask
     for axis in range(3):
@@ -28,7 +31,7 @@ def around(mask: np.ndarray, margin: np.ndarray) -> tuple[slice, ...]:
     return wider(tuple(box), margin, mask.shape)
 
 
-def wider(box: tuple[slice, ...], margin: np.ndarray, shape: tuple[int, ...]) -> tuple[slice, ...]:
+def wider(box: tuple[slice, ...], margin: Real[np.ndarray, " 3"], shape: tuple[int, ...]) -> tuple[slice, ...]:
     """A box wider by a margin of (3,) voxels, within the volume."""
     steps = np.ceil(margin).astype(int)
     return tuple(slice(max(0, s.start - int(m)), min(n, s.stop + int(m))) for s, m, n in zip(box, steps, shape))
@@ -51,7 +54,9 @@ def slabs(shape: tuple[int, ...], beyond: int) -> Iterator[tuple[tuple[slice, ..
         yield along(start, stop), along(low, high), along(start - low, stop - low)
 
 
-def coarser(field: np.ndarray, mask: np.ndarray, by: int) -> tuple[np.ndarray, np.ndarray]:
+def coarser(
+    field: Real[np.ndarray, "I J K"], mask: Bool[np.ndarray, "I J K"], by: int
+) -> tuple[Real[np.ndarray, "A B C"], Int16[np.ndarray, "A B C"]]:
     """The largest value above 0 of each block of by³ voxels under a mask, else 0, and which voxel of the block has it,
     counted as np.ndindex does."""
     shape = tuple(-(-n // by) for n in field.shape)
@@ -65,7 +70,7 @@ def coarser(field: np.ndarray, mask: np.ndarray, by: int) -> tuple[np.ndarray, n
     return best, which
 
 
-def in_order(array: np.ndarray) -> np.ndarray:
+def in_order(array: Shaped[np.ndarray, "I J K"]) -> Shaped[np.ndarray, "I J K"]:
     """(I, J, K) in C order, as all that follows runs through it. Block by block: a third of numpy's time for it."""
     if array.flags.c_contiguous:
         return array
@@ -76,14 +81,16 @@ def in_order(array: np.ndarray) -> np.ndarray:
     return out
 
 
-def counted(labels: np.ndarray, count: int) -> np.ndarray:
+def counted(labels: Integer[np.ndarray, "I J K"], count: int) -> Integer[np.ndarray, " {count}+1"]:
     """(count + 1,) voxels of each label."""
     # Slab by slab: counting turns labels into 64 bits, of which a large scan has a gigabyte.
     slabs = np.array_split(labels, 1 + labels.size // 2**22)
     return np.asarray(np.sum([np.bincount(slab.ravel(), minlength=count + 1) for slab in slabs], axis=0))
 
 
-def widened(mask: np.ndarray, by_mm: float, spacing: np.ndarray) -> np.ndarray:
+def widened(
+    mask: Bool[np.ndarray, "I J K"], by_mm: float, spacing: Float[np.ndarray, " 3"]
+) -> Bool[np.ndarray, "I J K"]:
     """The mask and what lies within by_mm of it along each axis: a box, not a ball. spacing: (3,) mm."""
     out = mask
     for axis, n in enumerate(np.maximum(1, np.rint(by_mm / spacing).astype(int))):
@@ -98,7 +105,7 @@ def widened(mask: np.ndarray, by_mm: float, spacing: np.ndarray) -> np.ndarray:
     return out.copy() if out is mask else out
 
 
-def cut(mask: np.ndarray, box: tuple[slice, ...]) -> bool:
+def cut(mask: Bool[np.ndarray, "I J K"], box: tuple[slice, ...]) -> bool:
     """Whether a mask reaches a face of the box it was made in that is no face of the array: it may go on behind it."""
     inside = mask[box]
     for axis, (side, n) in enumerate(zip(box, mask.shape)):
@@ -108,7 +115,9 @@ def cut(mask: np.ndarray, box: tuple[slice, ...]) -> bool:
     return False
 
 
-def flooded(air: np.ndarray, seed: np.ndarray, near: np.ndarray, most: float) -> np.ndarray | None:
+def flooded(
+    air: Bool[np.ndarray, "I J K"], seed: Bool[np.ndarray, "I J K"], near: Bool[np.ndarray, "I J K"], most: float
+) -> Bool[np.ndarray, "I J K"] | None:
     """What of a mask hangs together, face to face, with a seed in it; None once more than `most` voxels of it are
     not near. (I, J, K) bool each; no voxel of the mask lies at an edge of the array, so that no step leaves it."""
     steps = np.array([air.shape[1] * air.shape[2], air.shape[2], 1])
@@ -125,7 +134,7 @@ def flooded(air: np.ndarray, seed: np.ndarray, near: np.ndarray, most: float) ->
     return None if outside > most else (air & ~left.reshape(air.shape)) | seed
 
 
-def beside(mask: np.ndarray) -> np.ndarray:
+def beside(mask: Bool[np.ndarray, "I J K"]) -> Bool[np.ndarray, "I J K"]:
     """The mask and its six neighbours' places: bool."""
     out = mask.copy()
     for axis in range(3):
@@ -135,7 +144,7 @@ def beside(mask: np.ndarray) -> np.ndarray:
     return out
 
 
-def inner(mask: np.ndarray) -> np.ndarray:
+def inner(mask: Bool[np.ndarray, "I J K"]) -> Bool[np.ndarray, "I J K"]:
     """What of a mask has all six neighbours in it: bool. Beyond the edge of the array is outside."""
     out = mask.copy()
     for axis in range(3):
@@ -146,7 +155,9 @@ def inner(mask: np.ndarray) -> np.ndarray:
     return out
 
 
-def graph(mask: np.ndarray, spacing: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+def graph(
+    mask: Bool[np.ndarray, "I J K"], spacing: Float[np.ndarray, " 3"]
+) -> tuple[Any, Integer[np.ndarray, " edges"], Integer[np.ndarray, " edges"]]:
     """Voxels of a mask as a graph: an edge to each of the 26 neighbours in it, stored once, as long as the step in mm.
 
     Returns the (N, N) sparse matrix and the two voxels of each edge, voxels numbered as np.nonzero lists them.
@@ -168,7 +179,7 @@ def graph(mask: np.ndarray, spacing: np.ndarray) -> tuple[Any, np.ndarray, np.nd
     return csr_array((weights, two, ends), shape=(len(at), len(at))), one, two
 
 
-def depth(mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+def depth(mask: Bool[np.ndarray, "I J K"], spacing: Float[np.ndarray, " 3"]) -> Float64[np.ndarray, " N"]:
     """(N,) float64 mm from each voxel of the mask, as np.nonzero lists them, to the nearest one outside it.
 
     From centre to centre; beyond the edge of the array is outside. spacing: (3,) mm.

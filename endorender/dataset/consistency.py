@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from endorender.dataset.flow import in_picture, points_of, project
 from endorender.dataset.frame import Dataset, Frame
 from endorender.dataset.sheet import views_of
 from endorender.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Real
 
 TOLERANCE = 0.25  # mm of median residual that a patient's views may have
 APART = 1.0  # mm of median residual beyond which a single pair does not fit
@@ -176,7 +179,9 @@ def _median(parts: list[np.ndarray]) -> float | None:
     return round(float(np.median(values)), 2) if len(values) else None
 
 
-def reproject(frame: Frame, after: Frame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def reproject(
+    frame: Frame, after: Frame
+) -> tuple[Float[np.ndarray, "H W"], Bool[np.ndarray, "H W"], Float[np.ndarray, "H W 2"]]:
     """Residual (H, W) mm, what landed in the next picture (H, W) bool, and where (H, W, 2) px.
 
     Residual: from a point to the plane through the nearest pixel's point there, along its normal. Free of the error
@@ -197,7 +202,7 @@ def reproject(frame: Frame, after: Frame) -> tuple[np.ndarray, np.ndarray, np.nd
     return residual, landed, uv
 
 
-def sample(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
+def sample(image: Real[np.ndarray, "H W C"], uv: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N C"]:
     """(H, W, C) at (N, 2) pixels, bilinear, held at the edges -> (N, C)."""
     from scipy.ndimage import map_coordinates
 

@@ -14,6 +14,8 @@ from endorender.errors import UserError, unknown
 from endorender.registry import validated
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, UInt8
+
     from endorender.scene import Response
 
 # name -> what it is, and parameters of `Response`, any of which may be a distribution. Whatever is not said has its
@@ -141,7 +143,7 @@ def _visible(mask: tuple[tuple[str, Any], ...], size: tuple[int, int]) -> np.nda
     return None if seen.all() else seen
 
 
-def own_mask(camera: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray | None:
+def own_mask(camera: Mapping[str, Any], size: tuple[int, int]) -> Bool[np.ndarray, "H W"] | None:
     """(H, W) bool, what the camera of a manifest's row sees in a picture of (height, width); None: everything."""
     if camera.get("mask", "none") == "none":
         return None
@@ -166,18 +168,18 @@ class Developer:
     def __init__(self, value: Any, size: tuple[int, int]):
         self._draw, self._size = sampler(checked(value)), size
 
-    def draw(self, rng: np.random.Generator) -> tuple[Response, np.ndarray | None]:
+    def draw(self, rng: np.random.Generator) -> tuple[Response, Bool[np.ndarray, "H W"] | None]:
         """A response, and (H, W) bool that its mask lets through (None: everything)."""
         return _built(self._draw(rng), self._size)
 
     def __call__(
         self,
         seed: list[int],
-        radiance: np.ndarray,
-        z_depth: np.ndarray,
+        radiance: Float[np.ndarray, "3 H W"],
+        z_depth: Float[np.ndarray, "H W"],
         focal: float,
-        own: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray | None]:
+        own: Bool[np.ndarray, "H W"] | None = None,
+    ) -> tuple[UInt8[np.ndarray, "3 H W"], Bool[np.ndarray, "H W"] | None]:
         """Picture (3, H, W) uint8 and what it shows, (H, W) bool (None: everything).
 
         seed: of the draw and the noise. radiance: (3, H, W). z_depth: (H, W) mm, 0 or NaN where unknown. focal: length

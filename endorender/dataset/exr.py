@@ -6,10 +6,14 @@ import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from endorender.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float16, Shaped
 
 Attribute = str | int | float
 WIDEST = 16384  # px, as cameras
@@ -19,7 +23,7 @@ MOST_HALF = 65504.0  # the largest number of a half
 CLIPPED_LIMIT, BLACK_LIMIT, WHITE_LIMIT = 0.01, 0.9, 0.9
 
 
-def write(path: Path, channels: Mapping[str, np.ndarray], header: Mapping[str, Attribute]) -> None:
+def write(path: Path, channels: Mapping[str, Float[np.ndarray, "H W"]], header: Mapping[str, Attribute]) -> None:
     """Write channels name -> (H, W) float32 or float16, losslessly (ZIP).
 
     The header takes strings and numbers; a matrix goes in as JSON. No time and no host name is written,
@@ -44,7 +48,7 @@ def write(path: Path, channels: Mapping[str, np.ndarray], header: Mapping[str, A
         raise OSError(next((c for c in codes if os.strerror(c) in str(error)), errno.EIO), str(error)) from None
 
 
-def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Attribute]]:
+def read(path: Path) -> tuple[dict[str, Float[np.ndarray, "H W"]], dict[str, Attribute]]:
     """Channels name -> (H, W) float32 or float16 as stored, all of one size, and the header's strings and numbers.
 
     Raises UserError DATASET_DAMAGED, before anything is unpacked where the file claims more than a picture has.
@@ -86,16 +90,19 @@ def _unreadable(path: Path, reason: str) -> UserError:
     return UserError(f"{path.name} cannot be read ({reason})", "DATASET_DAMAGED")
 
 
-def half(values: np.ndarray) -> np.ndarray:
+def half(values: Float[np.ndarray, "*n"]) -> Float16[np.ndarray, "*n"]:
     """(...) float -> float16. Beyond the largest half (65504) the value is held there: an infinite pixel
     would spoil every mean that a reader takes. `spoilt` says so of a picture."""
     return np.clip(values, -MOST_HALF, MOST_HALF).astype(np.float16)
 
 
-def spoilt(light: np.ndarray, mask: np.ndarray, clipped_limit: float = CLIPPED_LIMIT) -> list[str]:
-    """What is lost of a picture's light, one line each. light: (H, W, 3) as `half` made it. mask: (H, W) of the camera.
+def spoilt(
+    light: Float[np.ndarray, "H W 3"], mask: Bool[np.ndarray, "H W"], clipped_limit: float = CLIPPED_LIMIT
+) -> list[str]:
+    """What is lost of a picture's light, one line each.
 
-    Pixels count whose light is beyond what a half holds, and those that are black in all channels.
+    light: (H, W, 3) as `half` made it, whatever it was read into. mask: (H, W) of the camera. Pixels count whose light
+    is beyond what a half holds, and those that are black in all channels.
     """
     seen = light[mask]
     clipped, black = int((seen >= MOST_HALF).any(-1).sum()), int((~seen.any(-1)).sum())
@@ -107,7 +114,9 @@ def spoilt(light: np.ndarray, mask: np.ndarray, clipped_limit: float = CLIPPED_L
     return out
 
 
-def split_rgb(prefix: str, values: np.ndarray, letters: str = "RGB") -> dict[str, np.ndarray]:
+def split_rgb(
+    prefix: str, values: Shaped[np.ndarray, "H W 3"], letters: str = "RGB"
+) -> dict[str, Shaped[np.ndarray, "H W"]]:
     """(H, W, 3) -> three named channels: "albedo.R", ... or "R", ... for an empty prefix."""
     dot = f"{prefix}." if prefix else ""
     return {f"{dot}{letter}": values[..., k] for k, letter in enumerate(letters)}

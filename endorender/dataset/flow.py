@@ -7,25 +7,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32
+
     from endorender.render import Geometry
     from endorender.scene import Scene
 
 
-def points_of(distance: np.ndarray, camera: Any, world_from_camera: Any) -> np.ndarray:
+def points_of(distance: Float[np.ndarray, "H W"], camera: Any, world_from_camera: Any) -> Float[np.ndarray, "H W 3"]:
     """(H, W) mm along the rays -> (H, W, 3) points in the world, mm; NaN where there are none."""
     pose = np.asarray(world_from_camera, float)
     return pose[:3, 3] + (distance[..., None] * camera.unproject(camera.pixels())) @ pose[:3, :3].T
 
 
-def project(points: np.ndarray, camera: Any, world_from_camera: Any) -> np.ndarray:
+def project(points: Float[np.ndarray, "*n 3"], camera: Any, world_from_camera: Any) -> Float[np.ndarray, "*n 2"]:
     """(..., 3) points in the world, mm -> (..., 2) pixels (u, v), outside the picture too; NaN where there are none."""
     pose = np.asarray(world_from_camera, float)
     return np.asarray(camera.project((points - pose[:3, 3]) @ pose[:3, :3]))
 
 
 def optical_flow(
-    distance: np.ndarray, camera: Any, world_from_camera: Any, next_camera: Any, world_from_next: Any
-) -> np.ndarray:
+    distance: Float[np.ndarray, "H W"], camera: Any, world_from_camera: Any, next_camera: Any, world_from_next: Any
+) -> Float[np.ndarray, "H W 2"]:
     """(H, W, 2) px: where the point that a pixel sees lies in the next picture, minus the pixel itself.
 
     distance: (H, W) mm along the rays. Any camera models. Defined outside the next picture as well; NaN where nothing
@@ -35,7 +37,7 @@ def optical_flow(
     return project(points, next_camera, world_from_next) - camera.pixels()
 
 
-def in_picture(uv: np.ndarray, camera: Any) -> np.ndarray:
+def in_picture(uv: Float[np.ndarray, "*n 2"], camera: Any) -> Bool[np.ndarray, "*n"]:
     """(..., 2) pixels -> (...) bool: on the picture and not behind the camera's mask."""
     size = np.array([camera.width, camera.height])
     inside = np.isfinite(uv).all(-1) & (uv >= -0.5).all(-1) & (uv < size - 0.5).all(-1)
@@ -43,7 +45,7 @@ def in_picture(uv: np.ndarray, camera: Any) -> np.ndarray:
     return np.asarray(inside & camera.visible()[nearest[..., 1], nearest[..., 0]])
 
 
-def channels(here: Scene, after: Scene | None, seen: Geometry) -> dict[str, np.ndarray]:
+def channels(here: Scene, after: Scene | None, seen: Geometry) -> dict[str, Float32[np.ndarray, "H W"]]:
     """flow.U, flow.V (px, float32) and occlusion.V (1: not seen in the next picture, 0: seen) of a view.
 
     after: the scene from the next pose, None at the end of a trajectory: then, and where nothing is seen, all are NaN.

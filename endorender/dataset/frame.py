@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
@@ -15,6 +15,9 @@ from endorender import pictures
 from endorender.dataset.info import ALIAS, MOST_VIEWS, SPLITS, VARIATION, damaged, read_info, there
 from endorender.errors import UserError, plain, unknown
 from endorender.registry import Model, one_line
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Shaped, UInt8
 
 ID = rf"{ALIAS[:-1]}/[0-9]{{4,6}}/{VARIATION[1:]}"
 PATH = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,127}){0,7}"  # never upwards, or to a root
@@ -139,7 +142,7 @@ class Frame(Model):
         camera = plain(f"{self.camera['width']}x{self.camera['height']}"[:40])
         return UserError(f"{name} is {size[0]}x{size[1]}, and its camera {camera}", "DATASET_DAMAGED")
 
-    def image(self) -> np.ndarray:
+    def image(self) -> UInt8[np.ndarray, "H W 3"]:
         """(H, W, 3) uint8: the display image."""
         try:
             with pictures.opened(self.path("image")) as picture:
@@ -150,7 +153,7 @@ class Frame(Model):
             raise damaged(self.files["image"].path, error) from None
         raise self._misfit(self.files["image"].path, size)
 
-    def geometry(self) -> dict[str, np.ndarray]:
+    def geometry(self) -> dict[str, Shaped[np.ndarray, "H W *channels"]]:
         """The noise-free layer of the view.
 
         z_depth, distance: (H, W) float32 mm; normal: (H, W, 3) float32, camera frame, unit, facing the
@@ -168,7 +171,7 @@ class Frame(Model):
             **({"hides": c["hides.V"] > 0.5} if "hides.V" in c else {}),
         }
 
-    def flow(self) -> dict[str, np.ndarray]:
+    def flow(self) -> dict[str, Shaped[np.ndarray, "H W *channels"]]:
         """To the next view of the patient. flow: (H, W, 2) float32 px, (u, v); occlusion: (H, W) bool, not seen there.
 
         The flow is NaN where nothing is seen and in the last view; the occlusion is True there.
@@ -181,7 +184,7 @@ class Frame(Model):
             "occlusion": ~(c["occlusion.V"] < 0.5),
         }
 
-    def depth(self, name: str = "surface") -> dict[str, np.ndarray]:
+    def depth(self, name: str = "surface") -> dict[str, Float32[np.ndarray, "H W"]]:
         """z_depth and distance, (H, W) float32 mm, of one definition; NaN where undefined.
 
         "surface" is the view's; "median" and "expected" are the variation's own and there if they were asked for.
@@ -194,7 +197,7 @@ class Frame(Model):
             raise UserError(f"{self.id} holds no {name} depth: render with --depth {name}", "NO_DEPTH")
         return {"z_depth": c[f"{name}.Z"], "distance": c[f"{name}.distance"]}
 
-    def radiance(self) -> np.ndarray:
+    def radiance(self) -> Float32[np.ndarray, "H W 3"]:
         """(H, W, 3) float32 linear radiance, as stored in half floats."""
         c = self._channels("radiance")
         return np.stack([c[k] for k in "RGB"], axis=-1).astype(np.float32)

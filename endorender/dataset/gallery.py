@@ -20,6 +20,8 @@ from endorender.errors import UserError
 from endorender.outputs import claim, temporary
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
     from endorender.scene import Scene
 
 PERCENTILES = (2, 10, 50, 90, 98)
@@ -46,7 +48,7 @@ class Measured:
     dark: tuple[float, ...]
 
 
-def measure(picture: np.ndarray) -> Measured:
+def measure(picture: UInt8[np.ndarray, "H W 3"]) -> Measured:
     """Figures of one (H, W, 3) uint8 picture."""
     from endorender.scene.response import LUMA
 
@@ -66,7 +68,7 @@ def median(several: Sequence[Measured]) -> Measured:
     return Measured(**{k: tuple(round(float(x), 1) for x in v) for k, v in columns.items()})
 
 
-def chosen(scene: Scene, poses: np.ndarray, views: int) -> list[int]:
+def chosen(scene: Scene, poses: Float[np.ndarray, "V 4 4"], views: int) -> list[int]:
     """The views nearest to folds, in the order of the poses: those with the smallest ratio of the 10th percentile of
     distance to its median, among those with the lumen in sight. Looks have no part in it."""
     from endorender.render import geometry
@@ -91,7 +93,7 @@ def shots(
     region: int | Sequence[int] | None = None,
     cleanse: bool = False,
     reading: Mapping[str, Any] | None = None,
-) -> Iterator[tuple[str, int, dict[str, np.ndarray]]]:
+) -> Iterator[tuple[str, int, dict[str, Float[np.ndarray, "H W 3"]]]]:
     """(CT by alias, number of the view, look -> denoised (H, W, 3) linear radiance), view by view."""
     from endorender.ct import cleanse as fluid
     from endorender.ct import open_ct, prepare, read_organ
@@ -187,7 +189,7 @@ def gallery(
     return compared(found)
 
 
-def sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+def sheet(rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]]) -> UInt8[np.ndarray, "H W 3"]:
     """Pictures of one size in rows and columns on white."""
     h, w, _ = rows[0][0].shape
     paper = np.full((len(rows) * (h + GAP) - GAP, len(rows[0]) * (w + GAP) - GAP, 3), 255, np.uint8)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from endorender.dataset.spec import parse_spec
 from endorender.errors import UserError
 from endorender.registry import Model
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
 
 Row = tuple[float, float, float, float]
 
@@ -35,7 +38,7 @@ class Given(Model):
         return len(self.matrices)
 
     @property
-    def array(self) -> np.ndarray:
+    def array(self) -> Float64[np.ndarray, "N 4 4"]:
         """(N, 4, 4)."""
         return np.array(self.matrices)
 

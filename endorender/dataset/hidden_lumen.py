@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, UInt8
 
 REACH = 100.0  # mm from the camera, as C3VD's occlusion maps look (Bobrow et al. 2023)
 
 
-def hollow(lumen: Any) -> np.ndarray:
+def hollow(lumen: Any) -> UInt8[np.ndarray, "I J K"]:
     """(I, J, K) uint8 of a lumen: 0 outside, 1 within a voxel of its wall, 2 further in."""
     inside = (lumen.clearance > 0).view(np.uint8)
     inside += lumen.clearance > np.max(lumen.spacing)
     return np.asarray(inside)
 
 
-def hidden_lumen(scene: Any, distance: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def hidden_lumen(
+    scene: Any, distance: Float[np.ndarray, "H W"], inside: UInt8[np.ndarray, "I J K"]
+) -> Bool[np.ndarray, "H W"]:
     """(H, W) bool: whether the pixel's ray, behind the wall that it meets, enters the lumen again within REACH.
 
     distance: (H, W) mm along the rays to the wall, NaN where there is none; those are False. inside: (I, J, K) from

@@ -16,6 +16,8 @@ from endorender.dataset.writer import Made
 from endorender.errors import Notice
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Shaped, UInt8
+
     from endorender.render import Guides
 
 
@@ -32,16 +34,16 @@ class Negative:
 
     row: dict[str, Any]
     header: dict[str, exr.Attribute]
-    radiance: np.ndarray
+    radiance: Float[np.ndarray, "H W 3"]
     guides: Guides | None
-    mirrored: np.ndarray | None
-    layers: Mapping[str, np.ndarray]
-    depths: Mapping[str, np.ndarray]
-    mask: np.ndarray
-    z_depth: np.ndarray
+    mirrored: Float[np.ndarray, "H W 3"] | None
+    layers: Mapping[str, Shaped[np.ndarray, "H W *channels"]]
+    depths: Mapping[str, Float[np.ndarray, "H W"]]
+    mask: Bool[np.ndarray, "H W"]
+    z_depth: Float[np.ndarray, "H W"]
     focal: float
     noise: int
-    geometry: tuple[dict[str, np.ndarray], dict[str, exr.Attribute]] | None = None
+    geometry: tuple[dict[str, Float[np.ndarray, "H W"]], dict[str, exr.Attribute]] | None = None
 
     def developed(self) -> Made:
         """Denoised, seen by the camera, and ready to be written."""
@@ -76,7 +78,7 @@ class Negative:
         return Made(row, files)
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
+def write_png(path: Path, image: UInt8[np.ndarray, "H W *channels"]) -> None:
     """(H, W, 3), or grey (H, W), uint8 as PNG without any metadata."""
     from PIL import Image
 

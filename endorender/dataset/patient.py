@@ -21,6 +21,8 @@ from endorender.dataset.view import View
 from endorender.errors import Notice, UserError
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Real, Shaped, UInt8
+
     from endorender.ct import Prepared, Volume
     from endorender.scene import Scene, Scope
 
@@ -50,8 +52,8 @@ class Ready:
     alias: str
     facts: dict[str, Any]
     scene: Scene
-    poses: np.ndarray
-    inside: np.ndarray
+    poses: Float[np.ndarray, "V 4 4"]
+    inside: UInt8[np.ndarray, "I J K"]
     drawn: list[dict[str, Any]]
     scope: dict[str, Any] | None = None
 
@@ -109,7 +111,7 @@ def prepare(config: RenderConfig, alias: str, known: Hashes | None, report: Repo
 
 def scanned(
     config: RenderConfig, patient: Patient, known: Hashes | None, report: Report
-) -> tuple[Volume, Prepared, dict[str, Any], np.ndarray | None]:
+) -> tuple[Volume, Prepared, dict[str, Any], Shaped[np.ndarray, "A B C"] | None]:
     """The CT as read, its lumen on the grid that is rendered, what the manifest says of them, and the labels on the
     first grid. known: as for `prepare`."""
     from endorender.ct import cleanse, open_ct
@@ -184,9 +186,9 @@ def outline(
     config: RenderConfig,
     patient: Patient,
     volume: Volume,
-    pose: np.ndarray,
+    pose: Real[np.ndarray, "4 4"],
     threshold: float = -550.0,
-    labels: np.ndarray | None = None,
+    labels: Shaped[np.ndarray, "I J K"] | None = None,
 ) -> Scene:
     """A patient's scene without a variation's tissue, with the first view's camera."""
     from endorender.scene import Scene, cameras, lights

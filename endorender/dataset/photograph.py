@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from endorender.scene.photograph import SUFFIXES, calibration, fault, listed
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32
+
 __all__ = ["SUFFIXES", "calibration", "fault", "listed", "points"]
 
 
-def points(camera: Any, z_depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def points(
+    camera: Any, z_depth: Float[np.ndarray, "H W"]
+) -> tuple[Float32[np.ndarray, "N 3"], Bool[np.ndarray, "H W"]]:
     """(N, 3) float32 points in mm, camera frame (x right, y down, z forward), of the pixels that have a depth, and the
     (H, W) bool of these.
 

@@ -12,6 +12,7 @@ from endorender.dataset.frame import Dataset, Frame
 from endorender.dataset.info import planned
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
@@ -39,7 +40,7 @@ def depth_range(rows: Sequence[dict[str, Frame]]) -> float:
     return math.ceil(top / step) * step
 
 
-def colour_depth(z_depth: np.ndarray, top: float) -> np.ndarray:
+def colour_depth(z_depth: Float[np.ndarray, "H W"], top: float) -> UInt8[np.ndarray, "H W 3"]:
     """(H, W) mm -> (H, W, 3) uint8, matplotlib's viridis from 0 to `top` mm; invalid pixels grey."""
     from matplotlib import colormaps
 

@@ -25,6 +25,8 @@ from endorender.errors import Notice, UserError
 from endorender.generator import engine
 
 if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped, UInt8
+
     from endorender.render import Geometry, Guides, Radiance
     from endorender.scene import Scene
 
@@ -57,7 +59,7 @@ class View:
     number: int
     facts: dict[str, Any]
     scene: Scene
-    inside: np.ndarray
+    inside: UInt8[np.ndarray, "I J K"]
     trajectory: dict[str, Any] | None = None
     following: Scene | None = None
     scope: dict[str, Any] | None = None
@@ -82,15 +84,15 @@ class Shot:
     name: str
     scene: Scene
     parameters: dict[str, Any]
-    radiance: np.ndarray
-    layers: dict[str, np.ndarray]
+    radiance: Float[np.ndarray, "H W 3"]
+    layers: dict[str, Shaped[np.ndarray, "H W *channels"]]
     group: tuple[str, ...] = ()
     seed: int = 0
-    depths: dict[str, np.ndarray] = field(default_factory=dict)
+    depths: dict[str, Float[np.ndarray, "H W"]] = field(default_factory=dict)
     gap: float | None = None
     cut: float | None = None
     guides: Guides | None = None
-    mirrored: np.ndarray | None = None
+    mirrored: Float[np.ndarray, "H W 3"] | None = None
 
 
 def render_view(view: View, names: Sequence[str], fresh: bool, report: Callable[[float], None]) -> Iterator[Negative]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from endorender.registry import Model, Registry
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, Real
 
 cameras = Registry("camera")
 PARAMETERS = 12  # floats that describe any camera's optics to its device function
@@ -41,7 +44,7 @@ class Camera(Model):
     )
 
     @property
-    def K(self) -> np.ndarray:
+    def K(self) -> Float[np.ndarray, "3 3"]:
         """(3, 3) intrinsics in pixels."""
         raise TypeError("a camera defines its intrinsics")  # pragma: no cover
 
@@ -55,7 +58,7 @@ class Camera(Model):
         """Pixels of this picture per pixel of the one that the intrinsics were given for, across and down."""
         return 1.0, 1.0
 
-    def parameters(self) -> np.ndarray:
+    def parameters(self) -> Float32[np.ndarray, " 12"]:
         """(12,) fx, fy, cx, cy, and the distortion, as the device function takes them."""
         k = self.K
         return self._packed(k[0, 0], k[1, 1], k[0, 2], k[1, 2], *self.distortion)
@@ -64,7 +67,7 @@ class Camera(Model):
     def _packed(*values: float) -> np.ndarray:
         return np.array([*values, *[0.0] * (PARAMETERS - len(values))], np.float32)
 
-    def film(self) -> np.ndarray:
+    def film(self) -> Float32[np.ndarray, " 8"]:
         """(8,) vignetting, mask's kind, its radii across and down, its centre (px); focus, radius of the lens (mm).
 
         The mask is centred in the picture. It is round on the sensor: an ellipse where pixels are not square.
@@ -85,7 +88,7 @@ class Camera(Model):
     def _lens(self) -> tuple[float, float]:
         return 0.0, 0.0
 
-    def visible(self) -> np.ndarray:
+    def visible(self) -> Bool[np.ndarray, "{self.height} {self.width}"]:
         """(H, W) bool: pixels whose centre the mask lets through."""
         _, kind, rx, ry, cx, cy, *_ = self.film().astype(float)
         x, y = (np.abs(a) for a in np.moveaxis((self.pixels() - (cx, cy)) / (rx, ry), -1, 0))
@@ -97,15 +100,15 @@ class Camera(Model):
             return np.asarray(x + y <= 1)
         return np.ones(x.shape, bool)
 
-    def falloff(self, directions: np.ndarray) -> np.ndarray:
+    def falloff(self, directions: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
         """(..., 3) unit directions, camera frame -> (...) share of the light that vignetting leaves."""
         return np.asarray(np.maximum(directions[..., 2], 0) ** self.vignetting)
 
-    def pixels(self) -> np.ndarray:
+    def pixels(self) -> Float[np.ndarray, "{self.height} {self.width} 2"]:
         """(H, W, 2) coordinates (u, v) of the pixel centres."""
         return np.stack(np.meshgrid(np.arange(self.width), np.arange(self.height)), -1).astype(float)
 
-    def border(self) -> np.ndarray:
+    def border(self) -> Float[np.ndarray, "N 2"]:
         """(N, 2) points (u, v) on the picture's outer edge, corners included."""
         t = np.linspace(-0.5, 0.5, 65)
         unit = np.array([point for side in (-0.5, 0.5) for a in t for point in ((a, side), (side, a))])
@@ -120,7 +123,7 @@ class Camera(Model):
         return self.model_copy(update={"width": width, "height": height})
 
 
-def scaled(k: np.ndarray, stretch: tuple[float, float]) -> np.ndarray:
+def scaled(k: Real[np.ndarray, "3 3"], stretch: tuple[float, float]) -> Float[np.ndarray, "3 3"]:
     """(3, 3) intrinsics on a picture stretched by (across, down); integer coordinates stay pixel centres."""
     sx, sy = stretch
     return np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]]) @ k
@@ -176,7 +179,7 @@ class Focal(Calibrated):
         raise TypeError("a camera defines its focal length")  # pragma: no cover
 
     @property
-    def K(self) -> np.ndarray:
+    def K(self) -> Float[np.ndarray, "3 3"]:
         """(3, 3) intrinsics in pixels."""
         w, h = self.calibrated or (self.width, self.height)
         cx = (w - 1) / 2 if self.cx is None else self.cx
@@ -212,12 +215,12 @@ class Pinhole(Focal):
         assert self.fov is not None
         return self.width / 2 / math.tan(math.radians(self.fov) / 2)
 
-    def unproject(self, uv: np.ndarray) -> np.ndarray:
+    def unproject(self, uv: Real[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 3"]:
         """(..., 2) pixels -> (..., 3) unit directions, camera frame."""
         d = np.concatenate([self._normalised(uv), np.ones((*uv.shape[:-1], 1))], -1)
         return d / np.linalg.norm(d, axis=-1, keepdims=True)
 
-    def project(self, points: np.ndarray) -> np.ndarray:
+    def project(self, points: Real[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
         """(..., 3) points, camera frame -> (..., 2) pixels; NaN at and behind the camera's plane."""
         z = np.where(points[..., 2:] > 0, points[..., 2:], np.nan)
         k = self.K

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 COOLEST, HOTTEST = 1667.0, 25000.0  # kelvin; where the fit of the Planckian locus holds
 
@@ -36,7 +40,7 @@ def planckian_xy(kelvin: float) -> tuple[float, float]:
 
 
 @functools.cache
-def planckian(kelvin: float) -> np.ndarray:
+def planckian(kelvin: float) -> Float[np.ndarray, " 3"]:
     """(3,) linear sRGB of a black body, scaled to luminance 1 so that it tints a light without changing its strength.
 
     Below about 1900 K the blue of sRGB would be negative; it is 0 there.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from endorender.scene.camera import Calibrated, Focal, cameras, scaled
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Real
 
 FOLDS = "distortion folds the image over: "
 
@@ -54,7 +57,7 @@ class Fisheye(Focal):
         """k1..k4."""
         return self.k1, self.k2, self.k3, self.k4
 
-    def unproject(self, uv: np.ndarray) -> np.ndarray:
+    def unproject(self, uv: Real[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 3"]:
         """(..., 2) pixels -> (..., 3) unit directions, camera frame. Newton's method on r(θ)."""
         m = self._normalised(uv)
         r = np.linalg.norm(m, axis=-1)
@@ -66,7 +69,7 @@ class Fisheye(Focal):
         scale = np.where(r > 1e-12, np.sin(theta) / np.maximum(r, 1e-12), 1.0)
         return np.concatenate([m * scale[..., None], np.cos(theta)[..., None]], -1)
 
-    def project(self, points: np.ndarray) -> np.ndarray:
+    def project(self, points: Real[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
         """(..., 3) points, camera frame -> (..., 2) pixels."""
         rho = np.linalg.norm(points[..., :2], axis=-1)
         r = self._radius(np.arctan2(rho, points[..., 2]))
@@ -186,12 +189,12 @@ class BrownConrady(Focal):
         """k1..k6, p1, p2."""
         return self.k1, self.k2, self.k3, self.k4, self.k5, self.k6, self.p1, self.p2
 
-    def unproject(self, uv: np.ndarray) -> np.ndarray:
+    def unproject(self, uv: Real[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 3"]:
         """(..., 2) pixels -> (..., 3) unit directions, camera frame."""
         d = np.concatenate([self._undistorted(self._normalised(uv)), np.ones((*uv.shape[:-1], 1))], -1)
         return d / np.linalg.norm(d, axis=-1, keepdims=True)
 
-    def project(self, points: np.ndarray) -> np.ndarray:
+    def project(self, points: Real[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
         """(..., 3) points, camera frame -> (..., 2) pixels; NaN behind the camera and where distortion folds."""
         z = np.where(points[..., 2] > 0, points[..., 2], np.nan)
         x, y = points[..., 0] / z, points[..., 1] / z
@@ -309,7 +312,7 @@ class Scaramuzza(Calibrated):
         return float(np.linalg.norm(self._sensor(self.border()), axis=-1).max())
 
     @property
-    def K(self) -> np.ndarray:
+    def K(self) -> Float[np.ndarray, "3 3"]:
         """(3, 3) intrinsics of the pinhole that touches the model on the axis."""
         return np.asarray(self._affine() @ np.diag([self.a0, self.a0, 1.0]))
 
@@ -318,18 +321,18 @@ class Scaramuzza(Calibrated):
         """a0, a2, a3, a4."""
         return self.a0, self.a2, self.a3, self.a4
 
-    def parameters(self) -> np.ndarray:
+    def parameters(self) -> Float32[np.ndarray, " 12"]:
         """(12,) the inverse of A (row by row), cx, cy, a0, a2, a3, a4, as the device function takes them."""
         m = self._affine()
         return self._packed(*np.linalg.inv(m[:2, :2]).ravel(), *m[:2, 2], *self.distortion)
 
-    def unproject(self, uv: np.ndarray) -> np.ndarray:
+    def unproject(self, uv: Real[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 3"]:
         """(..., 2) pixels -> (..., 3) unit directions, camera frame."""
         xy = self._sensor(uv)
         d = np.concatenate([xy, self._z(np.linalg.norm(xy, axis=-1, keepdims=True))], -1)
         return d / np.linalg.norm(d, axis=-1, keepdims=True)
 
-    def project(self, points: np.ndarray) -> np.ndarray:
+    def project(self, points: Real[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 2"]:
         """(..., 3) points, camera frame -> (..., 2) pixels; NaN farther off the axis than the picture's corners."""
         r = np.linalg.norm(points[..., :2], axis=-1)
         theta = np.arctan2(r, points[..., 2])

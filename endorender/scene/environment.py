@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
@@ -10,6 +10,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from endorender.errors import unknown
 from endorender.scene.light import RGB, Light, Vec3, lights
 from endorender.scene.maps import MAPS, known, remember, shipped
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
 
 STRIPES = [[[1.0, 1, 1], [0, 0, 0]], [[0.5, 0, 0], [0, 4, 0]], [[0, 0, 2], [0.1, 0.2, 0.3]]]
 
@@ -24,7 +27,7 @@ class Constant(Light):
 
     radiance: RGB = (1.0, 1.0, 1.0)
 
-    def environment(self) -> np.ndarray:
+    def environment(self) -> Float32[np.ndarray, "1 1 3"]:
         """(1, 1, 3) map."""
         return (self.tint() * self.radiance).astype(np.float32)[None, None]
 
@@ -66,7 +69,7 @@ class EnvironmentMap(Light):
             raise ValueError("an environment map needs rows of one length")
         return self
 
-    def environment(self) -> np.ndarray:
+    def environment(self) -> Float32[np.ndarray, "H W 3"]:
         """(H, W, 3) map."""
         if self.pixels is not None:
             radiance = np.asarray(self.pixels)
@@ -74,7 +77,7 @@ class EnvironmentMap(Light):
             radiance = known(self.file) if self.file is not None else shipped(str(self.map))
         return (radiance * self.tint() * self.scale).astype(np.float32)
 
-    def map_from_world(self, world_from_camera: np.ndarray) -> np.ndarray:
+    def map_from_world(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 3"]:
         """(3, 3) rotation: where in the map a direction of the world is looked up."""
         turned = np.eye(3)
         for axis, degrees in enumerate(self.rotation):

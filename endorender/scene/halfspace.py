@@ -8,16 +8,19 @@ directions. Light falls straight down; the coat's own reflection is not part of 
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 # open: no wall. straight: light passes undeviated, what the coat reflects is lost. refracting: Snell's law, and what is
 # reflected from within goes back in.
 Wall = Literal["open", "straight", "refracting"]
 
 
-def fresnel(cos: np.ndarray, ior: float) -> np.ndarray:
+def fresnel(cos: float | Float[np.ndarray, "*n"], ior: float) -> Float[np.ndarray, "*n"]:
     """Unpolarised reflectance of a dielectric from outside, by the cosine of incidence."""
     inside = np.sqrt(np.maximum(0, 1 - (1 - cos**2) / ior**2))
     parallel = (ior * cos - inside) / (ior * cos + inside)
@@ -25,7 +28,7 @@ def fresnel(cos: np.ndarray, ior: float) -> np.ndarray:
     return np.asarray(0.5 * (parallel**2 + across**2))
 
 
-def from_within(cos: np.ndarray, ior: float, specular: float = 1.0) -> np.ndarray:
+def from_within(cos: float | Float[np.ndarray, "*n"], ior: float, specular: float = 1.0) -> Float[np.ndarray, "*n"]:
     """Reflectance of the wall from within: that from outside along the same ray, all beyond the critical angle."""
     outside2 = 1 - ior**2 * (1 - cos**2)
     out = np.sqrt(np.maximum(outside2, 0))
@@ -75,7 +78,9 @@ def _table(wall: Wall, ior: float, specular: float) -> tuple[np.ndarray, np.ndar
     return albedo, enters * (out @ (weight * mu * (1 - lost)))
 
 
-def reflectance(albedo: np.ndarray, wall: Wall = "open", ior: float = 1.0, specular: float = 1.0) -> np.ndarray:
+def reflectance(
+    albedo: float | Float[np.ndarray, "*n"], wall: Wall = "open", ior: float = 1.0, specular: float = 1.0
+) -> Float[np.ndarray, "*n"]:
     """Diffuse reflectance of a deep layer of (reduced) albedo.
 
     specular: weight of the coat's reflection below the critical angle.
@@ -84,7 +89,9 @@ def reflectance(albedo: np.ndarray, wall: Wall = "open", ior: float = 1.0, specu
     return np.asarray(np.interp(albedo, a, r))
 
 
-def albedo_of(reflected: np.ndarray, wall: Wall = "open", ior: float = 1.0, specular: float = 1.0) -> np.ndarray:
+def albedo_of(
+    reflected: float | Float[np.ndarray, "*n"], wall: Wall = "open", ior: float = 1.0, specular: float = 1.0
+) -> Float[np.ndarray, "*n"]:
     """Inverse of `reflectance`; a layer that no albedo makes so bright has the highest one, 0.999996."""
     a, r = _table(wall, ior, specular)
     return np.asarray(np.interp(reflected, r, a))

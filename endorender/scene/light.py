@@ -13,13 +13,16 @@ import functools
 import math
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from endorender.registry import Model, Registry
 from endorender.scene.colour import COOLEST, HOTTEST, planckian
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 lights = Registry("light")
 shapes = Registry("shape")
@@ -147,10 +150,10 @@ class Emitters:
     """
 
     kind: Kind
-    position: np.ndarray
-    axis: np.ndarray
-    intensity: np.ndarray
-    half: np.ndarray | None = None
+    position: Float[np.ndarray, "N 3"]
+    axis: Float[np.ndarray, "N 3"]
+    intensity: Float[np.ndarray, "N 3"]
+    half: Float[np.ndarray, "N 2 3"] | None = None
     hole: float = 0.0
     mu: float = 0.0
     lambert: bool = False
@@ -158,14 +161,14 @@ class Emitters:
     shape: type[Shape] | None = None
 
     @property
-    def area(self) -> np.ndarray:
+    def area(self) -> Float[np.ndarray, " N"]:
         """(N,) mm²; 0 without extent."""
         if self.half is None or self.shape is None:
             return np.zeros(len(self.position))
         sides: np.ndarray = np.linalg.norm(self.half, axis=-1).prod(-1)
         return sides * self.shape.area(self.hole)
 
-    def beam(self, cos: np.ndarray) -> np.ndarray:
+    def beam(self, cos: float | Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
         """Intensity at the cosine from the axis, relative to that on the axis."""
         if self.kind in (Kind.POINT, Kind.DIRECTIONAL):
             return np.ones_like(cos)
@@ -188,7 +191,7 @@ class Light(Model):
             raise ValueError("a light has a colour or a temperature, not both")
         return self
 
-    def tint(self) -> np.ndarray:
+    def tint(self) -> Float[np.ndarray, " 3"]:
         """(3,) linear RGB."""
         return np.asarray(self.colour) if self.temperature is None else planckian(self.temperature)
 
@@ -218,7 +221,7 @@ class Aimed(Placed):
         return np.asarray(self.direction) / np.linalg.norm(self.direction)
 
 
-def across(axis: np.ndarray, up: Any = None) -> np.ndarray:
+def across(axis: Float[np.ndarray, " 3"], up: Any = None) -> Float[np.ndarray, "2 3"]:
     """(2, 3) unit vectors that make a right-handed frame with a unit axis; the second is nearest to `up`."""
     hint = np.eye(3)[np.abs(axis).argmin()] if up is None else np.asarray(up, float)
     right = np.cross(hint, axis)
@@ -239,7 +242,7 @@ class Endoscope(Light):
     intensity: float = Field(1000.0, ge=0, description="radiance × mm²")
     mu: float = Field(0.0, ge=0, description="angular fall-off")
 
-    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
         """The guides in the world; each faces along the camera's z axis."""
         n = len(self.guides)
         rot, origin = world_from_camera[:3, :3], world_from_camera[:3, 3]
@@ -260,7 +263,7 @@ class Point(Placed):
 
     intensity: RGB = Field((1000.0, 1000.0, 1000.0), description="radiance × mm²")
 
-    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
         """One row without an axis."""
         position = self._at(world_from_camera)[1]
         return Emitters(Kind.POINT, position, np.zeros((1, 3)), (self.tint() * self.intensity)[None])
@@ -282,7 +285,7 @@ class Spot(Aimed):
             raise ValueError("a spot's inner angle cannot exceed its outer one")
         return self
 
-    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
         """One row with a cone."""
         rot, position = self._at(world_from_camera)
         cone = (math.cos(math.radians(self.outer)), math.cos(math.radians(self.inner)))
@@ -295,7 +298,7 @@ class Disk(Aimed):
 
     radius: float = Field(1.0, ge=THIN, description="mm")
 
-    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
         """One row."""
         rot, position = self._at(world_from_camera)
         half = self.radius * across(self._axis())[None] @ rot.T
@@ -316,7 +319,7 @@ class Ring(Aimed):
             raise ValueError("a ring's inner radius must be less than 0.999 of its outer one")
         return self
 
-    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
         """One row with a hole."""
         rot, position = self._at(world_from_camera)
         half = self.radius * across(self._axis())[None] @ rot.T
@@ -339,7 +342,7 @@ class Rectangle(Aimed):
             raise ValueError("a rectangle's up cannot be along its direction")
         return self
 
-    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
         """One row."""
         rot, position = self._at(world_from_camera)
         half = (across(self._axis(), self.up) * [[self.width / 2], [self.height / 2]])[None] @ rot.T
@@ -355,7 +358,7 @@ class Directional(Light):
     irradiance: float = Field(1.0, ge=0, description="on a surface that faces it, radiance × sr")
     attached: Literal["camera", "world"] = Field("world", description="the frame it turns with")
 
-    def emitters(self, world_from_camera: np.ndarray) -> Emitters:
+    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
         """One row without a place."""
         rot = world_from_camera[:3, :3] if self.attached == "camera" else np.eye(3)
         axis = rot @ np.asarray(self.direction) / np.linalg.norm(self.direction)

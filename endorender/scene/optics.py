@@ -6,14 +6,20 @@ All work on planes, (C, H, W), in the precision that they are given.
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32
 
 SPREAD_OF_DISC = 4.0  # diameter of an even disc over its standard deviation along one axis
 LEVELS = 6  # of ever wider pictures, up to a standard deviation of 26 pixels
 
 
-def circle_of_confusion(z_depth: np.ndarray, focal: float, focus: float, aperture: float) -> np.ndarray:
+def circle_of_confusion(
+    z_depth: Float[np.ndarray, "H W"], focal: float, focus: float, aperture: float
+) -> Float[np.ndarray, "H W"]:
     """(H, W) mm -> diameter in pixels of the disc into which a thin lens spreads a point: f A |1/z - 1/focus|.
 
     focal: length in pixels. focus: the sharp distance along z, aperture: the lens's diameter, mm. 0 where no depth is.
@@ -24,7 +30,9 @@ def circle_of_confusion(z_depth: np.ndarray, focal: float, focus: float, apertur
     return np.asarray(np.where(known, spread, 0)).astype(z.dtype, copy=False)
 
 
-def defocused(light: np.ndarray, diameter: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+def defocused(
+    light: Float[np.ndarray, "C H W"], diameter: Float[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"] | None = None
+) -> Float[np.ndarray, "C H W"]:
     """(C, H, W) spread by a disc of `diameter` (H, W) pixels, each place by its own.
 
     The picture is smoothed in steps (1 2 1, its taps twice as far apart in each, as in the à-trous transform:
@@ -81,12 +89,12 @@ def _radius(height: int, width: int) -> np.ndarray:
     return found
 
 
-def vignette(height: int, width: int, lost: float) -> np.ndarray:
+def vignette(height: int, width: int, lost: float) -> Float32[np.ndarray, "{height} {width}"]:
     """(H, W) float32: share of the light that is left, 1 in the centre and 1 - lost in the corners."""
     return np.asarray(1 - np.float32(lost) * _radius(height, width))
 
 
-def coloured(noise: np.ndarray, height: int, width: int) -> np.ndarray:
+def coloured(noise: Float[np.ndarray, "2 h w"], height: int, width: int) -> Float[np.ndarray, "3 {height} {width}"]:
     """Noise of colour as video has it, whose colour has half the resolution of its brightness: no change of luma.
 
     noise: (2, at least H/2, at least W/2) of Cb and Cr -> (3, H, W) to be added to R, G, B (ITU-R BT.709).

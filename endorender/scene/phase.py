@@ -11,12 +11,15 @@ and densities take it as (1 - g)² + 2 g (1 - cos θ), never as 1 + g² - 2 g co
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from endorender.registry import Model, Registry
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Float64
 
 phase_functions = Registry("phase")
 MOST_FLOATS = 5  # that describe a voxel to the device functions of any model
@@ -33,11 +36,13 @@ class PhaseFunction(Model):
     FLOATS: ClassVar[int] = 1
 
     @classmethod
-    def derive(cls, *values: np.ndarray) -> tuple[np.ndarray, ...]:
+    def derive(cls, *values: "Float[np.ndarray, ' N']") -> "tuple[Float[np.ndarray, ' N'], ...]":
         """PARAMETERS, (N,) each -> FLOATS numbers of the device functions, (N,) each."""
         return values
 
-    def along(self, n: int, varying: Mapping[str, np.ndarray]) -> np.ndarray:
+    def along(
+        self, n: int, varying: "Mapping[str, Float[np.ndarray, ' {n}']]"
+    ) -> "Float64[np.ndarray, '{n} {self.FLOATS}']":
         """(n, FLOATS) float64: the device's numbers where some PARAMETERS, (n,) each, vary and the others hold."""
         if not self.PARAMETERS:
             return np.zeros((n, self.FLOATS))
@@ -49,7 +54,7 @@ class PhaseFunction(Model):
         """The FLOATS numbers of a medium in which nothing varies."""
         return tuple(map(float, self.along(1, {})[0]))
 
-    def data(self) -> np.ndarray:
+    def data(self) -> "Float32[np.ndarray, 'N M']":
         """(N, M) float32 table for the device functions; (1, 1) where there is none."""
         return np.zeros((1, 1), np.float32)
 

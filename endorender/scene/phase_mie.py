@@ -1,12 +1,15 @@
 """Phase functions modelled on particles: Draine's, two special cases of it, and a fit to Mie scattering."""
 
 import functools
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from endorender.scene.phase import PhaseFunction, henyey_greenstein, phase_functions
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 @functools.cache
@@ -152,7 +155,7 @@ class HGDraine(PhaseFunction):
     d: float = Field(10.0, gt=0, le=50, description="droplet diameter, µm")
 
     @classmethod
-    def derive(cls, *values: np.ndarray) -> tuple[np.ndarray, ...]:
+    def derive(cls, *values: "Float[np.ndarray, ' N']") -> "tuple[Float[np.ndarray, ' N'], ...]":
         """Diameter, (N,) µm -> mean cosine of the HG lobe, g and α of the Draine lobe, weight of the Draine lobe."""
         (d,) = np.asarray(values, float)
         fits = (_tiny, _small, _middle, _large)

@@ -3,13 +3,16 @@
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from endorender.scene.phase import PhaseFunction, phase_functions
 from endorender.scene.text import read_text
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 
 def read_columns(file: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -83,7 +86,7 @@ class Tabulated(PhaseFunction):
         x[0], x[-1] = 1, -1
         return x, np.asarray(self.values)[order] / (max(self.values) or 1)
 
-    def data(self) -> np.ndarray:
+    def data(self) -> "Float32[np.ndarray, 'N 3']":
         """(N, 3) float32: cos θ falling from 1, density over cos θ, cumulative from the forward end.
 
         From the forward end because that is where peaks are, and single precision is fine near 0.

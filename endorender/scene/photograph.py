@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from endorender.safe_yaml import parse_yaml
 from endorender.scene.camera import cameras
 from endorender.scene.posefile import read_text
 from endorender.scene.response import LUMA
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 SHEETS = ("contact_sheet.png",)  # of our own datasets: no photographs
@@ -34,7 +37,7 @@ def listed(folder: Path) -> list[Path]:
     return found
 
 
-def fault(image: np.ndarray) -> tuple[str, str] | None:
+def fault(image: UInt8[np.ndarray, "H W 3"]) -> tuple[str, str] | None:
     """Why a picture shows no lit wall around something darker: a code and the words after "photograph 3"; or None.
 
     image: (H, W, 3) uint8.

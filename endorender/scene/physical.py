@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -19,6 +19,9 @@ from pydantic import Field, model_validator
 from endorender.scene.halfspace import Wall, albedo_of, reflectance
 from endorender.scene.phase import HenyeyGreenstein, phase_functions
 from endorender.scene.tissue import RGB, Tissue, tissues
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 BLOOD_HAEMOGLOBIN = 150 / 64_500  # mol per litre of whole blood: 150 g/l, 64,500 g/mol (Prahl)
 DERIVED = (
@@ -33,13 +36,13 @@ XYZ_TO_SRGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [
 class Optics(NamedTuple):
     """sigma_t (3,) mm⁻¹ and albedo (3,) for red, green and blue; g: mean cosine of scattering."""
 
-    sigma_t: np.ndarray
-    albedo: np.ndarray
+    sigma_t: Float[np.ndarray, " 3"]
+    albedo: Float[np.ndarray, " 3"]
     g: float
 
 
 @functools.cache
-def spectra() -> dict[str, np.ndarray]:
+def spectra() -> dict[str, Float[np.ndarray, " N"]]:
     """Columns of spectra.csv, every 2 nm from 400 to 700 by interpolation of logarithms; `nm` among them.
 
     hbo2, hb, bilirubin: molar extinction in cm⁻¹ / (mol / l), base 10. water, fat: absorption in cm⁻¹, base e. Sources
@@ -54,7 +57,7 @@ def spectra() -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def band_weights() -> np.ndarray:
+def band_weights() -> Float[np.ndarray, "3 N"]:
     """(3, N) weights over `spectra()["nm"]` that turn a reflectance spectrum into linear sRGB; each sums to 1.
 
     CIE 1931 colour matching functions in the fit of Wyman, Sloan, Shirley 2013 (JCGT 2, 2), equal-energy light
@@ -172,7 +175,9 @@ class MucosaPhysical(Tissue):
             return self
         return self.model_copy(update={"wall": wall})._derived()
 
-    def absorption(self, blood: float, bile: float, melanin: float, water: float = 0.0, fat: float = 0.0) -> np.ndarray:
+    def absorption(
+        self, blood: float, bile: float, melanin: float, water: float = 0.0, fat: float = 0.0
+    ) -> Float[np.ndarray, " N"]:
         """mm⁻¹ over `spectra()["nm"]`. melanin: interior of melanosomes, 6.6e11 λ^-3.33 cm⁻¹ (Jacques 1998)."""
         s = spectra()
         haemoglobin = self.saturation * s["hbo2"] + (1 - self.saturation) * s["hb"]
@@ -180,7 +185,7 @@ class MucosaPhysical(Tissue):
         rest = melanin * 6.6e11 * s["nm"] ** -3.33 + water * s["water"] + fat * s["fat"]
         return np.asarray(0.1 * (np.log(10) * dissolved + rest))
 
-    def reduced_scattering(self) -> np.ndarray:
+    def reduced_scattering(self) -> Float[np.ndarray, " N"]:
         """mm⁻¹ over `spectra()["nm"]` (the shape of Jacques 2013, eq. 1)."""
         a, b = ORGANS.get(self.organ, (0.0, 0.0))
         a, b = (a if self.scattering is None else self.scattering), (b if self.power is None else self.power)

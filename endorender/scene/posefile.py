@@ -6,13 +6,16 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from endorender.errors import UserError
 from endorender.registry import Model, Registry
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Real, Shaped
 
 pose_files = Registry("poses")
 MOST_BYTES = 64_000_000
@@ -38,11 +41,11 @@ class PoseFile(Model):
         """Whether a text looks like this format."""
         raise TypeError("a format defines how it is told")  # pragma: no cover
 
-    def matrices(self, text: str) -> tuple[np.ndarray, dict[str, Any]]:
+    def matrices(self, text: str) -> tuple[Real[np.ndarray, "N 4 4"], dict[str, Any]]:
         """(N, 4, 4) as they stand, world_from_camera in OpenCV's axes or `axes`; what the file says of its frame."""
         raise TypeError("a format defines what it holds")  # pragma: no cover
 
-    def parse(self, text: str) -> np.ndarray:
+    def parse(self, text: str) -> Float64[np.ndarray, "N 4 4"]:
         """(N, 4, 4) world_from_camera, RAS mm, OpenCV axes. Raises UserError POSES with the number of a bad one."""
         try:
             found, said = self.matrices(text)
@@ -71,7 +74,7 @@ class PoseFile(Model):
         return found @ OPENGL if frame["axes"] == "opengl" else found
 
 
-def rigid(found: np.ndarray) -> np.ndarray:
+def rigid(found: Float[np.ndarray, "N 4 4"]) -> Float[np.ndarray, "N 4 4"]:
     """(N, 4, 4) -> the nearest rotations with their positions; what is further off is refused by its number."""
     if not np.isfinite(found).all():
         number = int(np.flatnonzero(~np.isfinite(found).all((1, 2)))[0]) + 1
@@ -109,14 +112,14 @@ def by_name(names: list[str]) -> list[int]:
     return sorted(range(len(names)), key=lambda n: [(isinstance(p, str), p) for p in keys[n]])
 
 
-def placed(turned: np.ndarray, position: np.ndarray) -> np.ndarray:
+def placed(turned: Float[np.ndarray, "N 3 3"], position: Float[np.ndarray, "N 3"]) -> Float[np.ndarray, "N 4 4"]:
     """(N, 3, 3), (N, 3) -> (N, 4, 4)."""
     out = np.tile(np.eye(4), (len(position), 1, 1))
     out[:, :3, :3], out[:, :3, 3] = turned, position
     return out
 
 
-def quaternions(xyzw: np.ndarray) -> np.ndarray:
+def quaternions(xyzw: Float[np.ndarray, "N 4"]) -> Float[np.ndarray, "N 3 3"]:
     """(N, 4) x y z w -> (N, 3, 3). Raises UserError for one that is no unit."""
     from scipy.spatial.transform import Rotation
 
@@ -138,7 +141,7 @@ class Json(PoseFile):
         """See PoseFile."""
         return text.lstrip()[:1] in ("[", "{")
 
-    def matrices(self, text: str) -> tuple[np.ndarray, dict[str, Any]]:
+    def matrices(self, text: str) -> tuple[Shaped[np.ndarray, " ..."], dict[str, Any]]:
         """See PoseFile."""
         values = json.loads(text)
         said = values if isinstance(values, Mapping) else {}
@@ -158,7 +161,7 @@ class Manifest(PoseFile):
         first = text.lstrip().split("\n", 1)[0]
         return first.startswith("{") and '"world_from_camera"' in first and '"view"' in first
 
-    def matrices(self, text: str) -> tuple[np.ndarray, dict[str, Any]]:
+    def matrices(self, text: str) -> tuple[Shaped[np.ndarray, " ..."], dict[str, Any]]:
         """See PoseFile."""
         rows = [json.loads(line) for line in text.split("\n") if line.strip()]
         who = sorted({row["patient"] for row in rows})
@@ -182,7 +185,7 @@ class Nerfstudio(PoseFile):
         """See PoseFile."""
         return text.lstrip()[:1] == "{" and '"transform_matrix"' in text
 
-    def matrices(self, text: str) -> tuple[np.ndarray, dict[str, Any]]:
+    def matrices(self, text: str) -> tuple[Shaped[np.ndarray, " ..."], dict[str, Any]]:
         """See PoseFile."""
         values = json.loads(text)
         frames = values["frames"]
@@ -210,7 +213,7 @@ class Colmap(PoseFile):
         # Its tenth word is a name; sixteen numbers are none.
         return bool(re.fullmatch(cls.LINE, first)) and len(first.replace(",", " ").split()) != 16
 
-    def matrices(self, text: str) -> tuple[np.ndarray, dict[str, Any]]:
+    def matrices(self, text: str) -> tuple[Shaped[np.ndarray, " ..."], dict[str, Any]]:
         """See PoseFile. Every second line holds points, and may be empty or left out."""
         lines = [line for line in text.splitlines() if line.strip()[:1] != "#"]
         while lines and not lines[-1].strip():
@@ -240,7 +243,7 @@ class Tum(PoseFile):
         rows = rows_of(text)
         return bool(rows) and len(rows[0]) == 8
 
-    def matrices(self, text: str) -> tuple[np.ndarray, dict[str, Any]]:
+    def matrices(self, text: str) -> tuple[Shaped[np.ndarray, " ..."], dict[str, Any]]:
         """See PoseFile."""
         numbers = np.array(rows_of(text), float).reshape(-1, 8)
         numbers = numbers[np.argsort(numbers[:, 0], kind="stable")]
@@ -260,7 +263,7 @@ class Matrix(PoseFile):
         rows = rows_of(text)
         return bool(rows) and len(rows[0]) in (4, 16)
 
-    def matrices(self, text: str) -> tuple[np.ndarray, dict[str, Any]]:
+    def matrices(self, text: str) -> tuple[Shaped[np.ndarray, " ..."], dict[str, Any]]:
         """See PoseFile."""
         found = np.array([word for row in rows_of(text) for word in row], float).reshape(-1, 4, 4)
         turned = self.transposed
@@ -289,7 +292,7 @@ class C3VD(Matrix):
 ORDER = ("nerfstudio", "manifest", "json", "colmap", "tum", "matrix")  # in which a format is looked for
 
 
-def read_poses(path: str | Path, chosen: PoseFile | None = None) -> np.ndarray:
+def read_poses(path: str | Path, chosen: PoseFile | None = None) -> Float64[np.ndarray, "N 4 4"]:
     """(N, 4, 4) world_from_camera of a file, OpenCV axes, RAS mm. chosen: its format; by default it is recognised.
 
     Raises UserError POSES (NOT_FOUND where there is no such file); neither tells the file's name.

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import functools
 from math import exp, inf, log2
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from endorender.scene.optics import circle_of_confusion, coloured, defocused, vignette
 from endorender.scene.response import LUMA, SHORT, SHOULDER, Response, srgb, through_jpeg
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, UInt8
 
 TABLE = 1 << 20  # normal numbers: a thirtieth of them are one small picture's
 METERED = 300  # pixels, about
@@ -37,7 +41,7 @@ def _table() -> np.ndarray:
     return found
 
 
-def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
+def normal(rng: np.random.Generator, *shape: int) -> Float32[np.ndarray, " ..."]:
     """Standard normal numbers, float32, read-only where they fit: a stretch of the table."""
     count = int(np.prod(shape))
     if count > TABLE // 8:
@@ -47,13 +51,13 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def develop(
-    radiance: np.ndarray,
+    radiance: Float[np.ndarray, "3 H W"],
     response: Response,
     rng: np.random.Generator,
-    mask: np.ndarray | None = None,
-    z_depth: np.ndarray | None = None,
+    mask: Bool[np.ndarray, "H W"] | None = None,
+    z_depth: Float[np.ndarray, "H W"] | None = None,
     focal: float | None = None,
-) -> np.ndarray:
+) -> UInt8[np.ndarray, "3 H W"]:
     """(3, H, W) linear radiance -> (3, H, W) uint8 picture; the rest as in `Response.apply`."""
     light = radiance.astype(np.float32, copy=False)
     if response.aperture:
@@ -146,7 +150,7 @@ def _shoulder(level: np.ndarray) -> np.ndarray:
     return above
 
 
-def stops(light: np.ndarray, response: Response, mask: np.ndarray | None = None) -> float:
+def stops(light: Float[np.ndarray, "3 H W"], response: Response, mask: Bool[np.ndarray, "H W"] | None = None) -> float:
     """log2 of the exposure under which the metered percentile of (3, H, W) light reaches its target.
 
     `Response.resolve` finds the percentile of what is shown. Here it is the colour of what lies around that percentile

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -10,13 +11,16 @@ from pydantic import Field, model_validator
 from endorender.registry import Model
 from endorender.scene.optics import circle_of_confusion, coloured, defocused, vignette
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, UInt8
+
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709
 SHOULDER = 0.6  # linear level above which highlights are rolled off
 SHORT = 2.0  # 8-bit levels below the brightest that can be, where automatic exposure cannot reach its target
 MOST_ELECTRONS = 1e9  # of a pixel before it is cut at its full well; keeps the Poisson draw within its range
 
 
-def srgb(linear: np.ndarray) -> np.ndarray:
+def srgb(linear: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """Linear 0..1 -> sRGB 0..1 (IEC 61966-2-1)."""
     x = np.clip(linear, 0, 1)
     return np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
@@ -71,9 +75,9 @@ class Response(Model):
 
     def resolve(
         self,
-        radiance: np.ndarray,
-        mask: np.ndarray | None = None,
-        z_depth: np.ndarray | None = None,
+        radiance: Float[np.ndarray, "H W 3"],
+        mask: Bool[np.ndarray, "H W"] | None = None,
+        z_depth: Float[np.ndarray, "H W"] | None = None,
         focal: float | None = None,
     ) -> Response:
         """The same response with its exposure fixed to what (H, W, 3) radiance asks for; the rest as in `apply`."""
@@ -143,12 +147,12 @@ class Response(Model):
 
     def apply(
         self,
-        radiance: np.ndarray,
+        radiance: Float[np.ndarray, "H W 3"],
         seed: int | None = None,
-        mask: np.ndarray | None = None,
-        z_depth: np.ndarray | None = None,
+        mask: Bool[np.ndarray, "H W"] | None = None,
+        z_depth: Float[np.ndarray, "H W"] | None = None,
         focal: float | None = None,
-    ) -> np.ndarray:
+    ) -> UInt8[np.ndarray, "H W 3"]:
         """(H, W, 3) linear radiance -> (H, W, 3) uint8 picture.
 
         seed: of the noise; the same one gives the same picture. mask: (H, W) bool, what the camera sees: the rest
@@ -173,7 +177,7 @@ class Response(Model):
         return coloured(noise, height, width).transpose(1, 2, 0)
 
 
-def through_jpeg(picture: np.ndarray, quality: int) -> np.ndarray:
+def through_jpeg(picture: UInt8[np.ndarray, "H W 3"], quality: int) -> UInt8[np.ndarray, "H W 3"]:
     """The picture with the marks that JPEG compression leaves."""
     from PIL import Image
 

@@ -6,7 +6,7 @@ import dataclasses
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from endorender.scene.phase import HenyeyGreenstein, phase_functions
 from endorender.scene.surface import WetGGX, coats
 from endorender.scene.tissue import Tissue, tissues
 
+if TYPE_CHECKING:
+    from jaxtyping import Real, Shaped, UInt8
+
 Surface = Literal["interface", "hybrid", "volume"]
 Boundary = Literal["straight", "refracting"]
 # Mean free paths to a voxel's edge beyond which float32 no longer resolves the medium; docs/rendering.md has what was
@@ -32,7 +35,7 @@ DENSEST = {"interface": 100.0, "hybrid": 1000.0, "volume": 1000.0}
 class Mask:
     """An array that counts as equal to itself alone, so that what depends on it can be cached."""
 
-    values: np.ndarray
+    values: Shaped[np.ndarray, " ..."]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Mask) and other.values is self.values
@@ -57,9 +60,9 @@ class GridMedium:
     phase: one phase function for the whole grid. Raises UserError for numbers that are no optics.
     """
 
-    sigma_t: np.ndarray
-    albedo: np.ndarray
-    affine: np.ndarray
+    sigma_t: Real[np.ndarray, "I J K"]
+    albedo: Real[np.ndarray, "I J K 3"]
+    affine: Real[np.ndarray, "4 4"]
     phase: Any = dataclasses.field(default_factory=HenyeyGreenstein)
 
     def __post_init__(self) -> None:
@@ -79,7 +82,7 @@ class GridMedium:
         object.__setattr__(self, "phase", phase_functions.build(self.phase))
 
 
-def checked_pose(pose: Any) -> np.ndarray:
+def checked_pose(pose: Any) -> Real[np.ndarray, "4 4"]:
     """A world_from_camera: (4, 4), a rotation without mirror, the last row 0 0 0 1. Raises UserError for others."""
     pose = matrix(pose, "world_from_camera must be a (4, 4) rigid transform of finite numbers")
     turn = pose[:3, :3]
@@ -119,14 +122,14 @@ class Scene:
 
     medium: Volume | GridMedium
     camera: Any
-    world_from_camera: np.ndarray
+    world_from_camera: Real[np.ndarray, "4 4"]
     lights: tuple[Any, ...]
     tissue: Tissue = dataclasses.field(default_factory=Tissue)
     threshold: float = -550.0
     surface: Surface = "interface"
     mucosa: Mucosa | None = None
     max_scatterings: int = 10_000
-    labels: np.ndarray | None = None
+    labels: UInt8[np.ndarray, "I J K"] | None = None
     label_tissues: Mapping[int, Tissue] = dataclasses.field(default_factory=dict)
     boundary: Boundary = "straight"
     coat: Any = WET
@@ -268,7 +271,7 @@ class Scene:
 
     @classmethod
     def from_dict(
-        cls, medium: Volume | GridMedium, values: Mapping[str, Any], labels: np.ndarray | None = None
+        cls, medium: Volume | GridMedium, values: Mapping[str, Any], labels: Shaped[np.ndarray, "I J K"] | None = None
     ) -> Scene:
         """Inverse of `to_dict`; unknown keys are refused."""
         known = {f.name for f in dataclasses.fields(cls)} - {"medium", "labels"}

@@ -5,12 +5,17 @@ The lens sits in the middle of the tip's face, our choice. A name is the maker's
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from pydantic import Field
 
 from endorender.ct.anatomy.lumen import Lumen, sample
 from endorender.ct.volume import Volume
 from endorender.registry import Model, Registry
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 scopes = Registry("scope")
 AROUND = np.linspace(0, 2 * np.pi, 24, endpoint=False)
@@ -28,7 +33,7 @@ class Scope(Model):
         """mm."""
         return self.diameter / 2
 
-    def fits(self, volume: Volume, lumen: Lumen, poses: np.ndarray) -> np.ndarray:
+    def fits(self, volume: Volume, lumen: Lumen, poses: Float[np.ndarray, "V 4 4"]) -> Bool[np.ndarray, " V"]:
         """(V,) bool: whether the stiff end is free of tissue at world_from_camera (V, 4, 4).
 
         Its outside, the face first, lies in air on the trilinear HU field, and its axis keeps from the wall, as the

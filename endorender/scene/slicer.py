@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -13,10 +13,13 @@ from endorender.scene.halfspace import albedo_of
 from endorender.scene.text import read_text
 from endorender.scene.tissue import Tissue, tissues
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 WHITEST = 0.95  # diffuse reflectance of a preset's brightest colours: none of them is meant as a lossless medium
 
 
-def read_vp(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_vp(file: Path) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, "M 4"], Float[np.ndarray, "L 2"]]:
     """(N, 2) HU and opacity, (M, 4) HU and sRGB, (L, 2) gradient and factor on opacity of a `.vp` file.
 
     Seven lines (3D Slicer, developer guide, Volume rendering): interpolation, shading, diffuse, ambient, specular,

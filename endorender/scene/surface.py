@@ -11,10 +11,14 @@ direction that it reflects into all (Kulla, Conty 2017, Revisiting Physically Ba
 
 import functools
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from endorender.registry import Model, Registry
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 coats = Registry("coat")
 
@@ -24,7 +28,7 @@ LEAST_COS = 1e-4
 
 
 @functools.cache
-def directional_albedo() -> np.ndarray:
+def directional_albedo() -> "Float32[np.ndarray, '32 16 16']":
     """(32, 16, 16) float32 over `NODES` of (cos θ, α, IOR): what a coat of weight 1 reflects in all.
 
     Between nodes, linear in what they are even in, it is within 0.005 of the integral (tests/scene/test_surface.py).
@@ -34,7 +38,12 @@ def directional_albedo() -> np.ndarray:
     return integrated(u * u, alpha, IOR[0] + (IOR[1] - IOR[0]) * w**4)
 
 
-def integrated(cos: np.ndarray, alpha: np.ndarray, ior: np.ndarray, nodes: int = 16) -> np.ndarray:
+def integrated(
+    cos: "Float32[np.ndarray, ' N']",
+    alpha: "Float32[np.ndarray, ' A']",
+    ior: "Float32[np.ndarray, ' K']",
+    nodes: int = 16,
+) -> "Float32[np.ndarray, 'N A K']":
     """(N,) cos θ, (A,) α, (K,) IOR, float32 -> (N, A, K) directional albedo E = ∫ F G2 / G1 over visible normals.
 
     By Gauss's rule in the two numbers that `sample` takes.
@@ -179,7 +188,7 @@ class Coat(Model):
     coat may take as it likes.
     """
 
-    def data(self) -> np.ndarray:
+    def data(self) -> "Float32[np.ndarray, 'C A I']":
         """float32 table for `albedo`; by default a dummy."""
         return np.zeros((1, 1, 1), np.float32)
 
@@ -198,7 +207,7 @@ class Coat(Model):
 class WetGGX(Coat):
     """A film of water on mucosa: GGX microfacets, Fresnel; with the tissue's roughness, specular weight and ior."""
 
-    def data(self) -> np.ndarray:
+    def data(self) -> "Float32[np.ndarray, 'C A I']":
         """`directional_albedo`."""
         return directional_albedo().copy()
 

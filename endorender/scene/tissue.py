@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -10,6 +10,9 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from endorender.registry import Model, Registry, one_line
 from endorender.scene.halfspace import Wall
 from endorender.scene.phase import HenyeyGreenstein, phase_functions
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, Real
 
 tissues = Registry("tissue")
 COAT = ("roughness", "specular", "ior")  # what surface_parameters may name, in the order of `Tissue.coats`
@@ -141,7 +144,7 @@ class Tissue(Model):
         # Tissues key caches, and a dict has no hash. Equal tissues have equal parts, which is all a hash needs.
         return hash((type(self), self.hu, self.sigma_t, self.wall_hu))
 
-    def table(self, hu: np.ndarray = TABLE_HU) -> np.ndarray:
+    def table(self, hu: Real[np.ndarray, " N"] = TABLE_HU) -> Float32[np.ndarray, "N columns"]:
         """(N,) HU -> (N, 1 + FLOATS + 3): sigma_t in mm⁻¹, what describes the phase function, albedo RGB.
 
         Parameters of the phase are interpolated as users know them, then turned into the device's numbers.
@@ -154,12 +157,12 @@ class Tissue(Model):
         albedo = [along(band) for band in zip(*self.albedo)]
         return np.column_stack([along(self.sigma_t), phase, *albedo]).astype(np.float32)
 
-    def tints(self, hu: np.ndarray = TABLE_HU) -> np.ndarray:
+    def tints(self, hu: Real[np.ndarray, " N"] = TABLE_HU) -> Float32[np.ndarray, "N 3"]:
         """(N,) HU -> (N, 3): extinction of each channel over sigma_t."""
         tint = self.tint or ((1.0, 1.0, 1.0),) * len(self.hu)
         return np.stack([np.interp(hu, self.hu, band) for band in zip(*tint)], -1).astype(np.float32)
 
-    def forward(self, hu: np.ndarray = TABLE_HU) -> np.ndarray:
+    def forward(self, hu: Real[np.ndarray, " N"] = TABLE_HU) -> Float32[np.ndarray, " N"]:
         """(N,) HU -> (N,) mean cosine of the phase function, at least 0."""
         fixed = self.phase.model_dump()
         points = [dict(zip(self.phase_parameters, v)) for v in zip(*self.phase_parameters.values())] or [{}]
@@ -167,7 +170,7 @@ class Tissue(Model):
         along = cosines * len(self.hu) if len(cosines) == 1 else cosines
         return np.clip(np.interp(hu, self.hu, along), 0, 0.999).astype(np.float32)
 
-    def coats(self, hu: np.ndarray = TABLE_HU) -> np.ndarray:
+    def coats(self, hu: Real[np.ndarray, " N"] = TABLE_HU) -> Float32[np.ndarray, "N 3"]:
         """(N,) HU -> (N, 3): roughness, specular weight and IOR of the coat."""
         varying = self.surface_parameters
         along = [
@@ -194,7 +197,7 @@ class Tissue(Model):
         """Length of the gradient beyond which gradient_opacity is constant, HU/mm; 1 without control points above 0."""
         return (self.gradient or (0.0,))[-1] or 1.0
 
-    def opacities(self, gradient: np.ndarray) -> np.ndarray:
+    def opacities(self, gradient: Real[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
         """(N,) length of the gradient, HU/mm -> (N,) factor on sigma_t."""
         if self.gradient is None or self.gradient_opacity is None:
             return np.ones(len(gradient), np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from endorender.ct.anatomy.lumen import Lumen, Path, sample
@@ -9,6 +11,9 @@ from endorender.ct.errors import CTError
 from endorender.ct.volume import Volume
 from endorender.errors import UserError
 from endorender.scene.scope import Own, Scope, scopes
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64, Integer, Real
 
 AHEAD_MM = (8.0, 20.0)  # how far ahead on the centreline the scope aims, at least and at most
 NEARING_MM = 25.0  # at most that a camera goes along its line of sight towards what it sees
@@ -24,14 +29,14 @@ def poses(
     path: Path,
     views: int,
     seed: int,
-    min_clearance_mm: float | np.ndarray = 2.5,
-    jitter: float | np.ndarray = 0.5,
-    roll: float | np.ndarray = 180.0,
-    look_aside: float | np.ndarray = 12.0,
-    ahead: float | np.ndarray = 1.0,
-    approach: float | np.ndarray = 0.0,
+    min_clearance_mm: float | Real[np.ndarray, " views"] = 2.5,
+    jitter: float | Real[np.ndarray, " views"] = 0.5,
+    roll: float | Real[np.ndarray, " views"] = 180.0,
+    look_aside: float | Real[np.ndarray, " views"] = 12.0,
+    ahead: float | Real[np.ndarray, " views"] = 1.0,
+    approach: float | Real[np.ndarray, " views"] = 0.0,
     scope: Scope | None = None,
-) -> np.ndarray:
+) -> Float64[np.ndarray, "V 4 4"]:
     """Camera poses in the order of the path, from its first point towards its last.
 
     The path is divided into `views` equal stretches with one camera in each; of a path of several pieces each is, and
@@ -162,7 +167,11 @@ def _flown(
 
 
 def refuse_outside(
-    volume: Volume, lumen: Lumen, given: np.ndarray, which: np.ndarray | None = None, what: str = "pose"
+    volume: Volume,
+    lumen: Lumen,
+    given: Real[np.ndarray, "N 4 4"],
+    which: Integer[np.ndarray, " M"] | None = None,
+    what: str = "pose",
 ) -> None:
     """Raise UserError POSES with the number, from 1, of the first pose that is not in the lumen. given: (N, 4, 4).
 

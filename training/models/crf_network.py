@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -17,21 +17,24 @@ from training.crf import coupling, most_probable
 from training.models.layers import DepthNetwork, Encoder
 from training.superpixels import superpixels
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Int, Integer
+
 
 class RandomField(NamedTuple):
     """One image's CRF over ln(depth / typical): labels (H, W), pairs (E, 2) with strengths (E,), z (N,) float64."""
 
-    pairs: Tensor
-    strength: Tensor
-    z: Tensor
-    labels: Tensor
+    pairs: Int[Tensor, "E 2"]
+    strength: Float64[Tensor, " E"]
+    z: Float64[Tensor, " N"]
+    labels: Int[Tensor, "H W"]
 
     @property
-    def a(self) -> Tensor:
+    def a(self) -> Float64[Tensor, "N N"]:
         """(N, N), half the precision."""
         return coupling(self.pairs, self.strength, len(self.z))
 
-    def most_probable(self) -> Tensor:
+    def most_probable(self) -> Float64[Tensor, "H W"]:
         """(H, W) ln(depth / typical)."""
         return most_probable(self.pairs, self.strength, self.z)[self.labels]
 
@@ -43,7 +46,9 @@ class PooledFeatures(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.Linear(outputs, outputs), nn.ReLU())
 
-    def forward(self, maps: Sequence[Tensor], labels: np.ndarray) -> Tensor:
+    def forward(
+        self, maps: Sequence[Float[Tensor, "_ _ _"]], labels: Integer[np.ndarray, "H W"]
+    ) -> Float[Tensor, "N outputs"]:
         """maps: (C, h, w) each, of the image and of halves of its size; labels: (H, W) -> (N, outputs).
 
         The mean over a superpixel of maps that were enlarged bilinearly is linear in them: no large map is made.
@@ -95,7 +100,7 @@ class CrfNetwork(DepthNetwork):
         # β = softplus(raw_beta) > 0 for any weights, so A stays positive definite.
         self.raw_beta = nn.Parameter(torch.full((3,), math.log(math.expm1(config.beta))))
 
-    def fields(self, image: Tensor) -> list[RandomField]:
+    def fields(self, image: Float[Tensor, "B 3 H W"]) -> list[RandomField]:
         """The CRF of every image."""
         x = self.padded(image)
         levels = [x, *self.encoder(x)]
@@ -115,6 +120,6 @@ class CrfNetwork(DepthNetwork):
             strength = strength + beta * (-c.gamma * distance).exp()  # R_pq, Liu 2015, eq. 9
         return RandomField(pairs, strength, z, labels)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
         ratios = [field.most_probable() for field in self.fields(image)]
         return (torch.stack(ratios)[:, None].to(image.dtype) + self.log_typical).exp()

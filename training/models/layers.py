@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from endorender.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 FINE_TUNING = ("full", "head", "last-layer")
 
@@ -35,7 +39,7 @@ class Encoder(nn.Module):
             for before, width in zip([widths[0], *widths], widths)
         )
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def forward(self, image: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         features = [self.levels[0](self.stem(image))]
         for level in self.levels[1:]:
             features.append(level(F.max_pool2d(features[-1], 2)))
@@ -56,7 +60,9 @@ class Decoder(nn.Module):
         self.detail = convolution(inputs, detail)
         self.fuse = convolution(2 * detail, self.channels)
 
-    def forward(self, features: list[Tensor], image: Tensor) -> Tensor:
+    def forward(
+        self, features: list[Float[Tensor, "B _ _ _"]], image: Float[Tensor, "B C H W"]
+    ) -> Float[Tensor, "B channels H W"]:
         x = features[-1]
         for narrow, level, skip in zip(self.narrow, self.levels, features[-2::-1]):
             x = level(torch.cat([F.interpolate(narrow(x), scale_factor=2.0, mode="nearest"), skip], 1))
@@ -68,7 +74,7 @@ CUES = 3  # channels of `shading_cues`
 PLACE_PX = 64.0  # the unit of the place in the picture
 
 
-def shading_cues(image: Tensor) -> Tensor:
+def shading_cues(image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 3 H W"]:
     """(B, 3, H, W): the logarithm of the brightness, and the place from the picture's middle in units of PLACE_PX.
 
     Light from the scope's tip falls with the square of the distance and to the rim of its beam, so that ln depth is
@@ -112,7 +118,7 @@ class DepthNetwork(nn.Module):
         self.log_typical = math.log(typical_mm)
         self.mean, self.std = list(mean), list(std)
 
-    def padded(self, image: Tensor) -> Tensor:
+    def padded(self, image: Float[Tensor, "B C H W"]) -> Float[Tensor, "B _ _ _"]:
         """The image normalised, and grown to a size that the encoder can divide."""
         stride = int(self.encoder.stride)  # type: ignore[arg-type]
         down, right = -image.shape[-2] % stride, -image.shape[-1] % stride
@@ -121,7 +127,7 @@ class DepthNetwork(nn.Module):
             x = torch.cat([x, shading_cues(image)], 1)
         return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
         height, width = image.shape[-2:]
         x = self.padded(image)
         if self.mixed and self.training:

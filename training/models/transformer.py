@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,13 +12,16 @@ from torch.nn import functional as F
 from training.models.layers import Decoder, DepthNetwork, convolution
 from training.models.pretrained import load
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 IMAGENET: dict[str, Sequence[float]] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 class Tokens(NamedTuple):
     """layers: token sequences (B, 1 + h w, C), class token first; h, w: patches down and across."""
 
-    layers: list[Tensor]
+    layers: list[Float[Tensor, "B tokens C"]]
     height: int
     width: int
 
@@ -34,7 +37,7 @@ class TokenEncoder(nn.Module):
         self.embeddings, self.layers, self.norm = embeddings, layers[: max(chosen) + 1], norm
         self.chosen, self.patch, self.stride = list(chosen), patch, stride
 
-    def forward(self, image: Tensor) -> Tokens:
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Tokens:
         x = self.embeddings(image)
         x = getattr(x, "last_hidden_states", x)
         kept = []
@@ -59,7 +62,7 @@ class FusionDecoder(nn.Module):
         neck.fusion_stage.layers[0].residual_layer1 = nn.Identity()
         self.neck, self.first, self.second = neck, first, second
 
-    def forward(self, tokens: Tokens, image: Tensor) -> Tensor:
+    def forward(self, tokens: Tokens, image: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B channels H W"]:
         fused = self.neck(tokens.layers, tokens.height, tokens.width)[-1]
         x = F.interpolate(self.first(fused), image.shape[-2:], mode="bilinear", align_corners=True)
         return F.relu(self.second(x))
@@ -78,7 +81,7 @@ class PyramidEncoder(nn.Module):
         self.stem = convolution(3, width, kernel=5, stride=2)
         self.backbone = backbone
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         maps: Any = self.backbone(image)
         return [self.stem(image), *maps.feature_maps]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from endorender.ct.anatomy.lumen import WALL_HU
 from endorender.ct.volume import Volume
 from endorender.ct.voxels import around, counted, widened
 from endorender.outputs import whole
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
 TAGGED_HU = 200.0  # tagged residue in CT colonography lies above it; soft tissue, even enhanced, below
 LEAST_AREA = 25.0  # mm² of level; a smaller one may be a grain of contrast on a fold
@@ -28,7 +32,7 @@ class Fluid:
     """Pools that stand under air with a level. mask: (I, J, K) bool, their voxels above 200 HU. up: (axis, sign) of the
     voxel direction against gravity. pools_ml: largest first. hu: their mean."""
 
-    mask: np.ndarray
+    mask: Bool[np.ndarray, "I J K"]
     up: tuple[int, int]
     pools_ml: tuple[float, ...]
     hu: float

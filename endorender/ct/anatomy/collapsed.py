@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from endorender.ct.volume import Volume
 from endorender.ct.voxels import around
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool
+
 NEAR_MM = 40.0  # a collapsed segment of a distended colon is short; air farther off may be another organ
 COARSE_MM = 2.0
 
 
-def gaps(lumens: list[tuple[Volume, np.ndarray]]) -> list[dict[str, Any]]:
+def gaps(lumens: list[tuple[Volume, Bool[np.ndarray, "_ _ _"]]]) -> list[dict[str, Any]]:
     """Pairs of lumens nearest to one another: what is needed to make one tree of them, up to 40 mm each.
 
     lumens: grid and (I, J, K) bool mask of each. Of each pair the two places in the list (from 1), the millimetres

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -10,6 +10,9 @@ import numpy as np
 from endorender.ct import voxels
 from endorender.ct.anatomy import outline
 from endorender.ct.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Shaped
 
 AIR_HU = -925.0  # below it is air, whatever the noise; lung tissue lies above it
 LEAST_ML = 1.0
@@ -20,7 +23,7 @@ class Piece(NamedTuple):
     """Connected air. box: where it lies; core: bool, what of the box is of it; ml: its volume."""
 
     box: tuple[slice, ...]
-    core: np.ndarray
+    core: Bool[np.ndarray, "_ _ _"]
     ml: float
 
 
@@ -48,7 +51,7 @@ def of(volume: Volume) -> Hollows:
     return _known[volume]
 
 
-def under(volume: Volume, mask: np.ndarray) -> Hollows:
+def under(volume: Volume, mask: Shaped[np.ndarray, "I J K"]) -> Hollows:
     """What lies under a mask, in the order of the hollows it is of.
 
     A hollow's largest piece stands for it. The others follow, and what a mask calls a lumen and the scan alone does

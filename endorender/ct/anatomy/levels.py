@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from endorender.ct.anatomy.lumen import AIR_HU as SURELY_AIR
 from endorender.ct.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, Shaped
 
 AIR, TISSUE = -1000.0, 40.0  # HU
 BLUR_MM = 2.5  # how far from a pool voxels are mixtures with it
@@ -22,16 +25,16 @@ class Levels(NamedTuple):
     """Columns in which fluid ends under air. place: three (N,), the index of the uppermost voxel of fluid in an array
     that `along` turned; the first is its height. gap: (N,) steps from there to air."""
 
-    place: tuple[np.ndarray, ...]
-    gap: np.ndarray
+    place: tuple[Int[np.ndarray, " N"], ...]
+    gap: Int[np.ndarray, " N"]
 
 
-def along(array: np.ndarray, axis: int, sign: int) -> np.ndarray:
+def along(array: Shaped[np.ndarray, "I J K"], axis: int, sign: int) -> Shaped[np.ndarray, "A B C"]:
     """The same array with the vertical first, upwards."""
     return np.moveaxis(array, axis, 0)[::sign]
 
 
-def ends(volume: Volume, bright: np.ndarray, axis: int, sign: int) -> Levels:
+def ends(volume: Volume, bright: Bool[np.ndarray, "I J K"], axis: int, sign: int) -> Levels:
     """Where bright voxels end under air with nothing between.
 
     Blur and the patient's breath spread a level over some millimetres, in which a voxel passes through every value,
@@ -61,7 +64,7 @@ def ends(volume: Volume, bright: np.ndarray, axis: int, sign: int) -> Levels:
     return Levels(tuple(p[sure] for p in place), gap[sure])
 
 
-def layer(levels: Levels, mask: np.ndarray, up: tuple[int, int]) -> np.ndarray:
+def layer(levels: Levels, mask: Bool[np.ndarray, "I J K"], up: tuple[int, int]) -> Bool[np.ndarray, "I J K"]:
     """(I, J, K) bool: voxels between fluid below and air above, and where they meet: mixtures of both, no tissue.
 
     mask: the fluid.
@@ -82,8 +85,8 @@ def layer(levels: Levels, mask: np.ndarray, up: tuple[int, int]) -> np.ndarray:
 
 
 def beside(
-    volume: Volume, levels: Levels, mask: np.ndarray, up: tuple[int, int], inside: float
-) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    volume: Volume, levels: Levels, mask: Bool[np.ndarray, "I J K"], up: tuple[int, int], inside: float
+) -> tuple[tuple[Int[np.ndarray, " N"], ...], Float[np.ndarray, " N"]]:
     """Where a level meets the wall: indices of voxels in `along`'s order, and what part of each is tissue.
 
     The level's height and blur are known from the columns near by, so what fluid and air alone would show there is

@@ -7,7 +7,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from endorender.ct.anatomy.hollows import AIR_HU, LEAST_ML, SCOPE_MM
 from endorender.ct.errors import CTError
 from endorender.ct.resample import settled
 from endorender.ct.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, Real, Shaped
 
 WALL_HU = -550.0  # half-way between air and tissue: where a blurred edge has its true place
 LEAK_MM = 3.0  # a wall moves by less than this when the threshold rises; what appears farther off leaked
@@ -34,16 +37,16 @@ class Lumen:
     left_out: other air of 1 ml or more, as ml and the reason why it is no lumen.
     """
 
-    mask: np.ndarray
+    mask: Bool[np.ndarray, "I J K"]
     threshold: float
-    spacing: np.ndarray
+    spacing: Float[np.ndarray, " 3"]
     volume_ml: float
     region: int
     candidates: tuple[float, ...]
     left_out: tuple[tuple[float, str], ...] = ()
 
     @functools.cached_property
-    def clearance(self) -> np.ndarray:
+    def clearance(self) -> Float32[np.ndarray, "I J K"]:
         """(I, J, K) float32 mm to the wall inside the mask, 0 outside; the edge of the scan counts as wall."""
         box = voxels.around(self.mask, np.zeros(3))
         mask = self.mask[box]
@@ -61,12 +64,12 @@ class Path:
     starts: at which points a piece begins; more than one where the lumen is several that do not hang together.
     """
 
-    points: np.ndarray
-    clearance: np.ndarray
+    points: Float[np.ndarray, "N 3"]
+    clearance: Float[np.ndarray, " N"]
     starts: tuple[int, ...] = (0,)
 
     @property
-    def steps(self) -> np.ndarray:
+    def steps(self) -> Float[np.ndarray, " steps"]:
         """(N - 1,) mm from point to point; 0 from piece to piece."""
         steps: np.ndarray = np.linalg.norm(np.diff(self.points, axis=0), axis=1)
         steps[np.array(self.starts[1:], int) - 1] = 0
@@ -78,7 +81,7 @@ class Path:
         return float(self.steps.sum())
 
     @property
-    def along(self) -> np.ndarray:
+    def along(self) -> Float[np.ndarray, " N"]:
         """(N,) mm from the beginning."""
         return np.concatenate([[0.0], np.cumsum(self.steps)])
 
@@ -88,7 +91,7 @@ class Path:
         return [slice(*ends) for ends in zip(self.starts, (*self.starts[1:], len(self.points)))]
 
 
-def find(volume: Volume, region: int | None = None, label: np.ndarray | None = None) -> Lumen:
+def find(volume: Volume, region: int | None = None, label: Shaped[np.ndarray, "I J K"] | None = None) -> Lumen:
     """The air-filled hollow that an endoscope could enter.
 
     region: which of several, 1 = largest by volume. label: (I, J, K) mask; only what lies under it is lumen. Hollows
@@ -171,7 +174,7 @@ def _grown(
 def measured(
     volume: Volume,
     box: tuple[slice, ...],
-    mask: np.ndarray,
+    mask: Bool[np.ndarray, "A B C"],
     threshold: float,
     region: int,
     candidates: tuple[float, ...],
@@ -183,7 +186,9 @@ def measured(
     return Lumen(whole, threshold, volume.spacing, np.count_nonzero(mask) * voxel_ml, region, candidates)
 
 
-def sample(volume: Volume, field: np.ndarray, points: np.ndarray) -> np.ndarray:
+def sample(
+    volume: Volume, field: Real[np.ndarray, "I J K"], points: Real[np.ndarray, "*n 3"]
+) -> Real[np.ndarray, "*n"]:
     """(..., 3) RAS mm -> (...) trilinear values of an (I, J, K) field of the volume's grid; 0 outside."""
     from scipy import ndimage
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from endorender.ct.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Integer
 
 BODY_HU = -300.0  # fat and all that is denser; lung, foam and air lie below
 PLACES = 1e6  # about as many, but at least 1.5 mm apart: a small block needs them nearer than a whole patient
@@ -26,7 +31,7 @@ def places(volume: Volume) -> tuple[slice, ...]:
     return tuple(slice(min(n - 1, int(s) // 2), None, int(s)) for s, n in zip(steps, volume.shape))
 
 
-def outline(volume: Volume) -> np.ndarray:
+def outline(volume: Volume) -> Bool[np.ndarray, "A B C"]:
     """(A, B, C) bool, at `places`: the convex hull of the tissue, without what is as thin as a table's shell."""
     from scipy import ndimage
 
@@ -79,7 +84,7 @@ def _hull(mask: np.ndarray) -> np.ndarray:
     return np.asarray((z >= low[..., None]) & (z <= high[..., None]))
 
 
-def inside(volume: Volume, labels: np.ndarray, count: int) -> np.ndarray:
+def inside(volume: Volume, labels: Integer[np.ndarray, "I J K"], count: int) -> Bool[np.ndarray, " {count}+1"]:
     """(count + 1,) bool: which pieces of air lie in the body and not around it. labels: (I, J, K), of the pieces."""
     framing = np.zeros(count + 1)
     for axis in range(3):
@@ -91,7 +96,7 @@ def inside(volume: Volume, labels: np.ndarray, count: int) -> np.ndarray:
     return shares(volume, labels, count) >= np.where(framing > FRAMING_MM, FRAMING, INSIDE)
 
 
-def shares(volume: Volume, labels: np.ndarray, count: int) -> np.ndarray:
+def shares(volume: Volume, labels: Integer[np.ndarray, "I J K"], count: int) -> Float[np.ndarray, " {count}+1"]:
     """(count + 1,) what part of each piece lies in the outline; 1 of one that is too thin to be seen there."""
     coarse = labels[places(volume)]
     sizes = np.bincount(coarse.ravel(), minlength=count + 1)

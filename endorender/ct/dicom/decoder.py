@@ -15,11 +15,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from endorender.ct.dicom.decoder_child import send
+
+if TYPE_CHECKING:
+    from jaxtyping import Integer
 
 CHILD = Path(__file__).with_name("decoder_child.py")
 IDLE_S = 60.0  # an idle child ends by itself, when a busy machine lets it
@@ -49,7 +52,9 @@ def kept() -> Iterator[None]:
             child.end(IDLE_S)
 
 
-def decode(frame: bytes, syntax: str, rows: int, cols: int, allocated: int, stored: int, signed: bool) -> np.ndarray:
+def decode(
+    frame: bytes, syntax: str, rows: int, cols: int, allocated: int, stored: int, signed: bool
+) -> Integer[np.ndarray, "{rows} {cols}"]:
     """(rows, cols) integers of one encoded frame, as they are stored. Raises Damaged.
 
     Call it within `kept()`, from as many threads as children are wanted.

@@ -9,6 +9,8 @@ import numpy as np
 from endorender.ct.errors import CTError
 
 if TYPE_CHECKING:
+    from jaxtyping import Integer
+
     from endorender.ct.dicom.slices import Slice
 
 # What `Slice.moment` holds, most telling first. By the last, the time of day, they are ordered and never named.
@@ -18,7 +20,7 @@ SAME_PLACE, SAME_PLACE_MM = 0.1, 0.2
 ALL = "all"
 
 
-def layers(stack: list[Slice]) -> np.ndarray:
+def layers(stack: list[Slice]) -> Integer[np.ndarray, " N"]:
     """(N,) which of the places along the stack each slice has; several have one if they are duplicates. stack: in the
     order of heights."""
     normal = stack[0].normal

@@ -15,6 +15,8 @@ from endorender.ct.values import DEEP_HU, SMEAR_VOXELS, compact, dilated
 from endorender.ct.volume import AIR_HU
 
 if TYPE_CHECKING:
+    from jaxtyping import Int16, Real
+
     from endorender.ct.dicom.slices import Slice
 
 COARSE_HU = 2.0  # steps of HU that are worth a warning; noise of a CT is 10 to 50
@@ -22,8 +24,8 @@ HU_TYPES = ("", "HU", "US", "HU_MOD")  # US: unspecified, which exporters write 
 
 
 def hounsfield(
-    stack: list[Slice], assume_hu: bool, notes: list[str], room: Callable[[int], np.ndarray | None]
-) -> Generator[tuple[np.ndarray, float, float], None, None]:
+    stack: list[Slice], assume_hu: bool, notes: list[str], room: Callable[[int], Int16[np.ndarray, "_ _"] | None]
+) -> Generator[tuple[Real[np.ndarray, "rows cols"], float, float], None, None]:
     """(rows, cols) HU for every slice in turn, int16 where that loses nothing, with their range; padding is air.
 
     room: as for `planes`; where it gives memory, an int16 result lies there. Memory beside it is that of a few slices,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from endorender.ct.dicom.header import BIG_ENDIAN
 from endorender.ct.dicom.parsing import Parsed
 from endorender.ct.errors import CTError
 from endorender.ct.files import Entry
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 CT_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.2",  # CT Image Storage
@@ -61,9 +64,9 @@ class Slice:
     number: int
     rows: int
     cols: int
-    position: np.ndarray  # (3,) LPS mm, centre of the first pixel
-    along_row: np.ndarray  # (3,) unit, direction in which the column index grows
-    along_col: np.ndarray  # (3,) unit, direction in which the row index grows
+    position: Float[np.ndarray, " 3"]  # (3,) LPS mm, centre of the first pixel
+    along_row: Float[np.ndarray, " 3"]  # (3,) unit, direction in which the column index grows
+    along_col: Float[np.ndarray, " 3"]  # (3,) unit, direction in which the row index grows
     pitch: tuple[float, float]  # mm between columns, between rows
     rescale: tuple[float, float] | None  # slope, intercept
     unit: str  # RescaleType
@@ -79,7 +82,7 @@ class Slice:
     contents: frozenset[str]  # words of ImageType
 
     @property
-    def normal(self) -> np.ndarray:
+    def normal(self) -> Float[np.ndarray, " 3"]:
         """(3,) unit, LPS."""
         n = np.cross(self.along_row, self.along_col)
         return np.asarray(n / np.linalg.norm(n))

@@ -21,13 +21,17 @@ from endorender.ct.files import quiet
 from endorender.ct.limits import inflation
 
 if TYPE_CHECKING:
+    from jaxtyping import Int16, Integer
+
     from endorender.ct.dicom.slices import Slice
 
 FEW = 24  # slices; another decoder takes as long to start as these to decode
 THREADS, AHEAD = 2, 6  # a disk, and the system that hands out fresh memory, are waited for meanwhile
 
 
-def planes(stack: list[Slice], room: Callable[[int], np.ndarray | None]) -> Generator[np.ndarray, None, None]:
+def planes(
+    stack: list[Slice], room: Callable[[int], Int16[np.ndarray, "_ _"] | None]
+) -> Generator[Integer[np.ndarray, "rows cols"], None, None]:
     """(rows, cols) integers of each slice in turn, as they are stored; the memory is the caller's to change.
 
     room: gives (rows, cols) int16 memory for slice n, or None; plain values are read right into it.
@@ -104,7 +108,7 @@ def _plain(file: Any, s: Slice, room: np.ndarray | None) -> np.ndarray:
     return room if s.encoding.signed else room.view(np.uint16)
 
 
-def all_planes(dataset: Any, count: int) -> np.ndarray:
+def all_planes(dataset: Any, count: int) -> Integer[np.ndarray, "frames rows cols"]:
     """Values of all frames of any dataset, compressed ones decoded apart. Raises CTError, or whatever pydicom chokes
     with."""
     syntax = dataset.file_meta.TransferSyntaxUID

@@ -8,7 +8,7 @@ import warnings
 import zlib
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from endorender.ct.limits import inflation
 from endorender.ct.resample import straighten
 from endorender.ct.values import check_grid, checked_hu, compact
 from endorender.ct.volume import SHEAR_DEG, Skewed, Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Real
 
 MM_PER_UNIT = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
 
@@ -37,7 +40,7 @@ def read(source: Path | Entry, resample: bool = False, assume_hu: bool = False) 
     return straighten(Skewed(hu, affine, (*notes, *found)), resample, SHEAR_DEG)
 
 
-def opened(source: Path | Entry, notes: list[str]) -> tuple[Any, tuple[int, ...], np.ndarray]:
+def opened(source: Path | Entry, notes: list[str]) -> tuple[Any, tuple[int, ...], Float[np.ndarray, "4 4"]]:
     """The image with its voxels unread, its 3-D shape, and its (4, 4) affine in RAS mm.
 
     notes: what was noticed is added. Raises CTError.
@@ -111,7 +114,7 @@ def _opened(entry: Entry, streams: list[Any], notes: list[str]) -> tuple[Any, tu
     return image, shape, affine
 
 
-def values(image: Any, shape: tuple[int, ...], notes: list[str]) -> np.ndarray:
+def values(image: Any, shape: tuple[int, ...], notes: list[str]) -> Real[np.ndarray, "I J K"]:
     """Stored values times scl_slope plus scl_inter, without a detour over float64 where it can be avoided.
 
     notes: what was noticed is added. Raises CTError TRUNCATED, NO_RESCALE.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from endorender.ct.limits import inflation
 from endorender.ct.resample import straighten
 from endorender.ct.values import MAX_VOXELS, check_grid, checked_hu
 from endorender.ct.volume import SHEAR_DEG, Skewed, Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Real
 
 HEADER_BYTES = 2**20  # a header of text takes some KiB; every line is read no farther
 CHUNK = 2**20
@@ -37,7 +40,7 @@ class Header:
 
     shape: tuple[int, int, int]
     dtype: np.dtype
-    affine: np.ndarray
+    affine: Float[np.ndarray, "4 4"]
     packing: str
     voxels: str | None
     skip: Callable[[Any, int], None]
@@ -120,7 +123,7 @@ def beside(entry: Entry, name: str) -> Entry:
 
 def block(
     stream: Any, entry: Entry, dtype: np.dtype, shape: tuple[int, ...], packing: str, notes: list[str]
-) -> np.ndarray:
+) -> Real[np.ndarray, "I J K"]:
     """(I, J, K) values, the first index fastest in the file, from where the stream stands.
 
     packing: raw, zlib (or gzip), bzip2. entry: for the bytes that the file really takes. notes: what was noticed is

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from endorender.ct.phantoms.people import Polyp
 from endorender.ct.phantoms.walls import ANGLES, Frame
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 BLEND = 1.5  # mm over which a foot goes over into the wall
 TALLEST = 0.55  # of what is free before the wall: what grows on a fold is smaller, so that a scope gets past it
@@ -13,12 +18,12 @@ TALLEST = 0.55  # of what is free before the wall: what grows on a fold is small
 
 def add(
     polyp: Polyp,
-    distance: np.ndarray,
-    flesh: np.ndarray,
-    low: np.ndarray,
+    distance: Float[np.ndarray, "I J K"],
+    flesh: Bool[np.ndarray, "I J K"],
+    low: Float[np.ndarray, " 3"],
     pitch: float,
     frame: Frame,
-    wall: np.ndarray,
+    wall: Float[np.ndarray, "N angles"],
     rng: np.random.Generator,
 ) -> None:
     """Merge a polyp smoothly into the wall, in place.

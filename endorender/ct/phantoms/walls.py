@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from endorender.ct.phantoms.people import NARROW, WIDE, Person
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 STEP, ANGLES = 0.25, 360  # the wall is tabled every 0.25 mm along and every degree around
 REACH = 30.0  # mm on either side of its place that a fold may reach
@@ -21,10 +25,10 @@ class Frame:
     points, tangent, u, v: (N, 3).
     """
 
-    points: np.ndarray
-    tangent: np.ndarray
-    u: np.ndarray
-    v: np.ndarray
+    points: Float[np.ndarray, "N 3"]
+    tangent: Float[np.ndarray, "N 3"]
+    u: Float[np.ndarray, "N 3"]
+    v: Float[np.ndarray, "N 3"]
 
 
 def centreline(person: Person, rng: np.random.Generator) -> Frame:
@@ -87,7 +91,7 @@ def _smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: tuple
     return np.asarray(noise / noise.std())
 
 
-def table(person: Person, frame: Frame, rng: np.random.Generator) -> np.ndarray:
+def table(person: Person, frame: Frame, rng: np.random.Generator) -> Float[np.ndarray, "N angles"]:
     """(N, ANGLES) mm: distance from the centreline to the wall, folds and bands included."""
     n = len(frame.points)
     s = np.arange(n)[:, None] * STEP

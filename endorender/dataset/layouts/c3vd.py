@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -38,6 +38,9 @@ from endorender.dataset.layouts.layout import (
 )
 from endorender.dataset.negative import write_png
 from endorender.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
 
 LEVELS_PER_MM = 65535 / 100
 FLOW_REACH = 20.0  # px in both directions
@@ -243,7 +246,7 @@ class C3VDv2(Scaramuzzas):
         return name.split("_")[0]
 
 
-def read_poses(path: Path) -> np.ndarray:
+def read_poses(path: Path) -> Float64[np.ndarray, "N 4 4"]:
     """pose.txt -> (N, 4, 4) world_from_camera, mm, whichever way round its rows were written.
 
     The edge that is 0 0 0 1 in every row decides. Where both are (a camera that stays at the origin), the published

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from endorender import pictures
 from endorender.dataset.frame import MARKS, Dataset, File, Frame
 from endorender.errors import UserError
 from endorender.registry import Model, Registry
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, Float64, Integer, Real, Shaped, UInt8, UInt16
 
 layouts = Registry("layout")
 NAMES = "sequences.json"  # ours
@@ -59,9 +62,9 @@ class ForeignFrame:
     camera: dict[str, Any] | None
     world_from_camera: tuple[tuple[float, ...], ...] | None
     paths: dict[str, Path]
-    load_image: Callable[[], np.ndarray]
-    load_depth: Callable[[], np.ndarray]
-    load_normal: Callable[[], np.ndarray] | None = None
+    load_image: Callable[[], UInt8[np.ndarray, "H W 3"]]
+    load_depth: Callable[[], Float[np.ndarray, "H W"]]
+    load_normal: Callable[[], Float[np.ndarray, "H W 3"]] | None = None
     volume: dict[str, Any] = field(default_factory=dict)
     home: tuple[str, ...] = ()
 
@@ -83,11 +86,11 @@ class ForeignFrame:
         """Where the file of this kind ("image", "geometry") lies."""
         return self.paths[kind]
 
-    def image(self) -> np.ndarray:
+    def image(self) -> UInt8[np.ndarray, "H W 3"]:
         """(H, W, 3) uint8: the display image."""
         return self.load_image()
 
-    def geometry(self) -> dict[str, np.ndarray]:
+    def geometry(self) -> dict[str, Shaped[np.ndarray, "H W *channels"]]:
         """z_depth, distance: (H, W) float32 mm, NaN where invalid; mask: (H, W) bool; normal if the layout holds it."""
         z = self.load_depth().astype(np.float32)
         if self.camera is None:
@@ -107,7 +110,7 @@ class ForeignFrame:
             found["normal"] = np.where(found["mask"][..., None], self.load_normal(), np.nan).astype(np.float32)
         return found
 
-    def depth(self, name: str = "surface") -> dict[str, np.ndarray]:
+    def depth(self, name: str = "surface") -> dict[str, Float32[np.ndarray, "H W"]]:
         """z_depth and distance of the surface, the only definition that other layouts hold."""
         if name != "surface":
             raise UserError(f"{self.id} holds no {name} depth", "NO_DEPTH")
@@ -218,13 +221,15 @@ def refuse_stretched(size: tuple[int, int], calibrated: tuple[int, int], file: s
         )
 
 
-def quantised(values: np.ndarray, scale: float, top: int, valid: np.ndarray) -> np.ndarray:
+def quantised(
+    values: Real[np.ndarray, "*n"], scale: float, top: int, valid: Bool[np.ndarray, "*#n"]
+) -> UInt16[np.ndarray, "*n"]:
     """(...) -> uint16 round(values * scale), held within 1..top where valid; 0 elsewhere."""
     levels = np.clip(np.round(np.nan_to_num(values) * scale), 1, top)
     return np.where(valid, levels, 0).astype(np.uint16)
 
 
-def read_png(path: Path) -> np.ndarray:
+def read_png(path: Path) -> Integer[np.ndarray, "H W *channels"]:
     """(H, W, 3) uint8, or (H, W) in the stored depth for grey pictures of 16 bits."""
     try:
         with pictures.opened(path) as picture:
@@ -235,14 +240,14 @@ def read_png(path: Path) -> np.ndarray:
         raise damaged(path) from None
 
 
-def write_png16(path: Path, levels: np.ndarray) -> None:
+def write_png16(path: Path, levels: UInt16[np.ndarray, "H W"]) -> None:
     """(H, W) uint16 as a grey PNG."""
     from PIL import Image
 
     Image.fromarray(np.ascontiguousarray(levels, np.uint16)).save(path, format="PNG")
 
 
-def read_tiff(path: Path) -> np.ndarray:
+def read_tiff(path: Path) -> Real[np.ndarray, "H W *channels"]:
     """The array of a TIFF."""
     import tifffile
 
@@ -252,7 +257,7 @@ def read_tiff(path: Path) -> np.ndarray:
         raise damaged(path) from None
 
 
-def write_tiff(path: Path, levels: np.ndarray) -> None:
+def write_tiff(path: Path, levels: UInt16[np.ndarray, "H W *channels"]) -> None:
     """uint16 (H, W) or (H, W, 3) as TIFF without a word about software or time."""
     import tifffile
 
@@ -260,7 +265,7 @@ def write_tiff(path: Path, levels: np.ndarray) -> None:
     tifffile.imwrite(path, levels, photometric=kind, software="", datetime=None, metadata=None)
 
 
-def read_table(path: Path, columns: int) -> np.ndarray:
+def read_table(path: Path, columns: int) -> Float64[np.ndarray, "N {columns}"]:
     """(N, columns) numbers of a text file, separated by commas or white space."""
     try:
         rows = [line.replace(",", " ").split() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -272,7 +277,7 @@ def read_table(path: Path, columns: int) -> np.ndarray:
     return table
 
 
-def write_table(path: Path, rows: np.ndarray, separator: str) -> None:
+def write_table(path: Path, rows: Real[np.ndarray, "N columns"], separator: str) -> None:
     """Numbers that read back as the same float64."""
     lines = [separator.join(f"{x:.17g}" for x in row) + "\n" for row in rows]
     path.write_text("".join(lines), encoding="utf-8")
@@ -297,7 +302,7 @@ def numbered(folder: Path, pattern: str) -> dict[int, Path]:
     return found
 
 
-def rigid(pose: np.ndarray, what: str) -> tuple[tuple[float, ...], ...]:
+def rigid(pose: Real[np.ndarray, "4 4"], what: str) -> tuple[tuple[float, ...], ...]:
     """(4, 4) -> rows, if it is a rotation and a translation."""
     r = pose[:3, :3]
     if not np.allclose(r @ r.T, np.eye(3), atol=1e-3) or np.linalg.det(r) < 0:

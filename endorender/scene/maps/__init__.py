@@ -9,9 +9,12 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 MAPS = ("courtyard", "interior", "studio")  # LICENSES.md beside this file names their source
 
@@ -36,7 +39,7 @@ def remember(value: Any) -> Any:
     return name
 
 
-def known(name: str) -> np.ndarray:
+def known(name: str) -> Float32[np.ndarray, "H W 3"]:
     """(H, W, 3) float32 radiance of a map that was read in this process."""
     if name not in _by_content:
         raise ValueError(
@@ -46,12 +49,12 @@ def known(name: str) -> np.ndarray:
 
 
 @functools.cache
-def shipped(name: str) -> np.ndarray:
+def shipped(name: str) -> Float32[np.ndarray, "H W 3"]:
     """(H, W, 3) float32 radiance of a map in `MAPS`."""
     return read_map(Path(__file__).with_name(f"{name}.exr"))
 
 
-def read_map(path: Path) -> np.ndarray:
+def read_map(path: Path) -> Float32[np.ndarray, "H W 3"]:
     """(H, W, 3) float32 radiance of a latitude-longitude EXR with channels R, G, B, or Y.
 
     Lossy compression leaves slightly negative radiance in common files: it is read as 0. ValueError for anything else

@@ -10,17 +10,21 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from endorender.scene.colour import LUMINANCE
 from endorender.scene.maps import MAPS, read_map
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 PACKAGE = "blender-data=3.4.1+dfsg-2"
 ROWS, COLUMNS = 64, 128
 
 
-def nodes(fine: np.ndarray) -> np.ndarray:
+def nodes(fine: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "rows columns 3"]:
     """(h, w, 3) texel-centred map -> (ROWS, COLUMNS, 3) at the nodes of a bilinear map: rows from pole to pole.
 
     Each node is the mean over its hat function along rows, weighted by solid angle, and over its own width along
