@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--light", metavar="SPEC", help="NAME or NAME:key=value,... (see: list light).  [endoscope]")
 @click.option("--surface", metavar="MODE", help="interface, hybrid or volume.  [interface]")
 @click.option("--boundary", metavar="MODE", help="Light at the wall: straight or refracting.  [straight]")
+@click.option("--coat", metavar="SPEC", help="What mirrors: NAME or NAME:key=value,... (see: list coat).  [wet_ggx]")
 @click.option("--depth", metavar="NAMES", help="Out of surface, median, expected; surface always is.  [surface]")
 @click.option(
     "--response",

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_serializer, field_validator, 
 
 from endorender.dataset import cohort, developing, given, viewpoint
 from endorender.dataset.distributions import probes
+from endorender.dataset.fingerprint import UNSAID
 from endorender.dataset.info import ALIAS, SPLITS
 from endorender.dataset.spec import as_mapping, pairs, parse_scope, parse_spec, pixels, regions
 from endorender.dataset.variation import PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
@@ -68,6 +69,7 @@ class RenderConfig(Model):
     camera, light: a registered name, "name:key=value,key=value", or a mapping with the key `type`.
     surface: how wall and volume share the light (interface, hybrid, volume).
     boundary: what the wall of `interface` does to light that passes (straight, refracting).
+    coat: what mirrors on the wall of `interface` and on surfaces of `hybrid`, as for camera.
     depth: what is stored of surface, median and expected depth; surface always is. The others depend on the tissue
     and lie in each variation's own file.
     response: parameters of the camera response that replace every look's, as a mapping or "key=value,key=value", or a
@@ -105,6 +107,7 @@ class RenderConfig(Model):
     light: dict[str, Any] = Field({"type": "endoscope"}, validate_default=True)
     surface: Literal["interface", "hybrid", "volume"] = "interface"
     boundary: Literal["straight", "refracting"] = "straight"
+    coat: dict[str, Any] = Field(UNSAID["coat"], validate_default=True)
     depth: tuple[Literal["surface", "median", "expected"], ...] = Field(("surface",), validate_default=True)
     response: dict[str, Any] = Field({})
     mucosa: dict[str, Any] | None = Field("auto", validate_default=True)
@@ -224,6 +227,16 @@ class RenderConfig(Model):
         if value == "refracting" and info.data.get("surface") != "interface":
             raise ValueError("light refracts at a wall: it needs surface interface")
         return value
+
+    @field_validator("coat", mode="before")
+    @classmethod
+    def _coat(cls, value: Any, info: Any) -> Any:
+        from endorender.scene.surface import coats
+
+        spec = coats.dump(coats.build(parse_spec(value)))
+        if spec != UNSAID["coat"] and info.data.get("surface") == "volume":
+            raise ValueError("a coat lies on a surface: it needs surface interface or hybrid")
+        return spec
 
     @field_validator("mucosa", mode="before")
     @classmethod
@@ -369,8 +382,9 @@ class RenderConfig(Model):
         return self.model_copy(update=kept | {"splits": splits})
 
     def public(self) -> dict[str, Any]:
-        """The effective configuration as it is stored: JSON types, without paths and series."""
-        return self.model_dump(mode="json", exclude={"series", "label", "labels"})
+        """The effective configuration as it is stored: JSON types, without paths and series, nor what is UNSAID."""
+        unsaid = {key for key, value in UNSAID.items() if getattr(self, key) == value}
+        return self.model_dump(mode="json", exclude={"series", "label", "labels", *unsaid})
 
 
 def by_rule(aliases: list[str]) -> dict[str, tuple[str, ...]]:

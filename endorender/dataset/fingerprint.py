@@ -7,6 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+# What a stored configuration leaves out where it is this: keys that are younger than datasets which can be continued.
+UNSAID: dict[str, Any] = {"coat": {"type": "wet_ggx"}}
+
 
 def fingerprint(public: Mapping[str, Any]) -> str:
     """sha256 of the canonical JSON of an effective configuration."""

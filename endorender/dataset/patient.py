@@ -201,6 +201,7 @@ def outline(
         threshold=threshold,
         surface=config.surface,
         boundary=config.boundary,
+        coat=config.coat,
         mucosa=_mucosa(config, patient),
         labels=labels,
     )

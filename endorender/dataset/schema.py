@@ -116,6 +116,7 @@ def render() -> Schema:
     from endorender.scene import LOOKS, Response, cameras, lights, tissues
     from endorender.scene.mucosa import mucosas
     from endorender.scene.scope import scopes
+    from endorender.scene.surface import coats
 
     text, none = {"type": "string"}, {"type": "null"}
     texts = either(text, {"type": "array", "items": text})
@@ -142,6 +143,7 @@ def render() -> Schema:
         "size": {"type": "string", "pattern": "^[0-9]+[xX×][0-9]+$"},
         "camera": either(lens, distribution()),
         "light": of_registry(lights),
+        "coat": of_registry(coats),
         "depth": texts,
         "response": either(text, response),
         "mucosa": either(of_registry(mucosas, words=("auto", "none")), none),

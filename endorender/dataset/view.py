@@ -285,6 +285,7 @@ def _negative(view: View, shot: Shot, shared: Any, z_depth: np.ndarray) -> Negat
             "threshold_hu": told["threshold"],
             "surface": told["surface"],
             "boundary": told["boundary"],
+            **({"coat": told["coat"]} if "coat" in told else {}),
             "mucosa": told["mucosa"],
             **({"label_tissues": told["label_tissues"]} if told["label_tissues"] else {}),
             **({"surface_to_median_voxels": shot.gap, "paths_cut": shot.cut} if shot.group else {}),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from endorender.dataset.fingerprint import difference
+from endorender.dataset.fingerprint import UNSAID, difference
 from endorender.dataset.frame import File, Frame, stream_manifest
 from endorender.dataset.info import read_info, there
 from endorender.errors import UserError, plain
@@ -100,6 +100,9 @@ class Writer:
     def _continue(self) -> None:
         begun, wanted = read_info(self.root), json.loads(dumps(self.info))
         self._same_engine(begun, wanted)
+        for info in (begun, wanted):
+            if info.get("configuration"):
+                info["configuration"] = UNSAID | info["configuration"]
         changes = difference(begun, wanted)
         # A fingerprint that differs says nothing that its configuration does not say better.
         changes = [c for c in changes if not c.startswith("fingerprint")] or changes

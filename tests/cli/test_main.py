@@ -85,6 +85,7 @@ def test_every_key_of_the_configuration_is_a_flag_and_the_help_tells_its_default
         assert f"[{getattr(config, name)}]" in flags[name].help, name
     assert f"[{config.camera['type']}]" in flags["camera"].help
     assert f"[{config.light['type']}]" in flags["light"].help
+    assert f"[{config.coat['type']}]" in flags["coat"].help
 
 
 def test_list_names_everything_registered_with_its_parameters():

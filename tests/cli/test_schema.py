@@ -16,6 +16,7 @@ from endorender.dataset.variation import SETTINGS
 from endorender.errors import UserError
 from endorender.registry import validated
 from endorender.scene import cameras, lights, tissues
+from endorender.scene.surface import coats
 from training.config import TrainConfig
 from training.losses import losses
 from training.models import models
@@ -44,6 +45,9 @@ def registered():
         yield {"camera": {"type": name, **own}}
     for name, case in lights.cases():
         yield {"light": {"type": name, **case}}
+    for name, case in coats.cases():
+        yield {"coat": {"type": name, **case}}
+        yield {"coat": name}
     for name, case in tissues.cases():
         yield {"label_tissue": {"2": {"type": name, **case}}}
 

@@ -4,17 +4,22 @@ import json
 
 import numpy as np
 import pytest
+from pydantic import Field
 
+from endorender.ct import Volume
 from endorender.dataset import PRESETS, RenderConfig, Variation, configure, draw, exr
 from endorender.dataset.config import by_rule
 from endorender.dataset.fingerprint import difference, fingerprint
 from endorender.dataset.generate import describe
-from endorender.dataset.patient import _mucosa
+from endorender.dataset.patient import _mucosa, outline
 from endorender.dataset.spec import parse_spec
 from endorender.dataset.variation import seed_of
+from endorender.dataset.view import Shot, View, _negative
 from endorender.errors import UserError
 from endorender.safe_yaml import parse_yaml, read_yaml
 from endorender.scene import LOOKS, lights, maps
+from endorender.scene.surface import Coat, coats
+from tests.registering import registered
 
 
 def refusal(*args, **kwargs):
@@ -201,6 +206,47 @@ def test_fingerprint_sees_every_key_and_no_order():
     changes = [{"spp": 65}, {"seed": 1}, {"camera": "pinhole:fov=99"}, {"ct": "phantom:2"}, {"denoise": True}]
     prints = {fingerprint(configure(**{"ct": "phantom:1", **c}).public()) for c in [{}, *changes]}
     assert len(prints) == len(changes) + 1
+
+
+class Dull(Coat):
+    """Mirrors little."""
+
+    share: float = Field(0.5, ge=0, le=1)
+
+
+@pytest.fixture
+def dull():
+    with registered(coats, "dull", Dull):
+        yield {"type": "dull", "share": 0.2}
+
+
+def test_a_coat_is_chosen_like_a_light(dull, tmp_path):
+    (tmp_path / "c.yaml").write_text("ct: sample\ncoat: {type: dull, share: 0.2}\n")
+    chosen = [configure(ct="sample", coat="dull:share=0.2"), configure(tmp_path / "c.yaml")]
+    assert [c.coat for c in chosen] == [dull] * 2
+    assert chosen[0].public()["coat"] == dull
+    assert RenderConfig(**{**chosen[0].public(), "ct": ["sample"]}) == chosen[0]
+    volume = Volume(np.zeros((3, 3, 3), np.int16), np.eye(4))
+    scene = outline(chosen[0], chosen[0].ct[0], volume, np.eye(4))
+    assert scene.coat == Dull(share=0.2)
+    view = View(chosen[0], "p001", 0, {}, scene, np.zeros((3, 3, 3), np.uint8))
+    shot = Shot("dark_red", scene, {"response": {"exposure": 1.0}}, np.ones((240, 320, 3), np.float32), {})
+    assert _negative(view, shot, None, np.ones((240, 320), np.float32)).row["scene"]["coat"] == dull
+    for given, words in (
+        ({"coat": "dul"}, "did you mean 'dull'"),
+        ({"coat": "dull:share=2"}, "share: input should be less than or equal to 1"),
+        ({"coat": "dull", "surface": "volume"}, "coat: a coat lies on a surface"),
+    ):
+        assert words in refusal(ct="sample", **given)
+    assert configure(ct="sample", surface="volume").coat == {"type": "wet_ggx"}
+
+
+def test_what_has_the_first_coat_is_as_before_there_were_several(dull):
+    """Datasets of then go on; another coat is another configuration, and no later version's."""
+    plain = configure(ct="sample")
+    assert "coat" not in plain.public()
+    assert fingerprint(configure(ct="sample", coat="wet_ggx").public()) == fingerprint(plain.public())
+    assert fingerprint(configure(ct="sample", coat="dull").public()) != fingerprint(plain.public())
 
 
 def test_difference_names_what_changed():

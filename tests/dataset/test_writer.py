@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import re
 import resource
 import shutil
 import subprocess
@@ -20,7 +21,9 @@ from endorender.dataset.writer import LOCK, Writer, dumps
 from endorender.errors import UserError
 from endorender.generator import engine
 from endorender.outputs import held
+from endorender.scene.surface import Coat, coats
 from tests.dataset.made import H, W, configuration, contents, make
+from tests.registering import registered
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -251,3 +254,11 @@ def test_a_manifest_cannot_point_outside(whole, tmp_path):
     (tmp_path / "manifest.jsonl").write_text(row.replace("p001/0000/synthetic.png", "../../etc/passwd") + "\n")
     with pytest.raises(UserError, match="relative path"):
         open_dataset(tmp_path)
+
+
+def test_another_coat_is_another_configuration_and_not_a_later_version(tmp_path):
+    """A dataset tells its coat only where it is not the first."""
+    make(tmp_path / "data", config=configuration(views=1))
+    words = 'another configuration (coat.type: "wet_ggx" -> "dull")'
+    with registered(coats, "dull", Coat), pytest.raises(UserError, match=re.escape(words)):
+        make(tmp_path / "data", resume=True, config=configuration(views=1, coat="dull"))

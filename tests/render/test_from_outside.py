@@ -1,6 +1,5 @@
 """Models that other code registers: found by their names, traced like our own, and no file of ours is touched."""
 
-import contextlib
 import dataclasses
 import functools
 from types import SimpleNamespace
@@ -17,21 +16,10 @@ from endorender.scene import Constant, Directional, Isotropic, Pinhole, Point, S
 from endorender.scene.light import Disk, Emitters, Kind, Placed, Shape, shapes
 from endorender.scene.phase import PhaseFunction
 from endorender.scene.surface import Coat, coats
+from tests.registering import registered
 from tests.render.proofs import oracle
 from tests.render.scenes import cube_scene, tube_scene
 from tests.render.test_coat import seen, towards, wall
-
-
-@contextlib.contextmanager
-def registered(registry, name, cls):
-    """Within, the class is known under this name."""
-    before = registry._classes, registry._cases
-    registry._classes, registry._cases = dict(before[0]), dict(before[1])
-    registry.register(name)(cls)
-    try:
-        yield
-    finally:
-        registry._classes, registry._cases = before
 
 
 class Linear(PhaseFunction):
