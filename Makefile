@@ -15,7 +15,7 @@ DEVICE ?= cuda
 JOBS ?= 2
 PYTEST = $(VENV)/bin/pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test quick slow check bench gpu validation clean
+.PHONY: demo test quick slow check bench gpu site validation clean
 
 demo: $(STAMP)
 	$(VENV)/bin/endorender demo --out "$(DEMO)" --size $(SIZE)
@@ -46,6 +46,12 @@ bench: $(STAMP)
 gpu: $(STAMP)
 	$(PIP) -e '.[bench]'
 	$(VENV)/bin/python tests/benchmarks/gpu.py --device $(DEVICE)
+
+# The site, into build/site; a warning is an error.
+site: $(STAMP)
+	$(PIP) -e '.[train,denoise,docs]'
+	$(VENV)/bin/sphinx-build -W --keep-going -q docs build/site
+	@echo "site: build/site/index.html"
 
 validation: $(STAMP)
 	$(VENV)/bin/python docs/make_validation.py
