@@ -60,12 +60,14 @@ def test_it_is_used_from_the_command_line(tmp_path):
     wax = {"type": "wax", "phase": {"type": "linear", "b": -0.2}}
     (tmp_path / "set.yaml").write_text(yaml.safe_dump({
         "ct": tubes, "views": 2, "size": "16x12", "spp": 1, "camera": "overhead", "light": "pair:apart=1.5",
+        "coat": "matte",
         "variations": [{"name": "wax", "look": "pale_pink", "tissue": wax}],
     }))  # fmt: skip
     data, out = tmp_path / "data", tmp_path / "run"
     run("render", "--config", tmp_path / "set.yaml", "--out", data)
     frame = open_dataset(data).frames[0]
     assert frame.camera["type"] == "overhead"
+    assert frame.scene["coat"] == {"type": "matte"}
     assert frame.parameters["light"].items() >= {"type": "pair", "apart": 1.5}.items()
     assert frame.parameters["tissue"]["phase"] == {"type": "linear", "b": -0.2}
     assert frame.radiance().max() > 0

@@ -48,6 +48,8 @@ def registered():
     for name, case in coats.cases():
         yield {"coat": {"type": name, **case}}
         yield {"coat": name}
+    for name, case in coats.cases():
+        yield {"coat": {"type": name, **case}}
     for name, case in tissues.cases():
         yield {"label_tissue": {"2": {"type": name, **case}}}
 
@@ -98,6 +100,7 @@ def test_networks_and_losses_are_allowed(schemas):
         {"trajectory": {"jitter": {"uniformly": [0, 1]}}},
         {"variations": [{"name": "x", "look": "pale_blue"}]},
         {"label_tissue": {"2": "jelly"}},
+        {"coat": "dry"},
         {"size": "wide"},
         {"response": {"target": 1000}},
     ],
