@@ -190,6 +190,7 @@ def device(kind: str, surface: str, dtype: str, traits: Traits = PLAIN) -> Simpl
                     or c.y >= m.cells.shape[1]
                     or c.z >= m.cells.shape[2]
                 ):
+                    hit = end  # where rounding lets the ray leave the cells before it
                     break
                 most, least = m.cells[c.x, c.y, c.z, 0], m.cells[c.x, c.y, c.z, 1]
         if event == COLLISION:
