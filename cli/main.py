@@ -34,6 +34,7 @@ COMMANDS = (
     "gallery",
     "list",
     "schema",
+    "cite",
     "doctor",
 )
 # Packages that not every installation has, and the extra that brings them; `fit` needs no more than torch.
