@@ -102,6 +102,17 @@ def test_list_names_everything_registered_with_its_parameters():
     assert "did you mean 'camera'?" in mistake("list", "cameras")
 
 
+def test_lists_load_neither_taichi_nor_torch():
+    """Of any kind, whether a loop, a network or a file of kernels stands behind its names."""
+    code = (
+        "import sys\nfrom cli.list import entries, kinds\n"
+        "for kind in kinds():\n    assert entries(kind) is not None\n"
+        "    assert not (found := {'taichi', 'quadrants', 'torch'} & set(sys.modules)), (kind, found)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+
+
 def test_list_gives_programs_everything_that_is_known():
     found = json.loads(run("list", "--json").stdout)
     assert set(found) == {*REGISTRIES, "network", "preset", "response", "trajectory"}

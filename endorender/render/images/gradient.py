@@ -10,7 +10,8 @@ from endorender.render.device import rng
 from endorender.render.gradients.coverage import WANTED, refuse
 from endorender.render.gradients.derivatives import G
 from endorender.render.images.rendering import radiance, ready
-from endorender.render.integrators.adjoint import Adjoint, run
+from endorender.render.integrators import Adjoint
+from endorender.render.integrators.adjoint import run
 from endorender.render.medium.prepared import Prepared
 from endorender.render.transport.emitters import E, pack_emitters
 from endorender.render.transport.film import Radiance

@@ -11,11 +11,9 @@ attenuation at points in the cells that each flight and shadow ray crosses, in-s
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from endorender.engine import ti
 from endorender.errors import UserError
@@ -29,7 +27,7 @@ from endorender.render.gradients.coverage import refuse
 from endorender.render.gradients.derivatives import G
 from endorender.render.gradients.recorder import Path, Vertex
 from endorender.render.gradients.tape import MARGIN, TAPE, Sums, Tape, settle
-from endorender.render.integrators import Integrator, Progress, integrators
+from endorender.render.integrators.models import Progress
 from endorender.render.medium.collision import UNWATCHED, Flight
 from endorender.render.medium.prepared import Prepared, prepare
 from endorender.render.medium.traits import Traits
@@ -46,19 +44,11 @@ LINES = 1024  # pixels of a launch, each with a tape
 WALK, AGAIN, TAIL, DONE = range(4)  # a path; once more if it did not fit the tape; the path from its further vertex
 
 
-@integrators.register("adjoint", cases=[{}, {"smooth_pixels": True}])
-class Adjoint(Integrator):
-    """The walk of the gradients, without noting any; it leaves out what they do not cover."""
-
-    smooth_pixels: bool = Field(False, description="weigh light by a B-spline three pixels wide instead of a box")
-
-    def trace(
-        self, scenes: Sequence[Scene], spp: int, seed: int, frame: int = 0, progress: Progress | None = None
-    ) -> list[Radiance]:
-        """Of the one condition."""
-        refuse(scenes[0], ())
-        key = random.key(seed, frame)
-        return [run(scenes[0], prepare(scenes[0].medium), None, (), spp, key, self.smooth_pixels, 0.0, progress)[0]]
+def traced(scene: Scene, spp: int, seed: int, frame: int, progress: Progress | None, smooth_pixels: bool) -> Radiance:
+    """A view without its gradient. Raises UserError for what gradients do not cover."""
+    refuse(scene, ())
+    key = random.key(seed, frame)
+    return run(scene, prepare(scene.medium), None, (), spp, key, smooth_pixels, 0.0, progress)[0]
 
 
 def run(

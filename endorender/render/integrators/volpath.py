@@ -6,17 +6,16 @@ in the colour of light only. Miller, Georgiev, Jarosz 2019 (null collisions); Ve
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from endorender.engine import ti
 from endorender.render.device import backend, launches, sampling
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand, rand2
-from endorender.render.integrators import Integrator, Progress, integrators
+from endorender.render.integrators.models import Progress
 from endorender.render.medium.collision import Flight
 from endorender.render.medium.prepared import prepare
 from endorender.render.medium.traits import Traits
@@ -28,39 +27,30 @@ from endorender.render.transport.world import Lit, World, packed
 from endorender.scene.scene import Scene
 
 
-@integrators.register("volpath", cases=[{}, {"roulette": 0.2}])
-class Volpath(Integrator):
-    """Fast: local majorants, next-event estimation with MIS, Russian roulette; several looks from one set of paths."""
+def traced(
+    scenes: Sequence[Scene], spp: int, seed: int, frame: int, progress: Progress | None, roulette: float | None
+) -> list[Radiance]:
+    """Short launches until every sample is taken."""
+    first, channels = scenes[0], 3 * len(scenes)
+    prepared = prepare(first.medium)
+    lit, fixed = packed(scenes, prepared, roulette)
+    dtype, traits = str(prepared.low.dtype), Traits.of(first)
+    kernel = tracer(prepared.kind, first.surface, dtype, type(first.phase), type(first.camera), channels, lit, traits)
+    n = first.camera.width * first.camera.height
+    lanes = launches.lanes(n, spp)
+    film, cut = Film(first.camera, channels, lanes), np.zeros((n * lanes, 1 + channels), np.float32)
+    cut = backend.resident(cut)
+    key = random.key(seed, frame)
 
-    shares: ClassVar[bool] = True
-    roulette: float | None = Field(None, ge=0, description="throughput below which paths are thinned; null: measured")
+    def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
+        kernel(*fixed, film.mean, film.squares, cut, p0, p1, s0, s1, *work, first.max_scatterings, key, lanes, spp)
 
-    def trace(
-        self, scenes: Sequence[Scene], spp: int, seed: int, frame: int = 0, progress: Progress | None = None
-    ) -> list[Radiance]:
-        """Short launches until every sample is taken."""
-        first, channels = scenes[0], 3 * len(scenes)
-        prepared = prepare(first.medium)
-        lit, fixed = packed(scenes, prepared, self.roulette)
-        dtype, traits = str(prepared.low.dtype), Traits.of(first)
-        kernel = tracer(
-            prepared.kind, first.surface, dtype, type(first.phase), type(first.camera), channels, lit, traits
-        )
-        n = first.camera.width * first.camera.height
-        lanes = launches.lanes(n, spp)
-        film, cut = Film(first.camera, channels, lanes), np.zeros((n * lanes, 1 + channels), np.float32)
-        cut = backend.resident(cut)
-        key = random.key(seed, frame)
-
-        def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
-            kernel(*fixed, film.mean, film.squares, cut, p0, p1, s0, s1, *work, first.max_scatterings, key, lanes, spp)
-
-        launches.trace(launch, n * lanes, -(-spp // lanes), progress)
-        ended, *unspent = backend.fetch(cut).sum(0, dtype=float) / (n * spp)
-        return [
-            dataclasses.replace(made, cut=float(ended), unspent=np.array(unspent[3 * k : 3 * k + 3]))
-            for k, made in enumerate(film.developed(spp))
-        ]
+    launches.trace(launch, n * lanes, -(-spp // lanes), progress)
+    ended, *unspent = backend.fetch(cut).sum(0, dtype=float) / (n * spp)
+    return [
+        dataclasses.replace(made, cut=float(ended), unspent=np.array(unspent[3 * k : 3 * k + 3]))
+        for k, made in enumerate(film.developed(spp))
+    ]
 
 
 @kernels

@@ -4,7 +4,6 @@ Emitters are reached by next-event estimation alone, with ratio tracking (Novák
 environment by paths that escape. Uses the same look-ups, wall and materials, none of the same tracking.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from endorender.render.device import backend, launches
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand, rand2
-from endorender.render.integrators import Integrator, Progress, integrators
+from endorender.render.integrators.models import Progress
 from endorender.render.medium.labels import blocks
 from endorender.render.medium.majorants import bounds
 from endorender.render.medium.prepared import prepare
@@ -280,14 +279,3 @@ def radiance_simple(scene: Scene, spp: int, seed: int, frame: int = 0, progress:
 
     launches.trace(launch, scene.camera.width * scene.camera.height, spp, progress)
     return film.developed(spp)[0]
-
-
-@integrators.register("volpath_simple")
-class VolpathSimple(Integrator):
-    """Slow and plain: one global majorant, no MIS, no roulette. What `volpath` is held against."""
-
-    def trace(
-        self, scenes: Sequence[Scene], spp: int, seed: int, frame: int = 0, progress: Progress | None = None
-    ) -> list[Radiance]:
-        """`radiance_simple` of the one condition."""
-        return [radiance_simple(scenes[0], spp, seed, frame, progress)]
