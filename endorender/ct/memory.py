@@ -23,11 +23,11 @@ def of_array(hu: Any, affine: Any = None, spacing: Any = None) -> tuple[Shaped[n
         raise UserError(
             "give affine (world_from_voxel, RAS+ mm), or spacing (mm), of a volume in memory", "INVALID_VALUE"
         )
-    values = _whole(np.asarray(hu))
+    values = _whole(_array(hu, "hu"))
     if spacing is None:
-        return values, affine
-    pitch = np.asarray(spacing, float) if np.ndim(spacing) == 1 else np.empty(0)
-    if pitch.shape != (3,) or not (np.isfinite(pitch).all() and (pitch > 0).all()):
+        return values, _array(affine, "the affine")
+    pitch = _array(spacing, "spacing")
+    if pitch.shape != (3,) or pitch.dtype.kind not in "iuf" or not (np.isfinite(pitch).all() and (pitch > 0).all()):
         raise UserError("spacing is three positive numbers, mm", "INVALID_VALUE")
     return values, np.diag([*pitch, 1.0])
 
@@ -53,14 +53,27 @@ def of_tensor(values: Any, owner: Any, what: str) -> tuple[Shaped[np.ndarray, " 
         raise UserError(
             f"{what} was expected, got {type(owner).__name__}, which has no data or no affine", "INVALID_VALUE"
         )
-    hu = np.asarray(values.cpu() if hasattr(values, "cpu") else values)
+    hu = _array(values, "the data")
     if hu.ndim == 4 and len(hu) == 1:
         hu = hu[0]
-    return _whole(hu), np.asarray(affine.cpu() if hasattr(affine, "cpu") else affine, float)
+    return _whole(hu), _array(affine, "the affine")
+
+
+def _array(value: Any, what: str) -> np.ndarray:
+    """As numpy has it; of a tensor what it holds, wherever that lies."""
+    for step in ("detach", "cpu"):
+        value = getattr(value, step)() if hasattr(value, step) else value
+    if isinstance(value, np.ma.MaskedArray):
+        raise UserError(f"{what} is a masked array: say what its masked voxels are, as .filled(-1024)", "INVALID_VALUE")
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:  # lists of several lengths, types that numpy has not
+        raise UserError(f"{what} is nothing that numpy takes: {error}", "INVALID_VALUE") from None
 
 
 def _whole(hu: np.ndarray) -> np.ndarray:
     """As a volume holds it, in C order: int16 where that loses nothing, else float32."""
     if hu.dtype.kind in "iu" and hu.size and hu.min() >= -32768 and hu.max() <= 32767:
         return np.ascontiguousarray(hu, np.int16)
-    return np.ascontiguousarray(hu, np.float32) if hu.dtype.kind in "iuf" else hu
+    with np.errstate(over="ignore"):  # it is refused as infinite
+        return np.ascontiguousarray(hu, np.float32) if hu.dtype.kind in "iuf" else hu

@@ -42,10 +42,10 @@ def refuse_no_array(value: Any, what: str, shape: str) -> None:
         raise UserError(f"{what} must be whole or real numbers, got {value.dtype}", "INVALID_VALUE")
 
 
-def checked_affine(affine: Any) -> Real[np.ndarray, "4 4"]:
-    """A world_from_voxel: finite, invertible, the last row 0 0 0 1. Raises UserError for what is none."""
+def checked_affine(affine: Any) -> Float[np.ndarray, "4 4"]:
+    """A world_from_voxel, float64: finite, invertible, the last row 0 0 0 1. Raises UserError for what is none."""
     refusal = "affine must be an invertible (4, 4) matrix of finite numbers"
-    found = matrix(affine, refusal)
+    found = matrix(affine, refusal).astype(float, copy=False)  # whole numbers could not be moved by half a voxel
     if abs(np.linalg.det(found[:3, :3])) < 1e-9:
         raise UserError(refusal, "INVALID_VALUE")
     if not np.allclose(found[3], (0, 0, 0, 1), rtol=0, atol=1e-6):

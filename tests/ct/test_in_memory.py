@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from endorender.ct import Volume, load, open_ct
+from endorender.ct.resample import isotropic
 from endorender.errors import UserError
 from tests.dataset.tubes import tube
 
@@ -33,6 +34,38 @@ def test_an_array_with_its_affine_or_spacing():
     assert Volume.from_array(HU.astype(float) + 0.5, AFFINE).hu.dtype == np.float32
     even = Volume.from_array(HU.tolist(), spacing=(0.5, 0.6, 2))
     assert even.to_world(np.array([2, 2, 2.0])).tolist() == [1.0, 1.2, 4.0]
+
+
+def test_an_affine_of_whole_numbers_is_resampled_and_cropped_as_any():
+    whole = Volume.from_array(HU, np.diag([1, 1, 3, 1]))
+    same(isotropic(whole, 0.5), isotropic(Volume.from_array(HU, np.diag([1.0, 1, 3, 1])), 0.5))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"hu": [[1, 2], [3]]}, "hu is nothing that numpy takes"),
+        ({"hu": np.full((3, 3, 3), 1e300)}, "finite"),
+        ({"hu": np.full((3, 3, 3), np.nan)}, "finite"),
+        ({"hu": HU > 0}, "whole or real numbers"),
+        ({"hu": np.ma.masked_less(HU, -900)}, "masked"),
+        ({"spacing": ("a", 1, 1)}, "three positive"),
+        ({"spacing": (1, [2], 3)}, "nothing that numpy takes"),
+        ({"spacing": (1, -1, 1)}, "three positive"),
+    ],
+)
+def test_what_is_no_volume_is_refused(values, said):
+    with pytest.raises(UserError, match=said):
+        Volume.from_array(**{"hu": HU, "spacing": (1, 1, 1)} | values)
+
+
+def test_a_tensor_of_a_network_is_taken_as_it_is():
+    torch = pytest.importorskip("torch")
+    tensor = torch.from_numpy(HU.astype(np.float32)).requires_grad_()
+    same(Volume.from_array(tensor, torch.from_numpy(AFFINE)), Volume(HU.astype(np.float32), AFFINE))
+    same(Volume.from_torchio(SimpleNamespace(data=tensor, affine=AFFINE)), Volume(HU.astype(np.float32), AFFINE))
+    with pytest.raises(UserError, match="BFloat16"):
+        Volume.from_array(tensor.to(torch.bfloat16), AFFINE)
 
 
 def test_an_image_of_simpleitk(file):
