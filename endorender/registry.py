@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -26,7 +27,7 @@ def load_plugins() -> None:
     """Import what other packages offer as entry points of the group PLUGINS, once.
 
     Asked for when a name is not known, or all are listed: nobody waits for plugins that are not used. Raises UserError
-    PLUGIN where one cannot be imported.
+    PLUGIN where one cannot be imported; what a module has registered that failed does not stay.
     """
     if _loaded:
         return
@@ -34,10 +35,15 @@ def load_plugins() -> None:
     from importlib.metadata import entry_points
 
     for entry in sorted(entry_points(group=PLUGINS), key=lambda one: one.name):
+        before = {kind: set(registry._classes) for kind, registry in REGISTRIES.items()}
         try:
             entry.load()
-        except Exception as error:
+        except BaseException as error:
             _loaded.clear()
+            for kind, registry in REGISTRIES.items():
+                registry._forget(set(registry._classes) - before.get(kind, set()))
+            if not isinstance(error, (Exception, SystemExit)):  # Ctrl-C
+                raise
             package = entry.dist.name if entry.dist else entry.value
             raise UserError(
                 f"the plugin {entry.name} of the package {package} cannot be loaded ({type(error).__name__}: {error}): "
@@ -70,6 +76,12 @@ class Registry:
             return cls
 
         return add
+
+    def _forget(self, names: Collection[str]) -> None:
+        """Those of these names whose module was not imported to its end, and begins anew when it is asked for again."""
+        for name in names:
+            if self._classes[name].__module__ not in sys.modules:
+                del self._classes[name], self._cases[name]
 
     def __iter__(self) -> Iterator[str]:
         load_plugins()

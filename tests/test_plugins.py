@@ -79,15 +79,17 @@ def test_it_is_used_from_the_command_line(tmp_path):
     assert list(json.loads((tmp_path / "judged/summary.json").read_text())["protocols"]) == ["mean"]
 
 
-def test_a_plugin_that_is_broken_is_named_when_a_name_is_sought_and_only_then(tmp_path, monkeypatch):
-    (tmp_path / "broken_lab.py").write_text("raise RuntimeError('no licence')\n")
+@pytest.mark.parametrize("end", ["raise RuntimeError('no licence')", "import sys; sys.exit('no licence')"])
+def test_a_plugin_that_is_broken_is_named_when_a_name_is_sought_and_only_then(tmp_path, monkeypatch, end):
+    brings = "from endorender.scene import Pinhole, cameras\n@cameras.register('halfway')\nclass Half(Pinhole): pass\n"
+    (tmp_path / "broken_lab.py").write_text(brings + end + "\n")
     info = tmp_path / "broken_lab-2.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-lab\nVersion: 2.0\n")
     (info / "entry_points.txt").write_text("[endorender.plugins]\nbroken = broken_lab\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert REGISTRIES["camera"].build("pinhole")
-    for _ in range(2):  # not once alone
+    for name in ("pinhol", "halfway"):  # not once alone, and half a plugin is none
         with pytest.raises(UserError, match=r"plugin broken of the package broken-lab .*no licence.*uninstall") as said:
-            REGISTRIES["camera"].build("pinhol")
+            REGISTRIES["camera"].build(name)
         assert said.value.code == "PLUGIN"
