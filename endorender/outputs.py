@@ -77,7 +77,7 @@ def into_place(part: Path, out: Path) -> None:
 @contextlib.contextmanager
 def held(path: Path) -> Iterator[None]:
     """Hold the file, which comes and goes with it, for this process alone; the system lets go when the process dies,
-    however it dies. Errors (UserError): LOCKED where another process holds it."""
+    however it dies. Errors (UserError): LOCKED where another process holds it, NO_LOCKS where none can be held."""
     import fcntl  # not on Windows
 
     while True:
@@ -85,17 +85,35 @@ def held(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The last holder removes the file: a lock on a removed file protects nothing.
-            if path.exists() and os.stat(path).st_ino == os.fstat(fd).st_ino:
+            if _inode(path) == os.fstat(fd).st_ino:
                 break
         except BlockingIOError:
             os.close(fd)
             raise UserError(f"another process is writing {path.parent}: wait for it to end", "LOCKED") from None
+        except OSError as error:
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            raise UserError(
+                f"the disk of {path.parent} keeps no locks (Lustre and NFS may be mounted without): "
+                "choose an output folder on another",
+                "NO_LOCKS",
+            ) from None
         os.close(fd)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
         os.close(fd)
+
+
+def _inode(path: Path) -> int | None:
+    """None where nothing is there, or is no more."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
 
 
 def sweep(path: Path) -> None:

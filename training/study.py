@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from endorender.dataset import configure, generate, open_dataset
 from endorender.dataset.layouts import open_data
 from endorender.errors import UserError
-from endorender.outputs import held
+from endorender.outputs import PART, held
 from training.curves import ERROR
 from training.files import Progress, read_csv, read_json, versions, write_json
 from training.kept import Errors, judge
@@ -286,10 +286,16 @@ def begin(study: Study, preset: str, write: bool = True) -> dict[str, Any]:
                 "CONFIGURATION_CHANGED",
             )
         names |= set(old.get("foreign", []))
-    elif study.out.exists() and (not study.out.is_dir() or any(study.out.iterdir())):
+    elif study.out.exists() and (not study.out.is_dir() or any(map(_foreign, study.out.iterdir()))):
         raise UserError(f"{study.out} is not empty: choose another output folder", "EXISTS")
     info["foreign"] = sorted(names)
     if write:
         study.out.mkdir(parents=True, exist_ok=True)
         write_json(path, info | {"versions": versions()})
     return info
+
+
+def _foreign(path: Path) -> bool:
+    """Whether this is not what another process begins, at this moment, the same experiment with."""
+    part = PART.fullmatch(path.name)
+    return part is None or part["name"] != EXPERIMENT

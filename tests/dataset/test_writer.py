@@ -1,7 +1,10 @@
 """Whole frames or none, one writer, and the same bytes however often the work was broken off."""
 
 import contextlib
+import errno
+import fcntl
 import json
+import os
 import random
 import re
 import resource
@@ -246,6 +249,33 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_not(tmp_path):
     with held(root / LOCK):
         pass
     assert not (root / ".lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "error"), [(errno.ENOLCK, UserError), (errno.EOPNOTSUPP, UserError), (errno.EIO, OSError)]
+)
+def test_a_disk_without_locks_is_told_of(tmp_path, monkeypatch, code, error):
+    def flock(fd, how):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(error, match="locks|error"), held(tmp_path / LOCK):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_goes_while_it_is_looked_at_is_taken_anew(tmp_path, monkeypatch):
+    """The last holder removes the file after it was opened here."""
+    real, gone = fcntl.flock, []
+
+    def flock(fd, how):
+        if not gone:
+            gone.append((tmp_path / LOCK).unlink())
+        real(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with held(tmp_path / LOCK):
+        assert (tmp_path / LOCK).exists()
 
 
 def test_a_manifest_cannot_point_outside(whole, tmp_path):

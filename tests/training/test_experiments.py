@@ -155,6 +155,18 @@ def test_processes_side_by_side_leave_to_each_other_what_they_are_at(tubes, tmp_
     assert not list(tmp_path.glob("shared/**/*.lock"))
 
 
+def test_processes_may_begin_an_experiment_at_the_same_moment(tmp_path):
+    out = tmp_path / "shared"
+    out.mkdir()
+    (out / ".experiment.json.4711.part").write_text("{")  # which another one is about to give its name
+    prepared("variety", out, "tiny")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / ".thesis.tex.4711.part").write_text("")
+    with pytest.raises(UserError) as said:
+        prepared("variety", tmp_path / "foreign", "tiny")
+    assert said.value.code == "EXISTS"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adapt"])
 def test_every_arm_has_as_many_steps_at_the_same_viewpoints(done, name):
