@@ -8,6 +8,7 @@ takes for it.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from functools import partial
 from multiprocessing.connection import Connection, Pipe
+from multiprocessing.spawn import get_executable
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +28,51 @@ from endorender.dataset.work import Failed, Outcome, Renderer, Unit, Work, devel
 from endorender.errors import Notice
 
 WORTH = 64  # frames; for fewer a process is not worth its start of a second
-MOST = 24  # frames under way: what an interruption may lose
+MOST = 24  # frames under way: what an end from outside may lose
+MOST_PIXELS = 6_000_000  # of frames under way: some 150 bytes each, here and there; two frames always
+PATIENCE_S = 30  # for a process that starts
+# What multiprocessing calls an interpreter need not be one, within another program: it is talked to once it answers.
+# Isolated, and with this process's places of modules: the same ones are found, not what lies in a working directory.
+CODE = """
+import sys
+from multiprocessing.connection import Connection
+line = Connection(int(sys.argv[1]))
+sys.path[:] = line.recv()
+from endorender.dataset.alone import develop
+develop(line)
+"""
 
 
 def alone(work: Work, report: Report) -> Generator[Outcome, None, None]:
-    """Render everything on one device."""
+    """Render everything on one device. What was traced before an error or Ctrl-C is developed before it is raised."""
     renderer = Renderer(work.config, work.known, partial(_started, work.config.device))
     with Darkroom(work.left * len(work.config.columns)) as darkroom:
-        while unit := work.take("alone"):
-            for found in renderer.render(unit, report):
-                if isinstance(found, Failed):
-                    yield from darkroom.rest()  # which of the view's frames are there tells which have failed
-                    yield found
-                else:
-                    yield from darkroom.put(unit, found)
+        for unit, found in _traced(renderer, work, report):
+            if isinstance(found, Negative):
+                yield from darkroom.put(unit, found)
+                continue
+            yield from darkroom.rest()  # which of the view's frames are there tells which have failed
+            if isinstance(found, BaseException):
+                raise found
+            yield found
         yield from darkroom.rest()
+
+
+def _traced(
+    renderer: Renderer, work: Work, report: Report
+) -> Iterator[tuple[Unit, Negative | Failed | Exception | KeyboardInterrupt]]:
+    """Everything in its turn. What ends the run is the last."""
+    while unit := work.take("alone"):
+        frames = renderer.render(unit, report)
+        while True:
+            try:
+                found = next(frames, None)
+            except (Exception, KeyboardInterrupt) as error:
+                yield unit, error
+                return
+            if found is None:
+                break
+            yield unit, found
 
 
 def _started(device: str) -> None:
@@ -58,23 +90,22 @@ class Darkroom:
     def __init__(self, frames: int):
         self._under_way: deque[tuple[Unit, Negative]] = deque()
         self._process: subprocess.Popen[bytes] | None = None
-        if frames >= WORTH and sys.executable:
+        self._answered = False
+        if frames >= WORTH and get_executable() and not hasattr(sys, "frozen"):  # a program that would begin anew
             self._start()
 
     def _start(self) -> None:
-        self._line, there = Pipe()
-        root = str(Path(__file__).parents[2])
-        code = (
-            "import sys; sys.path[0] = sys.argv[1]\n"  # not the working directory, which may hold anything
-            "from endorender.dataset.alone import develop\ndevelop(int(sys.argv[2]))"
-        )
-        with there, contextlib.suppress(OSError):
-            # In a session of its own: Ctrl-C is this process's matter.
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code, root, str(there.fileno())], stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[there.fileno()],
-                start_new_session=True,
-            )  # fmt: skip
+        with contextlib.suppress(OSError):
+            self._line, there = Pipe()
+            with there:
+                # In a session of its own: Ctrl-C is this process's matter.
+                self._process = subprocess.Popen(
+                    [get_executable(), "-I", "-c", CODE, str(there.fileno())], stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[there.fileno()],
+                    start_new_session=True,
+                )  # fmt: skip
+            # Not as arguments, which all users of a machine can read. The last is for what an import hook has found.
+            self._line.send([*sys.path, str(Path(__file__).parents[2])])
 
     def __enter__(self) -> Darkroom:
         return self
@@ -90,10 +121,16 @@ class Darkroom:
         self._under_way.append((unit, negative))
         if self._process is not None:
             try:
-                self._line.send((unit, negative))
-            except OSError:
+                if not self._answered:
+                    self._answered = self._line.poll(PATIENCE_S) and self._line.recv()
+                if self._answered:
+                    self._line.send((unit, negative))
+                else:
+                    self._died()
+            except (EOFError, OSError):
                 self._died()
-        while self._under_way and (len(self._under_way) > MOST or self._ready()):
+        most = min(MOST, max(2, MOST_PIXELS // negative.mask.size))
+        while self._under_way and (len(self._under_way) > most or self._ready()):
             yield self._next()
 
     def rest(self) -> Iterator[Outcome]:
@@ -118,51 +155,47 @@ class Darkroom:
                 self._under_way.popleft()
                 for text in notices:
                     warnings.warn(text, Notice, stacklevel=2)
-                if isinstance(outcome, Exception):
-                    raise outcome
-                return outcome
+                found: Outcome = outcome
+                return found
         unit, negative = self._under_way.popleft()
         return developed(unit, negative)
 
     def _died(self) -> None:
-        """Ended from outside, for want of memory perhaps: what it had is developed here."""
+        """It did not start, or for want of memory or disk it did not go on: what it had is developed here."""
         self.__exit__()
         self._process = None
 
 
-def develop(line: int) -> None:
-    """The process: frames from the file descriptor, and back with all bytes of their files.
+def develop(line: Connection[Any, Any]) -> None:
+    """The process: frames from the line, and back with all bytes of their files, until there is nobody at its end.
 
-    Two threads carry, so that neither side ever waits for the other to take something.
+    It dies of what is no matter of single frames. Two threads carry, so that neither side ever waits for the other to
+    take something.
     """
-    from endorender.dataset.worker import packed, portable
+    from endorender.dataset.worker import packed
 
-    connection: Connection[Any, Any] = Connection(line)
     come: queue.SimpleQueue[Any] = queue.SimpleQueue()
     go: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def carry_in() -> None:
-        with contextlib.suppress(EOFError, OSError):
+        try:
             while True:
-                come.put(connection.recv())
-        come.put(None)
+                come.put(line.recv())
+        finally:
+            os._exit(0)
 
     def carry_out() -> None:
-        with contextlib.suppress(OSError):
-            while (found := go.get()) is not None:
-                connection.send(found)
+        try:
+            while True:
+                line.send(go.get())
+        finally:
+            os._exit(0)
 
-    threads = [threading.Thread(target=carry, daemon=True) for carry in (carry_in, carry_out)]
-    for thread in threads:
-        thread.start()
-    while (found := come.get()) is not None:
+    for carry in (carry_in, carry_out):
+        threading.Thread(target=carry, daemon=True).start()
+    go.put(True)  # it is there
+    while True:
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always", Notice)
-            outcome: Outcome | Exception
-            try:
-                outcome = packed(developed(*found))
-            except Exception as error:
-                outcome = portable(error)
+            outcome = packed(developed(*come.get()))
         go.put((outcome, [str(w.message) for w in heard if issubclass(w.category, Notice)]))
-    go.put(None)
-    threads[1].join()

@@ -70,7 +70,7 @@ def generate(
                 for outcome in outcomes:
                     if isinstance(outcome, Failed):
                         _fail(writer, outcome, config.views)
-                    else:
+                    elif writer.placed(outcome):
                         _same_ct(work, outcome.row)
                         writer.keep(outcome)
         writer.finish()

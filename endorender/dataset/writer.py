@@ -181,6 +181,11 @@ class Writer:
         sync_folder(target.parent)
         return File(path=path, sha256=digest)
 
+    def placed(self, made: Made) -> bool:
+        """Whether the frame's geometry is there or comes with it: not where the frame that had it has failed, and with
+        it all of the view."""
+        return "geometry" in made.files or self.geometry_of(made.row["patient"], made.row["view"]) is not None
+
     def keep(self, made: Made) -> None:
         """Write a finished frame. Geometry that finished frames of the view refer to stays as it is."""
         known = self.geometry_of(made.row["patient"], made.row["view"])

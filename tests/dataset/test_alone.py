@@ -1,16 +1,19 @@
 """Frames are developed beside the tracing of the next ones, and nobody can tell from the dataset."""
 
+import os
+import time
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import pytest
 
-from endorender.dataset import alone, configure, generate
+from endorender.dataset import alone, configure, generate, open_dataset, work
 from endorender.dataset.alone import Darkroom
 from endorender.dataset.negative import Negative
 from endorender.dataset.work import Failed, Unit
 from endorender.dataset.writer import Made
-from endorender.errors import Notice
+from endorender.errors import Notice, UserError
 from tests.dataset.made import contents
 from tests.dataset.tubes import tube
 
@@ -42,6 +45,21 @@ def negative(number, **changes):
         "noise": 3,
     }  # fmt: skip
     return Negative(**values | changes)
+
+
+@dataclass(frozen=True)
+class Elsewhere(Negative):
+    """Does something else where it is developed in another process."""
+
+    error: type[Exception] | None = None
+    home: int = field(default_factory=os.getpid)
+
+    def developed(self):
+        if os.getpid() == self.home:
+            return super().developed()
+        if self.error is None:
+            time.sleep(3600)
+        raise self.error or TimeoutError
 
 
 def unit(number):
@@ -115,3 +133,86 @@ def test_notices_reach_the_user(frames):
     bright = partial(negative, radiance=np.full((6, 8, 3), 1e6, np.float32))
     with pytest.warns(Notice, match="p001: in dark"):
         through(Darkroom(frames), [0], bright)
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError])
+def test_a_process_that_has_no_memory_or_disk_left_leaves_its_frames_to_this_one(error):
+    darkroom = Darkroom(alone.WORTH)
+    found = through(darkroom, range(3), lambda n: Elsewhere(**vars(negative(n)), error=error if n == 1 else None)
+                    if n else negative(n))  # fmt: skip
+    assert [type(one) for one in found] == [Made] * 3
+    assert darkroom._process is None
+
+
+def test_an_interpreter_that_never_answers_is_done_without(tmp_path, monkeypatch):
+    program = tmp_path / "viewer"
+    program.write_text("#!/bin/sh\nexec sleep 3600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(alone, "get_executable", lambda: str(program))
+    monkeypatch.setattr(alone, "PATIENCE_S", 0.1)
+    darkroom = Darkroom(alone.WORTH)
+    assert len(through(darkroom, range(2))) == 2
+    assert darkroom._process is None
+
+
+def test_nothing_of_where_this_process_works_is_among_the_arguments_of_the_other(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path / "MUELLER_HANS")
+    with Darkroom(alone.WORTH) as darkroom:
+        assert "MUELLER_HANS" not in str(darkroom._process.args)
+        assert len(list(darkroom.put(unit(0), negative(0))) + list(darkroom.rest())) == 1
+        assert darkroom._process is not None
+
+
+def test_the_process_ends_with_the_one_it_works_for_whatever_it_is_at():
+    with Darkroom(alone.WORTH) as darkroom:
+        for number in range(3):
+            list(darkroom.put(unit(number), Elsewhere(**vars(negative(number)))))
+        darkroom._line.close()  # as the system does for one that was killed
+        assert darkroom._process.wait(60) == 0
+
+
+def test_large_frames_are_fewer_under_way_but_two(monkeypatch):
+    for size, most in ((1, 3), (2, 2)):
+        monkeypatch.setattr(alone, "MOST_PIXELS", 150)
+        with Darkroom(alone.WORTH) as darkroom:
+            for number in range(6):
+                shape = (6 * size, 8)
+                large = {"mask": np.ones(shape, bool), "z_depth": np.ones(shape), "radiance": np.ones((*shape, 3))}
+                monkeypatch.setattr(darkroom, "_ready", lambda: False)  # nothing is taken back but for want of room
+                list(darkroom.put(unit(number), negative(number, **large)))
+                assert len(darkroom._under_way) == min(number + 1, most)
+            monkeypatch.undo()
+            list(darkroom.rest())
+
+
+def test_frames_that_were_traced_before_an_error_are_kept(ct, tmp_path, monkeypatch):
+    """The second patient's CT is not what it was, say: what was traced of the first is finished."""
+    monkeypatch.setattr(alone, "WORTH", 1)
+    real = work.Renderer.render
+
+    def render(self, unit, report):
+        if unit.view == 2:
+            raise UserError("another CT", "CT_CHANGED")
+        yield from real(self, unit, report)
+
+    monkeypatch.setattr(work.Renderer, "render", render)
+    with pytest.raises(UserError, match="another CT"):
+        generate(configure(ct=str(ct), views=3, size="24x20", spp=1, preset="paper4"), tmp_path / "data")
+    assert len(open_dataset(tmp_path / "data").frames) == 10
+
+
+def test_where_the_frame_with_the_geometry_fails_all_of_the_view_has_failed(ct, at_once, tmp_path, monkeypatch):
+    config, out = configure(ct=str(ct), views=3, size="24x20", spp=1, preset="paper4"), tmp_path / "data"
+    real = Negative.developed
+
+    def developed(self):
+        if self.geometry is not None and self.row["view"] == 1:
+            raise RuntimeError("the denoiser")
+        return real(self)
+
+    with monkeypatch.context() as here:
+        here.setattr(Negative, "developed", developed)
+        with pytest.warns(Notice, match="5 frames failed"):
+            generate(config, out)
+    assert {frame.view for frame in open_dataset(out).frames} == {0, 2}
+    assert contents(generate(config, out, retry_failed=True)) == at_once

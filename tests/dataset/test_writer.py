@@ -259,7 +259,7 @@ def test_a_disk_without_locks_is_told_of(tmp_path, monkeypatch, code, error):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(error, match="locks|error"), held(tmp_path / LOCK):
+    with pytest.raises(error, match=r"locks|error"), held(tmp_path / LOCK):
         pass
     assert not list(tmp_path.iterdir())
 
