@@ -29,7 +29,9 @@ def in_memory(value: Any) -> bool:
 
 
 def _ct(value: Any) -> Any:
-    if in_memory(value) or (isinstance(value, str) and value):
+    if value == "" and isinstance(value, str):
+        raise ValueError("must have at least 1 character")
+    if isinstance(value, str) or in_memory(value):
         return value
     raise ValueError("must be a path, 'sample', 'phantom:SEED', or an endorender.ct.Volume")
 

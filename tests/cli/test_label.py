@@ -1,6 +1,7 @@
 """`--label` chooses the organ in all that fly through a CT: `view`, `fit` and `gallery` as `render` does."""
 
 import json
+import sys
 from importlib.util import find_spec
 
 import nibabel as nib
@@ -141,7 +142,7 @@ def test_gallery(two, monkeypatch):
         shown.append(across(poses))
         raise UserError("far enough", "STOPPED")
 
-    monkeypatch.setitem(shots.__globals__, "chosen", chosen)
+    monkeypatch.setattr(sys.modules[shots.__module__], "chosen", chosen)
     for masks in ((), (label,)):
         with pytest.raises(UserError, match="far enough"):
             next(shots((ct,), masks, (16, 12), 1, 1, 0, lambda done, text: None))
