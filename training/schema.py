@@ -12,7 +12,7 @@ from training.models import models
 def train() -> Schema:
     """See `endorender.dataset.schema`."""
     found = of_model(TrainConfig)
-    found["properties"] |= {"model": of_registry(models), "loss": of_registry(losses)}
+    found["properties"] |= {"model": of_registry(models, short=False), "loss": of_registry(losses, short=False)}
     named = {"type": "string", "pattern": f"^({'|'.join(RESPONSES)})(:.*)?$"}
     found["properties"]["augment"]["properties"]["response"] = either(named, {"type": "object"}, {"type": "null"})
     return {"$schema": DIALECT, "title": "endorender train", **found, "required": []}

@@ -48,12 +48,16 @@ def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def of_registry(
-    registry: Registry, leave_out: Iterable[str] = (), drawn: bool = False, words: Iterable[str] = ()
+    registry: Registry,
+    leave_out: Iterable[str] = (),
+    drawn: bool = False,
+    words: Iterable[str] = (),
+    short: bool = True,
 ) -> Schema:
-    """One of a registry's models: its name, "NAME:key=value,key=value", or a mapping with `type`. drawn: values may be
-    distributions. words: that stand for others."""
+    """One of a registry's models: its name, "NAME:key=value,key=value" (short), or a mapping with `type`. drawn: values
+    may be distributions. words: that stand for others."""
     names = "|".join([*registry, *words])
-    found: list[Schema] = [{"type": "string", "pattern": f"^({names})(:.*)?$"}]
+    found: list[Schema] = [{"type": "string", "pattern": f"^({names})(:.*)?$" if short else f"^({names})$"}]
     for name in registry:
         model = of_model(registry[name], leave_out)
         if drawn:
@@ -119,7 +123,8 @@ def render() -> Schema:
     from endorender.scene.surface import coats
 
     text, none = {"type": "string"}, {"type": "null"}
-    texts = either(text, {"type": "array", "items": text})
+    many = {"type": "array", "items": text}
+    texts = either(text, many)
     response = varying(of_model(Response))
     response["properties"]["type"] = {"enum": list(RESPONSES)}
     lens = of_registry(cameras, ("width", "height"), drawn=True)
@@ -134,7 +139,7 @@ def render() -> Schema:
         "light": varying(light),
         "mucosa": varying(mucosa),
         "response": response,
-        "constraints": texts,
+        "constraints": many,
     }
     found = of_model(RenderConfig)
     found["properties"] |= {
@@ -151,7 +156,7 @@ def render() -> Schema:
         "region": either({"type": "integer"}, text, {"type": "array", "items": {"type": "integer"}}, none),
         "trajectory": varying(of_model(Trajectory)),
         "scope": either(of_registry(scopes, words=("auto", "none")), {"type": "number"}, none),
-        "constraints": texts,
+        "constraints": many,
         "variations": {"type": "array", "items": condition},
         "label": texts,
         "labels": texts,

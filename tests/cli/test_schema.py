@@ -103,6 +103,8 @@ def test_networks_and_losses_are_allowed(schemas):
         {"coat": "dry"},
         {"size": "wide"},
         {"response": {"target": 1000}},
+        {"constraints": "camera.fov < 120"},
+        {"variations": [{"name": "x", "look": "pale_pink", "constraints": "light.intensity < 2"}]},
     ],
 )
 def test_what_the_command_refuses_the_schema_refuses(schemas, wrong):
@@ -112,7 +114,16 @@ def test_what_the_command_refuses_the_schema_refuses(schemas, wrong):
         schemas["render"].validate(plain(wrong))
 
 
-@pytest.mark.parametrize("wrong", [{"model": "unett"}, {"loss": {"type": "silog", "variance_focus": 2}}, {"step": 3}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"model": "unett"},
+        {"model": "unet:cues=true"},
+        {"loss": "silog:variance_focus=0.85"},
+        {"loss": {"type": "silog", "variance_focus": 2}},
+        {"step": 3},
+    ],
+)
 def test_of_training_too(schemas, wrong):
     with pytest.raises(UserError):
         validated(TrainConfig, wrong, "training configuration")
