@@ -29,7 +29,7 @@ def in_memory(value: Any) -> bool:
 
 
 def _ct(value: Any) -> Any:
-    if value == "" and isinstance(value, str):
+    if isinstance(value, str) and not value:
         raise ValueError("must have at least 1 character")
     if isinstance(value, str) or in_memory(value):
         return value

@@ -26,7 +26,7 @@ def configure(file: str | Path | None = None, begun: str | Path | None = None, *
     values = read_yaml(Path(file)) if file else {}
     if not (flags.get("series") or values.get("series")):
         for source in (values, flags):
-            if source.get("ct"):
+            if source.get("ct") is not None:
                 source["ct"] = each_ct(source["ct"])
     if begun and not file and (Path(begun) / "dataset.json").is_file():
         values = stored(Path(begun), flags.pop("ct", None), **{k: flags.get(k) for k in ("labels", "label", "poses")})
@@ -39,11 +39,11 @@ def configure(file: str | Path | None = None, begun: str | Path | None = None, *
 
 
 def each_ct(cts: Any) -> Any:
-    """CTs with folders of patients taken apart; what is no list of CTs is left to validation."""
-    if isinstance(cts, str):
-        cts = [cts]
-    if not isinstance(cts, (list, tuple)):
+    """A list, or nothing, of CTs with folders of patients taken apart; what is no CT is left to validation."""
+    if isinstance(cts, (str, list, tuple)) and not cts:
         return cts
+    if not isinstance(cts, (list, tuple)):
+        cts = [cts]
     return [one for ct in cts for one in (cohort.apart(ct) if isinstance(ct, str) else [ct])]
 
 

@@ -62,7 +62,7 @@ def placed(values: dict[str, Any]) -> dict[str, Any]:
     Raises UserError POSES, before anything is validated: no complaint may repeat a file's name.
     """
     files, cts = values.get("poses"), values.get("ct")
-    cts = [cts] if isinstance(cts, (str, Mapping)) else cts
+    cts = cts if cts is None or isinstance(cts, (list, tuple)) else [cts]
     if not isinstance(cts, (list, tuple)) or not (files or any(isinstance(c, Mapping) and c.get("poses") for c in cts)):
         return {key: value for key, value in values.items() if key != "poses"}
     files = [files] if isinstance(files, str) else files
