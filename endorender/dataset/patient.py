@@ -121,7 +121,7 @@ def scanned(
     report(0, f"{alias}: reading the CT")
     reading = partial(_reading, report, alias)
     with said_of(config.ct, alias):
-        series, phase = patient.series or config.series, patient.phase or config.phase
+        series, phase = patient.series or config.series, config.phase if patient.phase is None else patient.phase
         raw = open_ct(patient.ct, series, config.resample, config.assume_hu, reading, phase)
         digest, voxels = volume_hash(raw), voxels_hash(raw)
         if known and known.ct != digest:

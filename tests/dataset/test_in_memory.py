@@ -51,3 +51,11 @@ def test_poses_of_a_volume_alone_are_not_lost(tmp_path):
     for ct in (volume, [volume]):
         config = configure(ct=ct, poses=str(tmp_path / "poses.json"), size="16x12", preset="synthetic")
         assert len(config.ct[0].poses) == config.views == 3
+
+
+@pytest.mark.parametrize(("asked", "code"), [({"series": "2"}, "NO_SERIES"), ({"phase": 0}, "NO_PHASE")])
+def test_a_volume_has_one_series_and_one_phase_which_is_not_the_zeroth(asked, code, tmp_path):
+    volume = Volume.from_array(np.full((4, 4, 4), -1000), spacing=(1, 1, 1))
+    with pytest.raises(UserError) as said:
+        generate(configure(ct={"ct": volume, **asked}, **OPTIONS), tmp_path / "data")
+    assert said.value.code == code
