@@ -29,7 +29,7 @@ from endorender.errors import Notice
 
 WORTH = 64  # frames; for fewer a process is not worth its start of a second
 MOST = 24  # frames under way: what an end from outside may lose
-MOST_PIXELS = 6_000_000  # of frames under way: some 150 bytes each, here and there; two frames always
+MOST_PIXELS = 6_000_000  # of frames under way: some 95 bytes each, here and there; two frames always
 PATIENCE_S = 30  # for a process that starts
 # What multiprocessing calls an interpreter need not be one, within another program: it is talked to once it answers.
 # Isolated, and with this process's places of modules: the same ones are found, not what lies in a working directory.
@@ -44,7 +44,8 @@ develop(line)
 
 
 def alone(work: Work, report: Report) -> Generator[Outcome, None, None]:
-    """Render everything on one device. What was traced before an error or Ctrl-C is developed before it is raised."""
+    """Render everything on one device. What was traced before an error is developed before that is raised; before
+    Ctrl-C too, as far as whoever waits for the end has patience."""
     renderer = Renderer(work.config, work.known, partial(_started, work.config.device))
     with Darkroom(work.left * len(work.config.columns)) as darkroom:
         for unit, found in _traced(renderer, work, report):

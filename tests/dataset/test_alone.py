@@ -174,7 +174,7 @@ def test_the_process_ends_with_the_one_it_works_for_whatever_it_is_at():
 def test_large_frames_are_fewer_under_way_but_two(monkeypatch):
     for size, most in ((1, 3), (2, 2)):
         monkeypatch.setattr(alone, "MOST_PIXELS", 150)
-        with Darkroom(alone.WORTH) as darkroom:
+        with Darkroom(1) as darkroom:
             for number in range(6):
                 shape = (6 * size, 8)
                 large = {"mask": np.ones(shape, bool), "z_depth": np.ones(shape), "radiance": np.ones((*shape, 3))}
