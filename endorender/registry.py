@@ -87,10 +87,13 @@ class Registry:
         load_plugins()
         return iter(sorted(self._classes))
 
-    def __getitem__(self, name: str) -> type:
+    def __contains__(self, name: str) -> bool:
         if name not in self._classes:
             load_plugins()
-        if name not in self._classes:
+        return name in self._classes
+
+    def __getitem__(self, name: str) -> type:
+        if name not in self:
             raise UserError(unknown(self.kind, name, self), "UNKNOWN_NAME")
         return self._classes[name]
 
@@ -140,6 +143,10 @@ def validated(cls: type, values: Mapping[str, Any], what: str, private: Collecti
     try:
         return cls(**values)
     except ValidationError as error:
+        for one in error.errors():  # no matter of the key at which it showed, nor of what was given
+            said = one.get("ctx", {}).get("error")
+            if isinstance(said, UserError) and said.code == "PLUGIN":
+                raise said from None
         raise UserError(f"{what}: {one_line(error, cls, private)}", "INVALID_VALUE") from None
 
 

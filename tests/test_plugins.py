@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from cli.list import kinds
 from cli.main import main
 from endorender import registry
-from endorender.dataset import open_dataset
+from endorender.dataset import configure, open_dataset
 from endorender.errors import UserError
 from endorender.registry import REGISTRIES
 from tests.dataset.tubes import tube
@@ -88,7 +88,12 @@ def test_a_plugin_that_is_broken_is_named_when_a_name_is_sought_and_only_then(tm
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-lab\nVersion: 2.0\n")
     (info / "entry_points.txt").write_text("[endorender.plugins]\nbroken = broken_lab\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert REGISTRIES["camera"].build("pinhole")
+    drawn = {"type": "pinhole", "fov": {"uniform": [80, 120]}}
+    for camera in ("pinhole", drawn, {"choice": ["pinhole", "fisheye"]}):
+        configure(ct="sample", preset="randomized", camera=camera)
+    with pytest.raises(UserError, match=r"^the plugin broken .* uninstall that package$") as said:
+        configure(ct="sample", light="spott")
+    assert said.value.code == "PLUGIN"
     for name in ("pinhol", "halfway"):  # not once alone, and half a plugin is none
         with pytest.raises(UserError, match=r"plugin broken of the package broken-lab .*no licence.*uninstall") as said:
             REGISTRIES["camera"].build(name)

@@ -144,7 +144,8 @@ def parsed(value: Any) -> Any:
     if not isinstance(value, Mapping) or len(value) != 1:
         return None
     name, given = next(iter(value.items()))
-    if not isinstance(name, str) or name not in set(distributions):
+    # `type` is what all models are named by: to know that it is no distribution no plugin is asked for.
+    if not isinstance(name, str) or name == "type" or name not in distributions:
         return None
     cls = distributions[name]
     if name == "fixed":

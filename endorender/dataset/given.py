@@ -52,7 +52,7 @@ def parted(spec: str) -> tuple[str | None, str]:
     from endorender.scene.posefile import pose_files
 
     head, at, file = spec.partition("@")
-    return (head, file) if at and head.partition(":")[0].strip() in set(pose_files) else (None, spec)
+    return (head, file) if at and head.partition(":")[0].strip() in pose_files else (None, spec)
 
 
 def placed(values: dict[str, Any]) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def open_data(data: str | Path | Dataset, split: str = "test") -> Dataset:
     if isinstance(data, Dataset):
         return data
     layout, at, folder = str(data).partition("@")
-    if at and layout.partition(":")[0] in set(layouts):
+    if at and layout.partition(":")[0] in layouts:
         return open_layout(folder, layout, split)
     return open_dataset(data)
 
