@@ -70,7 +70,8 @@ class Idle(Worker):
 
     def render(self, unit):
         row = {"patient": unit.patient, "volume": {"ct_sha256": "0" * 64}}
-        yield Made(row, {"image": ("", partial(Path.write_bytes, data=bytes(200_000)))})
+        files = {"geometry": 100_000, "image": 100_000}
+        yield Made(row, {kind: ("", partial(Path.write_bytes, data=bytes(n))) for kind, n in files.items()})
 
     def stop(self):
         pass
