@@ -69,10 +69,10 @@ def entries(kind: str) -> list[Entry]:
     if kind in SINGLE:
         module, name = SINGLE[kind]
         cls = getattr(importlib.import_module(module), name)
-        return [{"name": kind, "about": _about(cls), "parameters": _parameters(cls)}, *NAMED.get(kind, list)()]
+        return [{"name": kind, "about": _about(cls), "parameters": parameters(cls)}, *NAMED.get(kind, list)()]
     registry = REGISTRIES[kind]
     return [
-        {"name": name, "about": _about(registry[name]), "parameters": _parameters(registry[name])} for name in registry
+        {"name": name, "about": _about(registry[name]), "parameters": parameters(registry[name])} for name in registry
     ]
 
 
@@ -125,7 +125,7 @@ def _about(cls: type) -> str:
     return (inspect.getdoc(cls) or "").split("\n")[0]
 
 
-def _parameters(cls: Any) -> list[dict[str, Any]]:
+def parameters(cls: Any) -> list[dict[str, Any]]:
     if not hasattr(cls, "model_fields"):
         signature = inspect.signature(cls).parameters.values()
         return [{"name": p.name} | ({} if p.default is p.empty else {"default": p.default}) for p in signature]

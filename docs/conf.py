@@ -26,7 +26,7 @@ html_static_path: list[str] = []
 html_show_sourcelink = False
 myst_heading_anchors = 4
 myst_enable_extensions = ["dollarmath", "attrs_inline"]
-bibtex_bibfiles = ["references.bib"]
+bibtex_bibfiles = ["references.bib", "../endorender/citations.bib"]
 # Links that leave the site lead to files of the repository, which GitHub shows and a page does not.
 suppress_warnings = ["myst.xref_missing", "config.cache"]
 sphinx_gallery_conf = {

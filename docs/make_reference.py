@@ -124,9 +124,9 @@ def plain(annotation: Any) -> str:
 
 def fields(model: Any) -> str:
     """A table of a model's parameters."""
-    from cli.list import _parameters
+    from cli.list import parameters
 
-    return table(_parameters(model))
+    return table(parameters(model))
 
 
 def table(parameters: list[dict[str, Any]]) -> str:

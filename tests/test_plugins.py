@@ -30,9 +30,10 @@ def installed(monkeypatch):
     monkeypatch.setattr(registry, "_loaded", [])
     monkeypatch.syspath_prepend(OUTSIDE)
     yield
-    sys.modules.pop("fibrescope_lab", None)
+    for module in ("fibrescope_lab", "fibrescope_optics"):
+        sys.modules.pop(module, None)
     for one in REGISTRIES.values():
-        for name in [name for name, cls in one._classes.items() if cls.__module__ == "fibrescope_lab"]:
+        for name in [name for name, cls in one._classes.items() if cls.__module__.startswith("fibrescope")]:
             del one._classes[name], one._cases[name]
 
 

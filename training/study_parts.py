@@ -26,14 +26,14 @@ def work(
         _each(study, plan.datasets, study.frames)
     else:
 
-        def network_of(network: Network) -> None:
+        def finish(network: Network) -> None:
             missing = [test for test in plan.tests if not study.table(network, test).is_file()]
             if missing and until == "train":
                 study.run(network, plan)
             for test in missing if until != "train" else ():
                 study.judge(network, test, plan)
 
-        _each(study, chosen(study, plan, settings, seeds), network_of)
+        _each(study, chosen(study, plan, settings, seeds), finish)
     return sum(any(not study.table(n, test).is_file() for test in plan.tests) for n in chosen(study, plan))
 
 

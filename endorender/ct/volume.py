@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from endorender.ct import memory
 from endorender.errors import UserError
 
 if TYPE_CHECKING:
@@ -109,29 +110,21 @@ class Volume:
     def from_array(cls, hu: Any, affine: Any = None, spacing: Any = None) -> Volume:
         """Of values in memory. hu: (I, J, K) Hounsfield units, anything numpy takes. affine: (4, 4) world_from_voxel,
         RAS+ mm; or spacing: (3,) mm along i, j, k of a grid whose axes are the patient's right, front and head."""
-        from endorender.ct import memory
-
         return cls(*memory.of_array(hu, affine, spacing))
 
     @classmethod
     def from_sitk(cls, image: Any) -> Volume:
         """Of a SimpleITK.Image in HU."""
-        from endorender.ct import memory
-
         return cls(*memory.of_sitk(image))
 
     @classmethod
     def from_monai(cls, tensor: Any) -> Volume:
         """Of a monai.data.MetaTensor (I, J, K) or (1, I, J, K) in HU, its affine RAS+ as MONAI's readers have it."""
-        from endorender.ct import memory
-
         return cls(*memory.of_tensor(tensor, tensor, "a MetaTensor"))
 
     @classmethod
     def from_torchio(cls, image: Any) -> Volume:
         """Of a torchio.ScalarImage in HU."""
-        from endorender.ct import memory
-
         return cls(*memory.of_tensor(getattr(image, "data", None), image, "a ScalarImage"))
 
     @property

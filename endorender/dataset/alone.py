@@ -1,8 +1,7 @@
 """Rendering on one device: this process traces, and a second one develops what is traced meanwhile.
 
 A running kernel holds the interpreter's lock, so a thread would wait for each launch to end; a process does not. It
-denoises, exposes, compresses: half as long as tracing sixteen samples takes two cores, and far longer than a card
-takes for it.
+denoises, exposes, compresses. docs/performance.md has what that gains.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from endorender import __version__
 from endorender.dataset.frame import open_dataset
 
 ALWAYS = ("endorender", "mahmood2018")
@@ -20,7 +19,7 @@ def entries() -> dict[str, str]:
     text = resources.files("endorender").joinpath("citations.bib").read_text(encoding="utf-8")
     found = re.findall(r"^@\w+\{(\w+),.*?\}\}$", text, re.M | re.S)
     parts = re.findall(r"^@.*?\}\}$", text, re.M | re.S)
-    return dict(zip(found, (part.replace("{VERSION}", f"{{{__version__}}}") for part in parts)))
+    return dict(zip(found, parts))
 
 
 def cite(dataset: str | Path | None = None) -> list[str]:

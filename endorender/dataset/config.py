@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -22,20 +21,6 @@ Regions = Annotated[int | tuple[int, ...] | None, BeforeValidator(regions)]
 Phase = Annotated[int | Literal["all"] | None, Field(union_mode="left_to_right")]
 
 
-def in_memory(value: Any) -> bool:
-    """Whether this is an `endorender.ct.Volume`; whoever has one has loaded its module."""
-    module = sys.modules.get("endorender.ct.volume")
-    return module is not None and isinstance(value, module.Volume)
-
-
-def _ct(value: Any) -> Any:
-    if isinstance(value, str) and not value:
-        raise ValueError("must have at least 1 character")
-    if isinstance(value, str) or in_memory(value):
-        return value
-    raise ValueError("must be a path, 'sample', 'phantom:SEED', or an endorender.ct.Volume")
-
-
 class Patient(Model):
     """One CT and the alias under which its patient is known.
 
@@ -44,7 +29,7 @@ class Patient(Model):
     poses: from which the patient is seen, instead of those of a flight; `configure` reads their file.
     """
 
-    ct: Annotated[Any, BeforeValidator(_ct)]
+    ct: Annotated[Any, BeforeValidator(given.ct)]
     alias: str = Field(pattern=ALIAS)
     series: str | None = None
     phase: Phase = None
@@ -54,7 +39,7 @@ class Patient(Model):
     @property
     def source(self) -> str:
         """What may be said of the CT in outputs: paths are patient data and stay out."""
-        if in_memory(self.ct):
+        if given.in_memory(self.ct):
             return "memory"
         return self.ct if self.ct == "sample" or re.fullmatch(r"phantom:\d+", self.ct) else "file"
 
@@ -144,15 +129,15 @@ class RenderConfig(Model):
     @field_validator("ct", mode="before")
     @classmethod
     def _patients(cls, value: Any) -> Any:
-        if isinstance(value, (str, Mapping)) or in_memory(value):
+        if isinstance(value, (str, Mapping)) or given.in_memory(value):
             value = [value]
         if not isinstance(value, (list, tuple)):
             raise ValueError("must be a path, 'sample', 'phantom:SEED', a Volume, or a list of these")
-        if not all(isinstance(v, (str, Mapping, Patient)) or in_memory(v) for v in value):
+        if not all(isinstance(v, (str, Mapping, Patient)) or given.in_memory(v) for v in value):
             raise ValueError("each is a path, 'sample', 'phantom:SEED', a Volume, or a mapping with the key ct")
         value = [one for v in value for one in (cohort.ranged(v) if isinstance(v, str) else [v])]
         return [
-            {"alias": f"p{n:03d}", **({"ct": v} if isinstance(v, str) or in_memory(v) else v)}
+            {"alias": f"p{n:03d}", **({"ct": v} if isinstance(v, str) or given.in_memory(v) else v)}
             if not isinstance(v, Patient)
             else v
             for n, v in enumerate(value, 1)

@@ -1,8 +1,9 @@
-"""Poses that were given instead of flown: read once, known by the hash of what they are, never by their file."""
+"""What is given: a CT by its name or in memory; poses, which are known by their hash, never by their file."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,21 @@ if TYPE_CHECKING:
     from jaxtyping import Float64
 
 Row = tuple[float, float, float, float]
+
+
+def in_memory(value: Any) -> bool:
+    """Whether this is an `endorender.ct.Volume`; whoever has one has loaded its module."""
+    module = sys.modules.get("endorender.ct.volume")
+    return module is not None and isinstance(value, module.Volume)
+
+
+def ct(value: Any) -> Any:
+    """What may stand for a CT; ValueError for anything else."""
+    if isinstance(value, str) and not value:
+        raise ValueError("must have at least 1 character")
+    if isinstance(value, str) or in_memory(value):
+        return value
+    raise ValueError("must be a path, 'sample', 'phantom:SEED', or an endorender.ct.Volume")
 
 
 class Given(Model):

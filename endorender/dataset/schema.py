@@ -13,6 +13,7 @@ from endorender.registry import Registry
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
+DISTRIBUTION = {"$ref": "#/$defs/distribution"}
 
 
 def of_model(cls: Any, leave_out: Iterable[str] = ()) -> Schema:
@@ -90,7 +91,7 @@ def _drawn(value: Any) -> Any:
         if key in inner:
             inner[key] = [_drawn(one) for one in inner[key]]
     about = {"description": inner["description"]} if "description" in inner else {}
-    return {**about, "anyOf": [inner, distribution()]}
+    return {**about, "anyOf": [inner, DISTRIBUTION]}
 
 
 def distribution() -> Schema:
@@ -134,7 +135,7 @@ def render() -> Schema:
     patient["required"] = ["ct"]
     condition = of_model(Variation)
     condition["properties"] |= {
-        "look": either({"enum": [*sorted(LOOKS), None]}, distribution()),
+        "look": either({"enum": [*sorted(LOOKS), None]}, DISTRIBUTION),
         "tissue": varying(parameters(tissues)),
         "light": varying(light),
         "mucosa": varying(mucosa),
@@ -146,7 +147,7 @@ def render() -> Schema:
         "ct": either(text, patient, {"type": "array", "items": either(text, patient), "minItems": 1}),
         "preset": {"enum": sorted(PRESETS)},
         "size": {"type": "string", "pattern": "^[0-9]+[xX×][0-9]+$"},
-        "camera": either(lens, distribution()),
+        "camera": either(lens, DISTRIBUTION),
         "light": of_registry(lights),
         "coat": of_registry(coats),
         "depth": texts,
@@ -163,4 +164,5 @@ def render() -> Schema:
         "poses": texts,
         "label_tissue": {"type": "object", "additionalProperties": of_registry(tissues)},
     }
-    return {"$schema": DIALECT, "title": "endorender render", **found, "required": []}
+    definitions = {"distribution": distribution()}
+    return {"$schema": DIALECT, "$defs": definitions, "title": "endorender render", **found, "required": []}

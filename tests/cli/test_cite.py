@@ -17,7 +17,7 @@ def keys(texts):
 
 def test_the_program_alone():
     assert keys(cite()) == ["endorender", "mahmood2018"]
-    assert f"version = {{{__version__}}}" in cite()[0]
+    assert f"Version {__version__}," in cite()[0]
     assert all(text.count("{") == text.count("}") for text in entries().values())
 
 

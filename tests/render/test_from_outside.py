@@ -2,47 +2,22 @@
 
 import dataclasses
 import functools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from pydantic import Field
 
 from endorender.errors import UserError
-from endorender.render import Radiance, geometry, radiance
+from endorender.render import geometry, radiance
 from endorender.render.images.gradient import gradient
-from endorender.render.integrators import Integrator, integrators
-from endorender.scene import Constant, Directional, Isotropic, Pinhole, Point, Scene, cameras, lights, phase_functions
-from endorender.scene.light import Disk, Emitters, Kind, Placed, Shape, shapes
-from endorender.scene.phase import PhaseFunction
-from endorender.scene.surface import Coat, coats
+from endorender.render.integrators import integrators
+from endorender.scene import Constant, Directional, Isotropic, Point, Scene, cameras, lights, phase_functions
+from endorender.scene.light import Disk, Shape, shapes
+from endorender.scene.surface import coats
+from tests.plugin.fibrescope_optics import Fog, Linear, Matte, Overhead, Pair
 from tests.registering import registered
 from tests.render.proofs import oracle
 from tests.render.scenes import cube_scene, tube_scene
 from tests.render.test_coat import seen, towards, wall
-
-
-class Linear(PhaseFunction):
-    """(1 + b cos θ) / 4π."""
-
-    PARAMETERS = ("b",)
-    b: float = Field(0.0, ge=-1, le=1, description="slope")
-
-    @staticmethod
-    @functools.cache
-    def device():
-        from endorender.engine import ti
-
-        @ti.func
-        def sample(u, p, data: ti.template()):
-            b = ti.select(ti.abs(p[0]) < 1e-3, 1e-3, p[0])
-            return (ti.sqrt((1.0 - b) * (1.0 - b) + 4.0 * b * u) - 1.0) / b
-
-        @ti.func
-        def pdf(cos_theta, p, data: ti.template()):
-            return 0.07957747 * (1.0 + p[0] * cos_theta)
-
-        return sample, pdf
 
 
 def test_a_phase_function():
@@ -58,17 +33,6 @@ def test_a_phase_function():
         # And it is drawn as it is: an even light all round shows white particles nowhere.
         white = cube_scene(3.0, 1.0, [Constant()], phase=phase_functions.build({"type": "linear", "b": -0.9}))
         assert radiance([white], 256, 1)[0].mean.mean() == pytest.approx(1, abs=5e-3)
-
-
-class Pair(Placed):
-    """Two points side by side."""
-
-    apart: float = 2.0
-
-    def emitters(self, world_from_camera):
-        rot, at = self._at(world_from_camera)
-        places = at + np.array([[-0.5, 0, 0], [0.5, 0, 0]]) * self.apart @ rot.T
-        return Emitters(Kind.POINT, places, np.zeros((2, 3)), np.full((2, 3), 50.0))
 
 
 def test_a_light():
@@ -125,27 +89,6 @@ def test_the_shape_of_a_light():
         assert np.abs(found.mean_z).max() < 3.5
 
 
-class Overhead(Pinhole):
-    """A pinhole whose picture stands on its head."""
-
-    def unproject(self, uv):
-        return super().unproject(uv) * (-1, -1, 1)
-
-    def project(self, points):
-        return super().project(points * (-1, -1, 1))
-
-    @staticmethod
-    @functools.cache
-    def device():
-        from endorender.engine import ti
-
-        @ti.func
-        def ray(u, v, p):
-            return ti.math.vec3(-(u - p[2]) / p[0], -(v - p[3]) / p[1], 1.0).normalized()
-
-        return ray
-
-
 def test_a_camera():
     """On its head it sees what a pinhole that is turned sees."""
     with registered(cameras, "overhead", Overhead):
@@ -157,34 +100,6 @@ def test_a_camera():
         np.testing.assert_array_equal(geometry(head).distance, geometry(turned).distance)
         again = Scene.from_dict(head.medium, head.to_dict())
         assert type(again.camera) is Overhead
-
-
-class Matte(Coat):
-    """Fibrin: of the tissue's `specular` share of the light it scatters all evenly, and nothing mirrors."""
-
-    @staticmethod
-    @functools.cache
-    def device():
-        from endorender.engine import ti
-        from endorender.render.device import sampling
-
-        @ti.func
-        def albedo(table: ti.template(), cos, here):
-            return here[1]
-
-        @ti.func
-        def sample(wi, n, here, u, v):
-            return sampling.around(n, ti.sqrt(1.0 - u), v)
-
-        @ti.func
-        def pdf(wi, wo, n, here):
-            return ti.max(n.dot(wo), 0.0) / 3.14159265
-
-        @ti.func
-        def evaluate(wi, wo, n, here):
-            return here[1] * ti.max(n.dot(wo), 0.0) / 3.14159265
-
-        return SimpleNamespace(albedo=albedo, sample=sample, pdf=pdf, eval=evaluate)
 
 
 @pytest.mark.parametrize("degrees", [0, 60])
@@ -219,16 +134,6 @@ def test_a_coat_belongs_to_the_scene():
         assert error.value.code == "NOT_SHAREABLE"
     with pytest.raises(UserError, match="wet_ggx"):
         plain.with_(coat="mat")
-
-
-class Fog(Integrator):
-    """The same light everywhere."""
-
-    light: float = 0.5
-
-    def trace(self, scenes, spp, seed, frame=0, progress=None):
-        shape = (scenes[0].camera.height, scenes[0].camera.width, 3)
-        return [Radiance(np.full(shape, self.light, np.float32), np.zeros(shape, np.float32), spp)]
 
 
 def test_an_integrator():

@@ -38,8 +38,8 @@ def traced(
     kernel = tracer(prepared.kind, first.surface, dtype, type(first.phase), type(first.camera), channels, lit, traits)
     n = first.camera.width * first.camera.height
     lanes = launches.lanes(n, spp)
-    film, cut = Film(first.camera, channels, lanes), np.zeros((n * lanes, 1 + channels), np.float32)
-    cut = backend.resident(cut)
+    film = Film(first.camera, channels, lanes)
+    cut = backend.resident(np.zeros((n * lanes, 1 + channels), np.float32))
     key = random.key(seed, frame)
 
     def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
