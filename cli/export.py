@@ -12,7 +12,7 @@ import click
 @click.option("--split", metavar="NAME", help="Only train, val or test.  [all]")
 @click.option("--variations", metavar="A,B", help="Only these images of each view.  [all]")
 def command(dataset: str, layout: str, out: str, split: str | None, variations: str | None) -> None:
-    """Write a DATASET as simcol3d, c3vd, c3vdv2, nerfstudio, depth_anything, webdataset or hdf5.
+    """Write a DATASET as simcol3d, c3vd, c3vdv2, nerfstudio, depth_anything, webdataset, hdf5 or huggingface.
 
     Example: endorender export frames --layout c3vd --variations pale_pink --out frames-c3vd
     """

@@ -190,6 +190,37 @@ def test_hdf5_slices(data, tmp_path):
             assert same_points(points @ pose[:3, :3].T + pose[:3, 3], frame) < 1e-4
 
 
+def test_hugging_face_loads_the_folder(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    datasets = pytest.importorskip("datasets", reason="needs it: pip install 'endorender[dev]'")
+    out = export(data, "huggingface", tmp_path / "out")
+    loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    assert list(loaded) == ["train", "validation", "test"]
+    assert {"image", "depth", "mask", "pose", "K"} < set(loaded["train"].column_names)
+    for split, name in (("train", "train"), ("validation", "val"), ("test", "test")):
+        for row, frame in zip(loaded[split], data.select(split=name), strict=True):
+            assert row["id"] == frame.id
+            assert (row["patient"], row["view"], row["variation"]) == (frame.patient, frame.view, frame.variation)
+            assert np.array_equal(np.array(row["image"]), frame.image())
+            z, mask, geometry = np.array(row["depth"]), np.array(row["mask"]) > 0, frame.geometry()
+            assert z.dtype == np.float32
+            np.testing.assert_array_equal(z, geometry["z_depth"])
+            assert np.array_equal(mask, geometry["mask"])
+            assert json.loads(row["camera"]) == frame.camera
+            k, pose = np.array(row["K"]), np.array(row["pose"])
+            points = pinhole_points(z, k[0, 0], k[1, 1], k[0, 2], k[1, 2])
+            assert same_points(points @ pose[:3, :3].T + pose[:3, 3], frame) < 1e-4
+
+
+def test_hugging_face_gets_one_split_alone(data, tmp_path):
+    out = export(data, "huggingface", tmp_path / "out", split="val", variations=["red"])
+    assert sorted(p.name for p in out.iterdir()) == ["README.md", "validation"]
+    assert "split: validation" in (out / "README.md").read_text()
+    assert "split: train" not in (out / "README.md").read_text()
+    assert len((out / "validation" / "metadata.jsonl").read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize("layout", [name for name in layouts if layouts[name].READS and layouts[name].WRITES])
 def test_what_was_exported_reads_back(data, tmp_path, layout):
     out = export(data, layout, tmp_path / "out", variations=["red"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from endorender.dataset.frame import Dataset, open_dataset, refuse_absent
 from endorender.dataset.info import SPLITS
-from endorender.dataset.layouts import c3vd, depth_anything, hdf5, nerfstudio, pairs, simcol3d, webdataset
+from endorender.dataset.layouts import c3vd, depth_anything, hdf5, huggingface, nerfstudio, pairs, simcol3d, webdataset
 from endorender.dataset.layouts.layout import ForeignFrame, Layout, foreign_dataset, layouts
 from endorender.dataset.spec import parse_spec
 from endorender.dataset.writer import disk_errors
@@ -18,7 +18,7 @@ from endorender.errors import UserError, unknown
 from endorender.outputs import into_place, sweep, temporary
 
 __all__ = ["ForeignFrame", "Layout", "export", "layouts", "open_data", "open_layout"]
-__all__ += ["c3vd", "depth_anything", "hdf5", "nerfstudio", "pairs", "simcol3d", "webdataset"]
+__all__ += ["c3vd", "depth_anything", "hdf5", "huggingface", "nerfstudio", "pairs", "simcol3d", "webdataset"]
 
 
 def export(
