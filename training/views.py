@@ -15,7 +15,7 @@ from training.data import DepthFrames, opened
 class TorchFrames(DepthFrames):
     """Frames as tensors, with their poses: a `torch.utils.data.Dataset` with a length, for any `DataLoader`.
 
-    An item is a mapping: image (3, H, W) float32, display values in 0..1; z_depth (1, H, W) float32 mm, 0 where invalid;
+    An item is a mapping: image (3, H, W) float32, 0..1; z_depth (1, H, W) float32 mm, 0 where invalid;
     mask (1, H, W) bool, where z_depth holds; K (3, 3) float32, pixels, pixel centres at integers;
     world_from_camera (4, 4) float32, OpenCV's camera axes, RAS mm; id, "PATIENT/VIEW/VARIATION". K and the pose
     are NaN where a dataset of others has none.

@@ -23,7 +23,7 @@ configs:
 {files}
 ---
 # Endoscopic pictures with exact depth
-Rendered from CT by endorender. `datasets.load_dataset("imagefolder", data_dir=FOLDER)`, or `load_dataset(FOLDER)`, has the columns
+Rendered from CT by endorender. `datasets.load_dataset(FOLDER)` has the columns
 
 {columns}
 """
@@ -40,7 +40,7 @@ COLUMNS = {
 
 @layouts.register("huggingface")
 class HuggingFace(Layout):
-    """train, validation, test: metadata.jsonl, image/PATIENT/VIEW/VARIATION.png, depth and mask/PATIENT/VIEW.{tiff,png}.
+    """train, validation, test: metadata.jsonl, image/PATIENT/VIEW/VARIATION.png, depth/PATIENT/VIEW.tiff, mask.
 
     `datasets.load_dataset(FOLDER)` makes columns image, depth, mask, pose, K, camera, id, patient, view, variation of
     it. Depth: float32 mm along z, NaN where invalid, as it was rendered; pose: world from camera (OpenCV axes, RAS mm).

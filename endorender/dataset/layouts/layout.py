@@ -199,8 +199,8 @@ def one_camera(layout: str, frames: Sequence[Frame], told: Callable[[Frame], Any
     if other is not None:
         raise UserError(
             f"{layout} holds one camera for all views of a patient, and {frames[0].id} and {other.id} have different "
-            "ones: export as webdataset, hdf5 or huggingface (as nerfstudio if they are of one model), or render with a --camera "
-            "that does not vary",
+            "ones: export as webdataset, hdf5 or huggingface (as nerfstudio if they are of one model), or render with "
+            "a --camera that does not vary",
             "LAYOUT_CAMERA",
         )
     return first
