@@ -21,6 +21,7 @@ from endorender.outputs import whole
 
 if TYPE_CHECKING:
     from jaxtyping import Shaped
+    from matplotlib.figure import Figure
 
 MEASURED = 4  # lumens whose way is measured; smaller ones are listed by volume
 
@@ -141,16 +142,20 @@ def _plane(volume: Volume, scanned: Volume | None, across: int, at: int) -> np.n
 def preview(
     volume: Volume, lumen: Lumen | None, path: Way | None, out_png: str | Path, scanned: Volume | None = None
 ) -> None:
-    """Three planes through the middle (of the path, if there is one) and the histogram, as PNG.
+    """`sections` as PNG."""
+    with whole(Path(out_png)) as (part,):
+        sections(volume, lumen, path, scanned).savefig(part, dpi=100, format=part.suffix[1:] or "png")
+
+
+def sections(volume: Volume, lumen: Lumen | None, path: Way | None, scanned: Volume | None = None) -> Figure:
+    """Three planes through the middle (of the path, if there is one) and the histogram.
 
     HU in grey, the wall in orange, the path in blue. scanned: the volume whose values are shown and counted, if
     sealing and cropping changed them since.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(17, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
     way = None if path is None else volume.to_voxel(path.points)
     middle = np.array(volume.shape) / 2 if way is None else way[len(way) // 2]
     at = np.clip(np.rint(middle).astype(int), 0, np.array(volume.shape) - 1)
@@ -183,5 +188,4 @@ def preview(
     if path is not None:
         title += f", path {path.length:.0f} mm"
     figure.suptitle(title)
-    with whole(Path(out_png)) as (part,):
-        figure.savefig(part, dpi=100, format=part.suffix[1:] or "png")
+    return figure

@@ -119,6 +119,7 @@ def calibrate(
     for note in notes:
         warnings.warn(note, Notice, stacklevel=2)
     known = validated(Response, {**PLAIN, **(response or {})}, "response")
+    given = known.exposure
     refuse_lens(known)
     say(0, 1, "reading the CT")
     raw = scans.open_ct(ct, series, resample, assume_hu, lambda done, total, text: say(0, 1, text), phase)
@@ -163,6 +164,8 @@ def calibrate(
             refuse_outside(ready.volume, ready.lumen, refined, chosen, POSE)
         known, exposures = _begun(scenes, shown, known, seed, toned)
         method = f"{len(scenes)} of {len(taken.images)} photographs, compared pixel by pixel from their poses"
+    if given is not None:
+        exposures = [given] * len(exposures)
     known = known.model_copy(update={"exposure": float(np.exp(np.mean(np.log(exposures))))})
 
     def told(step: int, total: int, loss: float, values: Any) -> None:

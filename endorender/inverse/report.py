@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from endorender.inverse.target import encoded, of_values
 from endorender.inverse.unknowns import EXPOSURE
 from endorender.outputs import whole
 from endorender.scene import cameras, lights, tissues
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ENDINGS = (".before_after.png", ".loss.png", ".json", ".poses.json")
 INK, FAINT, BLUE = "#1f2328", "#d0d7de", "#0072b2"
@@ -126,7 +129,7 @@ def _developed(found: Fit, state: State) -> np.ndarray:
     return encoded(state.gain * state.pictures.mean(0), response)
 
 
-def before_after(found: Fit) -> Any:
+def before_after(found: Fit) -> Figure:
     """Each view a row: photograph, before, after, and the difference after (grey: none)."""
     from matplotlib.figure import Figure
 
@@ -152,7 +155,7 @@ def before_after(found: Fit) -> Any:
     return figure
 
 
-def loss_curve(found: Fit) -> Any:
+def loss_curve(found: Fit) -> Figure:
     """Loss over steps, with the samples per pixel of each."""
     from matplotlib.figure import Figure
 
@@ -172,7 +175,7 @@ def loss_curve(found: Fit) -> Any:
     return figure
 
 
-def _png(figure: Any) -> bytes:
+def _png(figure: Figure) -> bytes:
     import io
 
     buffer = io.BytesIO()

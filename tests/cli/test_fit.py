@@ -151,6 +151,19 @@ def test_a_wall_that_fits_do_not_have_is_told(clinic, monkeypatch):
     assert "developed with vignette and defocus" in done.notes[1]
 
 
+def test_an_exposure_that_is_known_is_kept(clinic, monkeypatch):
+    """It is no start to be replaced by what first pictures suggest: where it is not fitted, albedo made up for it."""
+    module = importlib.import_module("endorender.inverse.calibrate")
+    taken = {}
+    monkeypatch.setattr(module, "fit", lambda *_, exposures, **__: taken.update(exposures=exposures))
+    arguments = str(clinic / f"{CANARY}.nii.gz"), clinic / "photographs", clinic / "camera.yaml", clinic / "poses.json"
+    module.calibrate(*arguments, size=16, names=["tissue.albedo"])
+    begun = taken["exposures"]
+    module.calibrate(*arguments, size=16, names=["tissue.albedo"], response={"exposure": 3.5})
+    assert 3.5 not in begun
+    assert taken["exposures"] == [3.5, 3.5]
+
+
 def test_without_poses_it_says_that_nothing_was_compared_place_by_place(clinic, tmp_path):
     out = tmp_path / "tissue.yaml"
     result = run(*arguments(clinic, out, *QUICK))

@@ -163,6 +163,11 @@ def test_half_full_colon_is_half_a_lumen_until_it_is_cleansed(tmp_path):
     scan = colon(0.0)
     cleansed, fluid = cleanse.cleanse(scan)
     assert lumen.find(scan).volume_ml < 0.6 * lumen.find(cleansed).volume_ml
+    assert [axes.get_title() for axes in cleanse.figure(scan, cleansed, fluid).axes[:3]] == [
+        "as scanned",
+        "cleansed",
+        "change",
+    ]
     cleanse.picture(scan, cleansed, fluid, tmp_path / "a.png")
     from PIL import Image
 

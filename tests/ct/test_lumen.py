@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from endorender.ct import CTError, Volume, isotropic, lumen, open_ct, prepare, seal
-from endorender.ct.inspection import describe, preview
+from endorender.ct.inspection import describe, preview, sections
 
 
 def tube(radius: float = 8.0, pitch: float = 1.0, ends: bool = True) -> Volume:
@@ -215,6 +215,7 @@ def test_facts_and_picture(airway, tmp_path):
     assert facts["path_mm"] == pytest.approx(path.length, abs=0.1)
     assert facts["narrowest_radius_mm"] == pytest.approx(path.clearance.min(), abs=0.1)
     assert facts["lumens_air_ml"]
+    assert len(sections(volume, found, path).axes) == 4
     preview(volume, found, path, tmp_path / "a.png")
     from PIL import Image
 

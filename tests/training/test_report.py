@@ -164,7 +164,15 @@ def test_one_evaluation_alone_replaces_an_old_report_and_compares_nothing(evalua
 
 def test_the_same_evaluations_make_the_same_picture(page, evaluations):
     own = sections([load_evaluation(path) for path in evaluations])[0]
-    assert figures.png(figures.convergence(own)) == (page.parent / "figures/1_convergence.png").read_bytes()
+    made = {
+        "convergence": figures.convergence(own),
+        "baselines": figures.without_network(own, "median"),
+        "by_condition": figures.by_condition(own, "median"),
+        "frame_by_frame": figures.paired(own, "median"),
+        "error_against_depth_metric": figures.against(own, "metric"),
+    }
+    for name, figure in made.items():
+        assert figures.png(figure) == (page.parent / f"figures/1_{name}.png").read_bytes(), name
     for arm in own.arms:
         said = curves.words([curves.of_log(e.log) for e in arm.evaluations])
         assert f"</strong>: {said}." in page.read_text()

@@ -18,6 +18,7 @@ from endorender.outputs import whole
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
+    from matplotlib.figure import Figure
 
 TAGGED_HU = 200.0  # tagged residue in CT colonography lies above it; soft tissue, even enhanced, below
 LEAST_AREA = 25.0  # mm² of level; a smaller one may be a grain of contrast on a fold
@@ -144,8 +145,13 @@ def _freed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def picture(before: Volume, after: Volume, fluid: Fluid, out_png: str | Path) -> None:
-    """What was changed: the slice with most fluid before, after, and by how much, as PNG. Up is up against gravity."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    """`figure` as PNG."""
+    with whole(Path(out_png)) as (part,):
+        figure(before, after, fluid).savefig(part, dpi=100, format=part.suffix[1:] or "png")
+
+
+def figure(before: Volume, after: Volume, fluid: Fluid) -> Figure:
+    """What was changed: the slice with most fluid before, after, and by how much. Up is up against gravity."""
     from matplotlib.figure import Figure
 
     axis = fluid.up[0]
@@ -155,9 +161,8 @@ def picture(before: Volume, after: Volume, fluid: Fluid, out_png: str | Path) ->
     x, y = next(a for a in _but(across) if a != axis), axis
     upright = "lower" if fluid.up[1] > 0 else "upper"
     extent = (0, before.shape[x] * before.spacing[x], 0, before.shape[y] * before.spacing[y])
-    figure = Figure(figsize=(15, 5.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    one, two, three = figure.subplots(1, 3)
+    drawn = Figure(figsize=(15, 5.4), layout="constrained")
+    one, two, three = drawn.subplots(1, 3)
     images = [v.hu.take(at, across).astype(np.float32) for v in (before, after)]
     images = [i.T if y > x else i for i in images]
     for axes, image, name in zip((one, two), images, ("as scanned", "cleansed")):
@@ -165,14 +170,13 @@ def picture(before: Volume, after: Volume, fluid: Fluid, out_png: str | Path) ->
         axes.set_title(name)
     shown = three.imshow(images[1] - images[0], cmap="magma", origin=upright, extent=extent)
     three.set_title("change")
-    figure.colorbar(shown, ax=three, label="HU")
+    drawn.colorbar(shown, ax=three, label="HU")
     for axes in (one, two, three):
         axes.set_xlabel(f"{'ijk'[x]} [mm]")
         axes.set_ylabel(f"{'ijk'[y]} [mm]")
     pools = ", ".join(f"{v:g}" for v in fluid.pools_ml[:6])
-    figure.suptitle(f"tagged fluid of {fluid.hu:.0f} HU: {len(fluid.pools_ml)} pools of {pools} ml")
-    with whole(Path(out_png)) as (part,):
-        figure.savefig(part, dpi=100, format=part.suffix[1:] or "png")
+    drawn.suptitle(f"tagged fluid of {fluid.hu:.0f} HU: {len(fluid.pools_ml)} pools of {pools} ml")
+    return drawn
 
 
 def _but(axis: int) -> tuple[int, int]:
