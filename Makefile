@@ -30,7 +30,7 @@ quick: $(STAMP)
 		tests/dataset/test_pairs.py tests/test_docs.py --ignore tests/ct/test_hostile.py --ignore tests/ct/test_large.py
 
 slow: $(STAMP)
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow -vv
 
 check: $(STAMP)
 	$(VENV)/bin/ruff check .

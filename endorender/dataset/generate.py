@@ -66,13 +66,15 @@ def generate(
         missing = {i for i in writer.missing() if (chosen is None or i in chosen) and i not in skipped}
         if missing:
             work = Work(config, writer, missing)
-            with contextlib.closing(_outcomes(work, _reporter(writer, progress), workers, cluster)) as outcomes:
+            report = _reporter(writer, progress)
+            with contextlib.closing(_outcomes(work, report, workers, cluster)) as outcomes:
                 for outcome in outcomes:
                     if isinstance(outcome, Failed):
                         _fail(writer, outcome, config.views)
                     elif writer.placed(outcome):
                         _same_ct(work, outcome.row)
                         writer.keep(outcome)
+                        report(0, "")
         writer.finish()
         if not writer.missing():
             write_pages(writer, finished(writer.root))
@@ -116,14 +118,15 @@ def _outcomes(work: Work, report: Report, workers: int | None, cluster: str | No
 
 
 def _reporter(writer: Writer, progress: Progress | None) -> Report:
-    """Frames that were traced together are written one by one afterwards: progress does not go back for that."""
-    shown = 0.0
+    """Frames that were traced together are written one by one afterwards: progress does not go back for that.
+    Without a text the last one holds."""
+    shown, said = 0.0, ""
 
     def report(fraction: float, text: str) -> None:
-        nonlocal shown
-        shown = max(shown, len(writer.rows) + fraction)
+        nonlocal shown, said
+        shown, said = max(shown, len(writer.rows) + fraction), text or said
         if progress:
-            progress(shown, len(writer.ids), text)
+            progress(shown, len(writer.ids), said)
 
     return report
 

@@ -90,6 +90,17 @@ def test_the_dataset_is_the_same_to_the_byte(ct, at_once, tmp_path, monkeypatch)
     assert len(started) == 1
 
 
+def test_progress_goes_on_to_the_last_frame_however_far_behind_the_other_process_is(ct, tmp_path, monkeypatch):
+    monkeypatch.setattr(alone, "WORTH", 1)
+    monkeypatch.setattr(Darkroom, "_ready", lambda self: False)
+    told = []
+    config = configure(ct=str(ct), views=3, size="8x8", spp=1)
+    generate(config, tmp_path / "data", progress=lambda *now: told.append(now))
+    assert told[-1][:2] == (15, 15)
+    assert [done for done, *_ in told] == sorted(done for done, *_ in told)
+    assert all(text for *_, text in told)
+
+
 def test_frames_come_back_in_their_order_with_all_bytes_of_their_files(tmp_path):
     here = through(Darkroom(1), range(40))
     there = through(Darkroom(alone.WORTH), range(40))

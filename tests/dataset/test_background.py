@@ -14,6 +14,7 @@ import pytest
 from endorender.ct.errors import CTError
 from endorender.dataset import background
 from endorender.errors import Notice, UserError
+from tests.processes import started
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
 
@@ -62,7 +63,7 @@ def test_it_ends_with_a_parent_that_is_killed():
         "print(waits._process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
+    with started([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as parent:
         child = int(parent.stdout.readline())
         time.sleep(0.3)
         os.kill(child, 0)

@@ -32,9 +32,9 @@ from endorender.dataset.writer import Made, Writer
 from endorender.errors import Notice, UserError
 from endorender.generator import generator
 from tests.dataset.made import contents
-from tests.dataset.processes import below
 from tests.dataset.refusals import refusal
 from tests.dataset.tubes import tube
+from tests.processes import below, started
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
@@ -149,7 +149,7 @@ def _interrupted(folder, root, home):
     how = {"cwd": REPOSITORY, "env": {**os.environ, "RAY_TMPDIR": home}, "stderr": subprocess.PIPE, "text": True}
     # A shell's background jobs ignore Ctrl-C, and so would what they start.
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(command, **how, start_new_session=True, preexec_fn=heard) as process:
+    with started(command, **how, start_new_session=True, preexec_fn=heard) as process:
         while len(read_manifest(root)) < 3:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.02)

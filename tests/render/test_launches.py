@@ -17,6 +17,7 @@ from endorender.render.images import gradient
 from endorender.render.integrators.volpath_simple import radiance_simple
 from endorender.render.medium import mucosa
 from endorender.scene import Constant, GridMedium, Mucosa, Point, Response, Scene, Tissue, tissues
+from tests.processes import started
 from tests.render.scenes import cube_scene, tube, tube_scene
 
 OFF = Point(position=(0, 0, -5), intensity=(0.0,) * 3, attached="world")
@@ -119,15 +120,11 @@ radiance([closed()], 1_000_000, 3, progress=lambda share: print(share, flush=Tru
 
 
 def test_ctrl_c_acts_among_paths_that_do_not_end():
-    with subprocess.Popen(
-        [sys.executable, "-c", ENDLESS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
+    pipe = subprocess.PIPE
+    with started([sys.executable, "-c", ENDLESS], stdout=pipe, stderr=pipe, text=True) as child:
         assert child.stdout.readline()
         child.send_signal(signal.SIGINT)
-        try:
-            _, error = child.communicate(timeout=300)
-        finally:
-            child.kill()
+        _, error = child.communicate(timeout=300)
     assert error.rstrip().endswith("KeyboardInterrupt")
 
 

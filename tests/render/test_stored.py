@@ -11,6 +11,7 @@ import pytest
 
 from endorender import engine
 from endorender.render.device import offline_cache
+from tests.processes import started
 
 REPOSITORY = Path(__file__).parents[2]
 RENDERS = "from endorender.render.images import devices\nprint(devices.random_bits('cpu')[7, 0])"
@@ -50,7 +51,7 @@ def test_processes_keep_their_kernels_apart_and_find_them_again(base, monkeypatc
     fill(base / "0")
     code = "from endorender.render.device import offline_cache\nprint(offline_cache.folder(), flush=True)\ninput()"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, **pipes) as other:
+    with started([sys.executable, "-c", code], cwd=REPOSITORY, **pipes) as other:
         assert other.stdout.readline().strip() == str(base / "0")
         assert offline_cache.folder() == base / "1"
         assert held(base / "1") == set(ENTRIES)  # it begins with what is known already

@@ -21,6 +21,7 @@ from endorender.viewer.preview import Stage
 from endorender.viewer.server import serving
 from tests.dataset import sphere
 from tests.dataset.tubes import tube
+from tests.processes import started
 from tests.viewer.test_preview import until
 
 pytest.importorskip("viser", reason="needs the extra: pip install 'endorender[view]'")
@@ -67,7 +68,7 @@ def begin(*args):
     )
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", code, *map(str, args), "--port", "0"]
-    return subprocess.Popen(command, cwd=REPOSITORY, stdout=pipe, stderr=pipe, text=True)
+    return started(command, cwd=REPOSITORY, stdout=pipe, stderr=pipe, text=True)
 
 
 def left(process):

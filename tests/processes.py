@@ -1,7 +1,21 @@
-"""Processes below this one, by what they call themselves."""
+"""Processes that a test talks to, and those below this one."""
 
+import contextlib
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def started(command: list[str], **how: Any) -> Iterator[subprocess.Popen]:
+    """A process that does not outlive the block. `with Popen` alone would wait for it after a failure, for ever."""
+    with subprocess.Popen(command, **how) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def below(title):
