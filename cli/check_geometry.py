@@ -8,10 +8,18 @@ from typing import Any
 
 import click
 
+from cli import _completing as completing
+
 
 @click.command("check-geometry")
 @click.argument("dataset", type=click.Path())
-@click.option("--ct", multiple=True, metavar="PATH|sample|phantom:SEED", help="Compare every view with its CT, too.")
+@click.option(
+    "--ct",
+    multiple=True,
+    metavar="PATH|sample|phantom:SEED",
+    help="Compare every view with its CT, too.",
+    shell_complete=completing.scans,
+)
 @click.option("--label", multiple=True, metavar="MASK", help="The mask of an organ under which a CT was rendered.")
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @click.option("--phase", metavar="N|all", help="Which of several scans of one place under one series.")

@@ -14,11 +14,18 @@ from typing import Any
 
 import click
 
+from cli import _completing as completing
+
 
 @click.command("demo")
 @click.option("--out", default="demo", type=click.Path(), show_default=True, help="Folder for everything it makes.")
 @click.option("--size", default="small", type=click.Choice(["tiny", "small"]), show_default=True, help="How much.")
-@click.option("--device", metavar="NAME", help="What renders: auto, cpu, cuda, vulkan or metal (see: doctor).  [cpu]")
+@click.option(
+    "--device",
+    metavar="NAME",
+    help="What renders: auto, cpu, cuda, vulkan or metal (see: doctor).  [cpu]",
+    shell_complete=completing.words(*completing.DEVICES),
+)
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Continue what is in the folder.")
 def command(out: str, size: str, resume: bool, device: str | None) -> None:
     """Render phantom colons and a real airway, train on plain images, fine-tune on cinematic ones, judge, report.

@@ -11,10 +11,17 @@ from typing import Any
 
 import click
 
+from cli import _completing as completing
+
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--device", metavar="NAME", help="Render on this device and on the CPU, and compare.")
+@click.option(
+    "--device",
+    metavar="NAME",
+    help="Render on this device and on the CPU, and compare.",
+    shell_complete=completing.words("cpu", "cuda", "vulkan", "metal"),
+)
 def command(as_json: bool, device: str | None) -> None:
     """Show versions, extras, and the devices that work: each has rendered, previewed and fitted.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from cli import _completing as completing
+
 
 @click.command("evaluate")
 @click.argument("run", type=click.Path())
@@ -18,9 +20,19 @@ import click
 )
 @click.option("--out", required=True, type=click.Path(), help="Folder of the evaluation.")
 @click.option(
-    "--protocol", default="metric,median", show_default=True, help="How predictions are aligned (see: list protocol)."
+    "--protocol",
+    default="metric,median",
+    show_default=True,
+    help="How predictions are aligned (see: list protocol).",
+    shell_complete=completing.named("protocol", after=","),
 )
-@click.option("--split", default="test", show_default=True, help="train, val or test.")
+@click.option(
+    "--split",
+    default="test",
+    show_default=True,
+    help="train, val or test.",
+    shell_complete=completing.words("train", "val", "test"),
+)
 @click.option("--patients", metavar="A,B", help="Patients by alias (2:p001 of the second --data), instead of a split.")
 @click.option("--variations", metavar="A,B", help="Which images of each view.  [all]")
 @click.option(

@@ -7,22 +7,48 @@ from typing import Any
 
 import click
 
+from cli import _completing as completing
+
 
 @click.command("experiment")
-@click.argument("name", metavar="adapt|data|variety")
+@click.argument("name", metavar="adapt|data|variety", shell_complete=completing.words("adapt", "data", "variety"))
 @click.option("--out", required=True, type=click.Path(), help="Folder of the experiment; the same one goes on.")
-@click.option("--preset", metavar="NAME", default="small", show_default=True, help="tiny, small or paper.")
-@click.option("--ct", multiple=True, metavar="PATH|phantom:SEED", help="CTs instead of phantoms; three or more.")
+@click.option(
+    "--preset",
+    metavar="NAME",
+    default="small",
+    show_default=True,
+    help="tiny, small or paper.",
+    shell_complete=completing.words("tiny", "small", "paper"),
+)
+@click.option(
+    "--ct",
+    multiple=True,
+    metavar="PATH|phantom:SEED",
+    help="CTs instead of phantoms; three or more.",
+    shell_complete=completing.scans,
+)
 @click.option(
     "--foreign", multiple=True, metavar="NAME=DIR", help="A dataset to judge on too: DIR or LAYOUT@DIR (adapt, data)."
 )
 @click.option("--data", type=click.Path(), help="Where frames are rendered to, e.g. a scratch disk.  [OUT/data]")
 @click.option("--setting", "settings", multiple=True, metavar="NAME", help="Only this one: paper, today, ...")
 @click.option("--seed", "seeds", multiple=True, type=int, metavar="N", help="Only this repetition, from 0.")
-@click.option("--until", metavar="STAGE", default="answer", help="render, train, evaluate or answer.  [answer]")
+@click.option(
+    "--until",
+    metavar="STAGE",
+    default="answer",
+    help="render, train, evaluate or answer.  [answer]",
+    shell_complete=completing.words("render", "train", "evaluate", "answer"),
+)
 @click.option("--workers", type=int, metavar="N", help="Processes that render.  [1]")
 @click.option(
-    "--device", metavar="NAME", default="cpu", show_default=True, help="Renders and trains: auto, cpu, cuda, metal."
+    "--device",
+    metavar="NAME",
+    default="cpu",
+    show_default=True,
+    help="Renders and trains: auto, cpu, cuda, metal.",
+    shell_complete=completing.words(*completing.DEVICES),
 )
 @click.option("--dry-run", is_flag=True, help="Measure here, and tell the CPU hours that are left; write nothing.")
 def command(name: str, ct: tuple[str, ...], foreign: tuple[str, ...], dry_run: bool, until: str, **flags: Any) -> None:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import click
 
+from cli import _completing as completing
+
 
 @click.command("export")
 @click.argument("dataset", type=click.Path())
-@click.option("--layout", required=True, metavar="SPEC", help="NAME or NAME:key=value,... (see: list layout).")
+@click.option(
+    "--layout",
+    required=True,
+    metavar="SPEC",
+    help="NAME or NAME:key=value,... (see: list layout).",
+    shell_complete=completing.named("layout"),
+)
 @click.option("--out", required=True, type=click.Path(), help="New folder.")
-@click.option("--split", metavar="NAME", help="Only train, val or test.  [all]")
+@click.option(
+    "--split",
+    metavar="NAME",
+    help="Only train, val or test.  [all]",
+    shell_complete=completing.words("train", "val", "test"),
+)
 @click.option("--variations", metavar="A,B", help="Only these images of each view.  [all]")
 def command(dataset: str, layout: str, out: str, split: str | None, variations: str | None) -> None:
     """Write a DATASET as simcol3d, c3vd, c3vdv2, nerfstudio, depth_anything, webdataset, hdf5 or huggingface.

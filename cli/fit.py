@@ -6,19 +6,33 @@ from typing import Any
 
 import click
 
+from cli import _completing as completing
 from endorender.errors import UserError
 
 
 @click.command("fit")
-@click.option("--ct", required=True, metavar="PATH|sample|phantom:SEED", help="The patient's CT.")
+@click.option(
+    "--ct", required=True, metavar="PATH|sample|phantom:SEED", help="The patient's CT.", shell_complete=completing.scans
+)
 @click.option("--images", required=True, type=click.Path(), metavar="DIR", help="Photographs, or a dataset's folder.")
 @click.option("--camera", required=True, type=click.Path(), metavar="CALIB", help="Calibration, YAML or JSON.")
 @click.option("--poses", type=click.Path(), metavar="FILE", help="world_from_camera of each photograph.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False), help="YAML, for render --config.")
 @click.option("--pose", "refine", is_flag=True, help="Refine the poses against the CT, and write them.")
 @click.option("--variation", metavar="NAME", help="Which pictures of a dataset that has several of a view.")
-@click.option("--look", default="pale_pink", show_default=True, help="Where the tissue starts (see: list tissue).")
-@click.option("--light", metavar="SPEC", help="The scope's light, as for render.  [endoscope]")
+@click.option(
+    "--look",
+    default="pale_pink",
+    show_default=True,
+    help="Where the tissue starts (see: list tissue).",
+    shell_complete=completing.looks,
+)
+@click.option(
+    "--light",
+    metavar="SPEC",
+    help="The scope's light, as for render.  [endoscope]",
+    shell_complete=completing.named("light"),
+)
 @click.option("--response", metavar="VALUES", help="What is known of the response: key=value,...  [gamma=2.2]")
 @click.option("--parameters", metavar="A,B", help="What to fit (docs/fitting.md).  [albedo, g, coat, exposure, gamma]")
 @click.option("--size", default=64, show_default=True, help="Longer side of the pictures compared, pixels.")

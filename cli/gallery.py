@@ -6,10 +6,18 @@ from typing import Any
 
 import click
 
+from cli import _completing as completing
+
 
 @click.command("gallery")
 @click.option("--out", default="gallery", type=click.Path(), show_default=True, help="Folder for the pictures.")
-@click.option("--ct", multiple=True, metavar="PATH|sample|phantom:SEED", help="CTs.  [phantom:1, phantom:2, sample]")
+@click.option(
+    "--ct",
+    multiple=True,
+    metavar="PATH|sample|phantom:SEED",
+    help="CTs.  [phantom:1, phantom:2, sample]",
+    shell_complete=completing.scans,
+)
 @click.option(
     "--label", multiple=True, metavar="MASK[:LABELS]", help="Only air under this mask is lumen; one for each --ct."
 )

@@ -6,14 +6,21 @@ from typing import Any
 
 import click
 
+from cli import _completing as completing
+
 
 @click.command("inspect")
-@click.argument("path")
+@click.argument("path", shell_complete=completing.scans)
 @click.option("--series", metavar="NUMBER|UID", help="Which series of a DICOM folder.")
 @click.option("--phase", metavar="N|all", help="Which of several scans of one place under one series.")
 @click.option("--region", metavar="N|N,N", help="Which lumen: 1 is the largest; several: one after the other.")
 @click.option("--label", metavar="MASK[:LABELS]", help="Only air under this mask is lumen (NIfTI or DICOM SEG).")
-@click.option("--scope", metavar="SPEC", help="Outside in mm, or NAME (see: list scope): say whether it passes.")
+@click.option(
+    "--scope",
+    metavar="SPEC",
+    help="Outside in mm, or NAME (see: list scope): say whether it passes.",
+    shell_complete=completing.named("scope"),
+)
 @click.option("--cleanse", metavar="PNG", help="Take tagged fluid out, and draw here what was changed.")
 @click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")
 @click.option("--assume-hu", is_flag=True, help="Accept values that do not look like HU.")

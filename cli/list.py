@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
+from cli import _completing as completing
 from endorender.errors import UserError, unknown
 
 
 @click.command("list")
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, shell_complete=completing.kinds)
 @click.option("--json", "as_json", is_flag=True, help="For programs: all that is known, with defaults and limits.")
 def command(kind: str | None, as_json: bool) -> None:
     """Names of a KIND (camera, light, model, phase, preset, response, tissue ...) with their parameters.

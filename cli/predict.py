@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import click
 
+from cli import _completing as completing
+
 
 @click.command("predict")
 @click.argument("run", required=False, type=click.Path())
 @click.option("--images", required=True, type=click.Path(), metavar="DIR|VIDEO", help="Pictures, or a video.")
 @click.option("--out", required=True, type=click.Path(), help="Folder of the predictions.")
 @click.option("--camera", type=click.Path(), metavar="CALIB", help="Calibration, YAML or JSON, as for fit.")
-@click.option("--formats", metavar="A,B", help="png, exr, npz, preview, points, confidence.  [all; a video: some]")
-@click.option("--mask", default="auto", show_default=True, metavar="auto|none", help="The scope's black surround.")
+@click.option(
+    "--formats",
+    metavar="A,B",
+    help="png, exr, npz, preview, points, confidence.  [all; a video: some]",
+    shell_complete=completing.words("png", "exr", "npz", "preview", "points", "confidence", after=","),
+)
+@click.option(
+    "--mask",
+    default="auto",
+    show_default=True,
+    metavar="auto|none",
+    help="The scope's black surround.",
+    shell_complete=completing.words("auto", "none"),
+)
 @click.option(
     "--confidence/--no-confidence",
     default=True,
@@ -19,7 +33,14 @@ import click
     help="How far copies agree; costs three times more.",
 )
 @click.option("--input-size", metavar="WxH|native", help="Pixels at which the network sees.  [the scale of training]")
-@click.option("--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or metal.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="auto, cpu, cuda or metal.",
+    shell_complete=completing.words("auto", "cpu", "cuda", "metal"),
+)
 @click.option("--resume", is_flag=True, help="Go on where it was interrupted.")
 def command(
     run: str | None,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli import _completing as completing
+
 if TYPE_CHECKING:
     from endorender.dataset import RenderConfig
 
@@ -17,36 +19,96 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="PATH|sample|phantom:SEED",
     help="A CT, a folder with one folder or file per patient, or phantom:1..9; may be repeated.",
+    shell_complete=completing.scans,
 )
 @click.option("--out", required=True, type=click.Path(), help="Folder of the dataset.")
 @click.option("--config", type=click.Path(), help="YAML file with these options as keys; options override it.")
-@click.option("--preset", metavar="NAME", help="Variations of every view (see: list preset).  [paper4]")
+@click.option(
+    "--preset",
+    metavar="NAME",
+    help="Variations of every view (see: list preset).  [paper4]",
+    shell_complete=completing.named("preset"),
+)
 @click.option("--views", type=int, help="Views per patient.  [8]")
 @click.option(
-    "--poses", multiple=True, metavar="[FORMAT@]FILE", help="See from these (see: list poses); one for each --ct."
+    "--poses",
+    multiple=True,
+    metavar="[FORMAT@]FILE",
+    help="See from these (see: list poses); one for each --ct.",
+    shell_complete=completing.posefiles,
 )
 @click.option("--size", metavar="WxH", help="Pixels.  [320x240]")
 @click.option("--spp", type=int, help="Samples per pixel.  [64]")
 @click.option("--seed", type=int, help="Everything random follows from it.  [0]")
-@click.option("--camera", metavar="SPEC", help="NAME or NAME:key=value,... (see: list camera).  [pinhole]")
 @click.option(
-    "--scope", metavar="SPEC", help="Outside in mm, or NAME (see: list scope): kept out of tissue.  [what fits]"
+    "--camera",
+    metavar="SPEC",
+    help="NAME or NAME:key=value,... (see: list camera).  [pinhole]",
+    shell_complete=completing.named("camera"),
 )
-@click.option("--light", metavar="SPEC", help="NAME or NAME:key=value,... (see: list light).  [endoscope]")
-@click.option("--surface", metavar="MODE", help="interface, hybrid or volume.  [interface]")
-@click.option("--boundary", metavar="MODE", help="Light at the wall: straight or refracting.  [straight]")
-@click.option("--coat", metavar="SPEC", help="What mirrors: NAME or NAME:key=value,... (see: list coat).  [wet_ggx]")
-@click.option("--depth", metavar="NAMES", help="Out of surface, median, expected; surface always is.  [surface]")
+@click.option(
+    "--scope",
+    metavar="SPEC",
+    help="Outside in mm, or NAME (see: list scope): kept out of tissue.  [what fits]",
+    shell_complete=completing.named("scope", "auto"),
+)
+@click.option(
+    "--light",
+    metavar="SPEC",
+    help="NAME or NAME:key=value,... (see: list light).  [endoscope]",
+    shell_complete=completing.named("light"),
+)
+@click.option(
+    "--surface",
+    metavar="MODE",
+    help="interface, hybrid or volume.  [interface]",
+    shell_complete=completing.of_key("surface"),
+)
+@click.option(
+    "--boundary",
+    metavar="MODE",
+    help="Light at the wall: straight or refracting.  [straight]",
+    shell_complete=completing.of_key("boundary"),
+)
+@click.option(
+    "--coat",
+    metavar="SPEC",
+    help="What mirrors: NAME or NAME:key=value,... (see: list coat).  [wet_ggx]",
+    shell_complete=completing.named("coat"),
+)
+@click.option(
+    "--depth",
+    metavar="NAMES",
+    help="Out of surface, median, expected; surface always is.  [surface]",
+    shell_complete=completing.of_key("depth", after=","),
+)
 @click.option(
     "--response",
     metavar="SPEC",
     help="NAME (see: list response), NAME:key=value,... or key=value,..., over all looks'.",
+    shell_complete=completing.named("response"),
 )
-@click.option("--mucosa", metavar="SPEC", help="Vessels and film: none, procedural:key=value,...  [procedural]")
+@click.option(
+    "--mucosa",
+    metavar="SPEC",
+    help="Vessels and film: none, procedural:key=value,...  [procedural]",
+    shell_complete=completing.named("mucosa", "none"),
+)
 @click.option("--labels", multiple=True, metavar="MASK", help="Labels of tissue on a CT's own grid; one for each --ct.")
-@click.option("--label-tissue", multiple=True, metavar="LABEL=TISSUE", help="Tissue of a label (see: list tissue).")
+@click.option(
+    "--label-tissue",
+    multiple=True,
+    metavar="LABEL=TISSUE",
+    help="Tissue of a label (see: list tissue).",
+    shell_complete=completing.named("tissue", after="="),
+)
 @click.option("--denoise/--no-denoise", default=None, help="Filter the noise, with the geometry as guide.  [no]")
-@click.option("--device", metavar="NAME", help="auto, cpu, cuda, vulkan or metal (see: doctor).  [cpu]")
+@click.option(
+    "--device",
+    metavar="NAME",
+    help="auto, cpu, cuda, vulkan or metal (see: doctor).  [cpu]",
+    shell_complete=completing.words(*completing.DEVICES),
+)
 @click.option("--series", metavar="UID", help="Which series of a DICOM folder.")
 @click.option("--phase", metavar="N|all", help="Which of several scans of one place under one series.")
 @click.option("--region", metavar="N|N,N", help="Which lumen: 1 is the largest; several: one after the other.")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from cli import _completing as completing
+
 KINDS = ("render", "train")
 
 
 @click.command("schema")
-@click.argument("kind", metavar="render|train")
+@click.argument("kind", metavar="render|train", shell_complete=completing.words(*KINDS))
 def command(kind: str) -> None:
     """Print the JSON Schema of the files that `render --config` or `train --config` read, with all that is registered
     here. An editor completes and checks a YAML file whose first line is `# yaml-language-server: $schema=FILE`.

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from cli import _completing as completing
+
 
 @click.command("train")
 @click.argument("dataset", nargs=-1, type=click.Path())
@@ -16,16 +18,26 @@ import click
 @click.option(
     "--pretrained", metavar="DIR", type=click.Path(), help="Weights that transformers saved, in a local folder."
 )
-@click.option("--fine-tune", metavar="MODE", help="full, head, last-layer or lora.  [full]")
-@click.option("--model", metavar="NAME", help="See: list model.  [unet]")
-@click.option("--loss", metavar="NAME", help="See: list loss.  [silog]")
+@click.option(
+    "--fine-tune",
+    metavar="MODE",
+    help="full, head, last-layer or lora.  [full]",
+    shell_complete=completing.words("full", "head", "last-layer", "lora"),
+)
+@click.option("--model", metavar="NAME", help="See: list model.  [unet]", shell_complete=completing.named("model"))
+@click.option("--loss", metavar="NAME", help="See: list loss.  [silog]", shell_complete=completing.named("loss"))
 @click.option("--variations", metavar="A,B", help="Which images of each view.  [all]")
 @click.option("--images", type=int, help="How many training frames.  [all]")
 @click.option("--steps", type=int, help="Optimiser steps.  [400]")
 @click.option("--batch", type=int, help="Images per step.  [8]")
 @click.option("--learning-rate", type=float, help="Peak rate of AdamW.  [0.002]")
 @click.option("--seed", type=int, help="Weights, order and augmentation follow from it.  [0]")
-@click.option("--device", metavar="NAME", help="auto, cpu, cuda or metal.  [auto]")
+@click.option(
+    "--device",
+    metavar="NAME",
+    help="auto, cpu, cuda or metal.  [auto]",
+    shell_complete=completing.words("auto", "cpu", "cuda", "metal"),
+)
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 def command(
     dataset: tuple[str, ...],

@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
+from cli import _completing as completing
+
 
 @click.command("view")
-@click.argument("what", metavar="DATASET|CT")
+@click.argument("what", metavar="DATASET|CT", shell_complete=completing.scans)
 @click.option("--port", default=8080, show_default=True, help="On this machine (127.0.0.1); 0: any free one.")
 @click.option("--evaluation", type=click.Path(), help="Of this dataset, by `evaluate`: colours points by error.")
 @click.option(
