@@ -16,6 +16,19 @@ def table(values: Mapping[str, Any], as_json: bool = False) -> str:
     return "\n".join(f"{key.replace('_', ' '):{width}}  {_text(value)}" for key, value in values.items())
 
 
+def said(values: Mapping[str, Any], as_json: bool = False) -> str:
+    """`key: value` lines, where things are, or JSON."""
+    if as_json:
+        return table(values, True)
+    lists = {key: ", ".join(map(str, v)) if isinstance(v, list) else v for key, v in values.items()}
+    return "\n".join(f"{key}: {value}" for key, value in lists.items())
+
+
+def held(file: Path) -> str:
+    """What a JSON file holds that a command has written."""
+    return table(json.loads(file.read_text(encoding="utf-8")), True)
+
+
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_text(v)}" for k, v in value.items()) or "-"

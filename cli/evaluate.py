@@ -42,6 +42,7 @@ from cli import _completing as completing
 )
 @click.option("--label", help="The network's name in reports.")
 @click.option("--title", help="The data's name in reports.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     run: str,
     dataset: tuple[str, ...],
@@ -53,13 +54,14 @@ def command(
     input_size: str | None,
     label: str | None,
     title: str | None,
+    as_json: bool,
 ) -> None:
     """Judge the network of RUN on a dataset, by patients it has not seen.
 
     Example: endorender evaluate runs/synthetic --data frames --variations deep_red --out evaluations/synthetic
     """
     from cli._options import names
-    from cli._show import scores
+    from cli._show import held, scores
     from cli.progress import bar
     from training.evaluate import evaluate
 
@@ -68,4 +70,4 @@ def command(
         done = evaluate(
             run, dataset, out, judges, split, who, what, label, title, progress=progress, input_size=input_size
         )
-    click.echo(f"{scores(done)}\nevaluation: {done}")
+    click.echo(held(done / "summary.json") if as_json else f"{scores(done)}\nevaluation: {done}")

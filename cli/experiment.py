@@ -51,25 +51,37 @@ from cli import _completing as completing
     shell_complete=completing.words(*completing.DEVICES),
 )
 @click.option("--dry-run", is_flag=True, help="Measure here, and tell the CPU hours that are left; write nothing.")
-def command(name: str, ct: tuple[str, ...], foreign: tuple[str, ...], dry_run: bool, until: str, **flags: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    name: str,
+    ct: tuple[str, ...],
+    foreign: tuple[str, ...],
+    dry_run: bool,
+    until: str,
+    as_json: bool,
+    **flags: Any,
+) -> None:
     """Render, train, evaluate and answer: adapt (fine-tuning on cinematic images lowers the error), data (half the
     images suffice), variety (more conditions narrow the gap to unseen patients). See docs/protocol.md.
 
     Example: endorender experiment adapt --preset tiny --out experiments/adapt
     """
+    from cli._show import said
     from cli.progress import stages
     from training.experiments import experiment
 
     named = dict(_named(text) for text in foreign)
     if dry_run:
-        click.echo(_cost(name, cts=ct, foreign=named, **flags))
+        click.echo(_cost(name, as_json, cts=ct, foreign=named, **flags))
         return
     with stages() as stage:
         page = experiment(name, stage=stage, cts=ct, foreign=named, until=until, **flags)  # type: ignore[arg-type]
-    if page is None:
+    if as_json:
+        click.echo(said({"page": page, "tables": page and page.parent / "tables"}, True))
+    elif page is None:
         click.echo("not all is done yet: the same command without --setting, --seed and --until does the rest")
     else:
-        click.echo(f"page: {page}\ntables: {page.parent / 'tables'}")
+        click.echo(said({"page": page, "tables": page.parent / "tables"}))
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -81,14 +93,17 @@ def _named(text: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def _cost(name: str, **values: Any) -> str:
+def _cost(name: str, as_json: bool, **values: Any) -> str:
     """Hours by stage, and in all."""
+    from cli._show import table
     from cli.render import duration
     from training.experiments import prepared
     from training.study_cost import cost
 
     study, _, plan = prepared(name, **values, write=False)
     rows = cost(study, plan, values["settings"], values["seeds"])
+    if as_json:
+        return table({"hours": sum(row["hours"] for row in rows), "left": rows}, True)
     if not rows:
         return "nothing is left but the answer"
     lines = [f"{r['stage']:9} {r['count']:>9} {duration(3600 * r['hours']):>12}  {r['what']}" for r in rows]

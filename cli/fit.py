@@ -48,6 +48,7 @@ from endorender.errors import UserError
 @click.option("--resample", is_flag=True, help="Accept missing slices and gantry tilt; interpolate.")
 @click.option("--assume-hu", is_flag=True, help="Accept values that do not look like HU.")
 @click.option("--cleanse", is_flag=True, help="Turn tagged fluid into air (see: inspect --cleanse).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(out: str, **options: Any) -> None:
     """Fit how the wall looks to photographs, so that rendered data look like them.
 
@@ -57,9 +58,10 @@ def command(out: str, **options: Any) -> None:
     click.echo(fitted(out, **options))
 
 
-def fitted(out: str, steps: int, spp: int, repeats: int, parameters: str | None, **options: Any) -> str:
+def fitted(out: str, steps: int, spp: int, repeats: int, parameters: str | None, as_json: bool, **options: Any) -> str:
     """Fit and write; the numbers and where things are. An interruption leaves the best so far and is passed on."""
     from cli._options import mask_of, names
+    from cli._show import held
     from cli.progress import bar
     from endorender.dataset.spec import pairs, parse_spec, regions
     from endorender.inverse import Plan, calibrate, report
@@ -78,7 +80,8 @@ def fitted(out: str, steps: int, spp: int, repeats: int, parameters: str | None,
             **options, light=light, response=response, names=names(parameters), plan=plan, progress=progress
         )
     files = report.write(done, out)
-    said = report.text(done) + "\n" + "\n".join(f"wrote {file}" for file in files)
+    facts = next(file for file in files if file.suffix == ".json" and not file.name.endswith(".poses.json"))
+    said = held(facts) if as_json else "\n".join([report.text(done), *(f"wrote {file}" for file in files)])
     if done.found.stopped:
         click.echo(said)
         if done.found.stopped == "interrupted":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,6 +32,7 @@ from cli import _completing as completing
 @click.option("--spp", default=64, type=click.IntRange(1), show_default=True, help="Samples per pixel.")
 @click.option("--views", default=4, type=click.IntRange(1, 32), show_default=True, help="Views of each CT.")
 @click.option("--seed", default=0, type=click.IntRange(0), show_default=True, help="Other views, other vessels.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     out: str,
     ct: tuple[str, ...],
@@ -40,17 +42,19 @@ def command(
     spp: int,
     views: int,
     seed: int,
+    as_json: bool,
     **reading: Any,
 ) -> None:
     """Render all looks with vessels and film, denoised, and compare their figures with the published panels.
 
     Example: endorender gallery --ct sample --views 1 --size 160x120 --spp 16 --out gallery
     """
+    from cli._show import held
     from cli.progress import bar
-    from endorender.dataset.gallery import CTS, gallery
+    from endorender.dataset.gallery import COMPARISON, CTS, gallery
     from endorender.dataset.spec import pixels, regions
 
     with bar("rendering") as progress:
         told = lambda done, what: progress(done, 1, what)  # noqa: E731
         text = gallery(out, ct or CTS, pixels(size), spp, views, seed, told, label, regions(region), **reading)
-    click.echo(f"{text}\npictures: {out}/gallery.png")
+    click.echo(held(Path(out) / COMPARISON) if as_json else f"{text}\npictures: {out}/gallery.png")

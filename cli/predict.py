@@ -42,6 +42,7 @@ from cli import _completing as completing
     shell_complete=completing.words("auto", "cpu", "cuda", "metal"),
 )
 @click.option("--resume", is_flag=True, help="Go on where it was interrupted.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     run: str | None,
     images: str,
@@ -53,16 +54,18 @@ def command(
     input_size: str | None,
     device: str,
     resume: bool,
+    as_json: bool,
 ) -> None:
     """Predict depth by the network of RUN, a run's folder or an ONNX file; without it by the one that ships.
 
     Example: endorender predict runs/tuned --images photographs --camera scope.yaml --out depth
     """
     from cli._options import names
+    from cli._show import held
     from cli.progress import bar
-    from training.predict import counted, predict
+    from training.predict import SUMMARY, counted, predict
 
     kinds = names(formats)
     with bar("predicting") as progress:
         done = predict(run, images, out, camera, kinds, mask, confidence, input_size, device, resume, progress)
-    click.echo("pictures with a depth: {} of {}".format(*counted(done)))
+    click.echo(held(done / SUMMARY) if as_json else "pictures with a depth: {} of {}".format(*counted(done)))

@@ -125,11 +125,13 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, metavar="N", help="Processes that render.  [1; with --cluster all of it]")
 @click.option("--cluster", metavar="HOST:PORT|auto", help="Render on a Ray cluster; auto: on the one that runs here.")
 @click.option("--only", metavar="ID", help="Render this one frame (PATIENT/VIEW/VARIATION), again if need be.")
-def command(ct: tuple[str, ...], out: str, config: str | None, only: str | None, **flags: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(ct: tuple[str, ...], out: str, config: str | None, only: str | None, as_json: bool, **flags: Any) -> None:
     """Fly an endoscope through CTs and write pictures with exact depth.
 
     Example: endorender render --ct sample --views 4 --size 160x120 --spp 16 --out frames
     """
+    from cli._show import said
     from endorender.dataset import configure, remembered
 
     resume, retry, dry_run, preview = (flags.pop(k) for k in ("resume", "retry_failed", "dry_run", "preview"))
@@ -140,15 +142,15 @@ def command(ct: tuple[str, ...], out: str, config: str | None, only: str | None,
         flags = remembered.recall(Path(out), flags)
     configuration = configure(config, begun, **flags)
     if dry_run:
-        click.echo(estimated(configuration))
+        click.echo(estimated(configuration, as_json))
     elif preview:
-        click.echo(glimpsed(configuration, out))
+        click.echo(said({"preview": glimpsed(configuration, out)}, as_json))
     else:
         remembered.keep(Path(out), configuration, flags)
-        click.echo(rendered(configuration, out, resume, only, retry, workers, cluster))
+        click.echo(said(rendered(configuration, out, resume, only, retry, workers, cluster), as_json))
 
 
-def estimated(config: RenderConfig) -> str:
+def estimated(config: RenderConfig, as_json: bool = False) -> str:
     """Counts, ranges and estimates as text."""
     from cli._show import table
     from cli.progress import bar
@@ -156,6 +158,8 @@ def estimated(config: RenderConfig) -> str:
 
     with bar("measuring", patience=0.6) as progress:
         found = plan(config, progress)
+    if as_json:
+        return table(found, True)
     drawn, estimate = found.pop("drawn"), found["estimate"]
     found["estimate"] = {"time": duration(3600 * estimate["hours"]), "disk": _size(estimate["gigabytes"])}
     lines = [table(found)]
@@ -184,13 +188,13 @@ def _range(values: list) -> str:
     return ", ".join(map(str, values[:12])) + (f" and {len(values) - 12} more" if len(values) > 12 else "")
 
 
-def glimpsed(config: RenderConfig, out: str) -> str:
+def glimpsed(config: RenderConfig, out: str) -> Path:
     """Write the preview beside the dataset's folder; where it is."""
     from cli.progress import bar
     from endorender.dataset.plan import preview
 
     with bar("rendering", patience=0.6) as progress:
-        return f"preview: {preview(config, out.rstrip('/') + '.preview.png', progress)}"
+        return preview(config, out.rstrip("/") + ".preview.png", progress)
 
 
 def rendered(
@@ -201,7 +205,7 @@ def rendered(
     retry: bool,
     workers: int | None = None,
     cluster: str | None = None,
-) -> str:
+) -> dict[str, Any]:
     """Render; where things are. Frames that failed are an error once all others are there."""
     from cli.progress import bar
     from endorender.dataset import generate
@@ -212,4 +216,4 @@ def rendered(
         root = generate(config, out, resume, only, progress, retry, workers, cluster)
     if read_failed(root):
         raise click.ClickException(f"{root} lacks frames that failed, others are there: --retry-failed tries them")
-    return f"dataset: {root}\npictures: {root / 'contact_sheet.png'}, {root / 'index.html'}\ndevice: {config.device}"
+    return {"dataset": root, "pictures": [root / "contact_sheet.png", root / "index.html"], "device": config.device}

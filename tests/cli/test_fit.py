@@ -166,9 +166,11 @@ def test_an_exposure_that_is_known_is_kept(clinic, monkeypatch):
 
 def test_without_poses_it_says_that_nothing_was_compared_place_by_place(clinic, tmp_path):
     out = tmp_path / "tissue.yaml"
-    result = run(*arguments(clinic, out, *QUICK))
+    result = run(*arguments(clinic, out, *QUICK), "--json")
     assert result.exit_code == 0, result.output
-    assert "no poses" in result.output
+    facts = json.loads(result.stdout)
+    assert facts == json.loads((tmp_path / "tissue.json").read_text())
+    assert "no poses" in facts["method"]
     assert "nothing was compared place by place" in out.read_text()
     nothing_told(tmp_path)
 

@@ -79,6 +79,7 @@ def test_every_key_of_the_configuration_is_a_flag_and_the_help_tells_its_default
         "workers",
         "cluster",
         "poses",
+        "as_json",
     }
     config = RenderConfig(ct=["sample"])
     for name in ("preset", "views", "size", "spp", "seed", "surface", "device"):

@@ -302,6 +302,19 @@ def test_one_picture_is_enough(glimpsed, folder, tmp_path):
     out = predict(glimpsed, folder / f"{WORD}_1.png", tmp_path / "out", formats=["npz"])
     whole = predict(glimpsed, folder, tmp_path / "whole", formats=["npz"])
     assert counted(out) == (1, 1)
+    done = run(
+        "predict",
+        glimpsed,
+        "--images",
+        folder / f"{WORD}_1.png",
+        "--out",
+        out,
+        "--formats",
+        "npz",
+        "--resume",
+        "--json",
+    )
+    assert json.loads(done.stdout)["with_depth"] == 1
     assert np.array_equal(arrays(out)["z_depth"], arrays(whole, 1)["z_depth"])
 
 

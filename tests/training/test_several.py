@@ -135,8 +135,9 @@ def test_train_and_evaluate_take_several_from_the_command_line(folders, data, tr
         joint = [row for row in rows if row["frame"].startswith(f"{number}:")]
         assert [float(r["abs_rel"]) for r in own] == pytest.approx([float(r["abs_rel"]) for r in joint], rel=1e-5)
     some = run("evaluate", trained, "--data", folders["a"], "--data", folders["b"], "--patients", "2:p002",
-               "--out", tmp_path / "some")  # fmt: skip
+               "--out", tmp_path / "some", "--json")  # fmt: skip
     assert some.exit_code == 0, some.output
+    assert json.loads(some.stdout) == json.loads((tmp_path / "some" / "summary.json").read_text())
     assert json.loads((tmp_path / "some" / "summary.json").read_text())["data"]["patients"] == ["2:p002"]
     assert "give each once" in mistake("train", folders["a"], folders["a"], "--out", tmp_path / "twice")
     assert "give a dataset" in mistake("train", "--out", tmp_path / "none")
