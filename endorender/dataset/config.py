@@ -220,9 +220,12 @@ class RenderConfig(Model):
     def _coat(cls, value: Any, info: Any) -> Any:
         from endorender.scene.surface import coats
 
-        spec = coats.dump(coats.build(parse_spec(value)))
-        if spec != UNSAID["coat"] and info.data.get("surface") == "volume":
+        coat = coats.build(parse_spec(value))
+        spec, surface, boundary = coats.dump(coat), info.data.get("surface"), info.data.get("boundary")
+        if spec != UNSAID["coat"] and surface == "volume":
             raise ValueError("a coat lies on a surface: it needs surface interface or hybrid")
+        if surface and boundary and (reason := coat.clash(surface, boundary)):
+            raise ValueError(reason)
         return spec
 
     @field_validator("mucosa", mode="before")

@@ -1,5 +1,6 @@
 """What there is to see: tissue, phase functions, surface, lights, cameras, and the scene that holds them."""
 
+from endorender.scene import surfaces  # registers what stands there: a file is all that a surface takes
 from endorender.scene.camera import Pinhole, ThinLens, cameras
 from endorender.scene.distorted import BrownConrady, Fisheye, Scaramuzza
 from endorender.scene.environment import Constant, EnvironmentMap
@@ -23,11 +24,13 @@ from endorender.scene.response import Response
 from endorender.scene.scene import GridMedium, Scene
 from endorender.scene.scope import Scope, scopes
 from endorender.scene.slicer import SlicerPreset
+from endorender.scene.surface import Coat, WetGGX, coats
 from endorender.scene.tissue import Tissue, tissues
 
 __all__ = [
     "LOOKS",
     "BrownConrady",
+    "Coat",
     "Constant",
     "CornetteShanks",
     "Directional",
@@ -60,11 +63,14 @@ __all__ = [
     "ThinLens",
     "Tissue",
     "VonMisesFisher",
+    "WetGGX",
     "cameras",
+    "coats",
     "lights",
     "mucosas",
     "phase_functions",
     "pose_files",
     "scopes",
+    "surfaces",
     "tissues",
 ]

@@ -110,7 +110,8 @@ class Scene:
     phase by gradient at each collision; Kroes et al. 2012), `volume` (no surface events).
     boundary: what the wall of `interface` does to light that passes: `straight` (it goes on undeviated, and what would
     be reflected back into the tissue is lost), `refracting` (Snell's law, internal reflection).
-    coat: what mirrors on the wall, or on a surface of `hybrid` (see `scene.surface`).
+    coat: what the wall does to light, or a surface of `hybrid` (see `scene.surface`): what it mirrors, and, where it is
+    a cover or a border, what becomes of the rest.
     mucosa: vessels, mottling and a wavy film (`interface` only), or None. Appearance only.
     max_scatterings: the longest path; the default never binds in tissue. Some 200 000 are traced at most.
     labels: (I, J, K) uint8 on the medium's grid, or None. label_tissues: {label: tissue}: in voxels of that label
@@ -163,6 +164,8 @@ class Scene:
         if not isinstance(self.lights, (list, tuple)) or not self.lights:
             raise UserError("a scene needs a light: lights is a list of them, as [Endoscope()]", "INVALID_VALUE")
         object.__setattr__(self, "coat", coats.build(self.coat))
+        if self.surface != "volume" and (reason := self.coat.clash(self.surface, self.boundary)):
+            raise UserError(reason, "INVALID_VALUE")
         object.__setattr__(self, "lights", tuple(lights.build(light) for light in self.lights))
         if self.mucosa is not None:
             object.__setattr__(self, "mucosa", mucosas.build(self.mucosa))
@@ -180,6 +183,11 @@ class Scene:
             raise UserError("tissues by label need a mask of labels", "INVALID_VALUE")
         for label, tissue in listed:
             self._refuse_label(label, tissue)
+        if self.surface != "volume":
+            for tissue in self.tissues:
+                roughness, _, ior = tissue.coats().min(0).tolist()
+                if reason := self.coat.unfit(roughness, ior):
+                    raise UserError(reason, "INVALID_VALUE")
         self._refuse_dense()
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
-"""What lies on a surface and mirrors: coats, found by their registry, and the first of them, wet GGX.
+"""What a surface does to light: coats, found by their registry, and the first of them, wet GGX.
 
-The wet coat of mucosa: microfacets with dielectric Fresnel reflection, over tissue or a Lambertian base.
+Others stand in `endorender.scene.surfaces`, one file each. The wet coat of mucosa: microfacets with dielectric Fresnel
+reflection, over tissue or a Lambertian base.
 
 Directions: `wi` points from the surface to where the path came from, `wo` to where it goes, both unit and on the
 side of the normal `n`. Walter et al. 2007 (GGX); Heitz 2018, Sampling the GGX distribution of visible normals.
@@ -11,7 +12,7 @@ direction that it reflects into all (Kulla, Conty 2017, Revisiting Physically Ba
 
 import functools
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -91,8 +92,8 @@ def device() -> SimpleNamespace:
         return 0.5 * (r_par * r_par + r_per * r_per)
 
     @ti.func
-    def albedo(table: ti.template(), cos, alpha, ior):
-        """What a coat of weight 1 reflects of light from one direction in all. table: `directional_albedo`."""
+    def between(table: ti.template(), first, cos, alpha, ior):
+        """A table over `NODES`, whose rows begin at `first`, between its nodes."""
         at = vec3(
             ti.sqrt(ti.math.clamp(cos, 0.0, 1.0)),
             ti.log(alpha * ti.static(1.0 / ALPHA[0])) * ti.static(float(1.0 / np.log(ALPHA[1] / ALPHA[0]))),
@@ -106,8 +107,13 @@ def device() -> SimpleNamespace:
         for corner in range(8):  # a loop: one look-up in the machine code instead of eight
             e = ti.math.ivec3(corner & 1, (corner >> 1) & 1, corner >> 2)
             w = ti.select(e == 1, f, 1.0 - f)
-            out += w.x * w.y * w.z * table[i.x + e.x, i.y + e.y, i.z + e.z]
+            out += w.x * w.y * w.z * table[first + i.x + e.x, i.y + e.y, i.z + e.z]
         return out
+
+    @ti.func
+    def albedo(table: ti.template(), cos, alpha, ior):
+        """What a coat of weight 1 reflects of light from one direction in all. table: `directional_albedo`."""
+        return between(table, 0, cos, alpha, ior)
 
     @ti.func
     def frame(n):
@@ -143,16 +149,21 @@ def device() -> SimpleNamespace:
         return alpha * alpha / (3.14159265 * q * q)
 
     @ti.func
-    def sample(wi, n, alpha, u, v):
-        """Reflected direction by a visible normal. It may lie below the surface: then its value is 0."""
-        w = to_local(n, wi)
+    def facet(w, alpha, u, v):
+        """A visible normal, drawn; all around +z."""
         s = vec3(alpha * w.x, alpha * w.y, w.z).normalized()
         # A spherical cap of visible directions (Dupuy & Benyoub 2023) avoids a branch on the tangent frame.
         phi = 6.28318531 * u
         z = (1.0 - v) * (1.0 + s.z) - s.z
         r = ti.sqrt(ti.max(0.0, 1.0 - z * z))
         h = vec3(r * ti.cos(phi), r * ti.sin(phi), z) + s
-        h = vec3(alpha * h.x, alpha * h.y, ti.max(h.z, 1e-6)).normalized()
+        return vec3(alpha * h.x, alpha * h.y, ti.max(h.z, 1e-6)).normalized()
+
+    @ti.func
+    def sample(wi, n, alpha, u, v):
+        """Reflected direction by a visible normal. It may lie below the surface: then its value is 0."""
+        w = to_local(n, wi)
+        h = facet(w, alpha, u, v)
         return to_world(n, 2.0 * w.dot(h) * h - w)
 
     @ti.func
@@ -177,28 +188,64 @@ def device() -> SimpleNamespace:
         return f
 
     return SimpleNamespace(
-        fresnel=fresnel, albedo=albedo, to_world=to_world, to_local=to_local, sample=sample, pdf=pdf, eval=evaluate
+        fresnel=fresnel,
+        between=between,
+        albedo=albedo,
+        to_world=to_world,
+        to_local=to_local,
+        lam=lam,
+        ndf=ndf,
+        facet=facet,
+        sample=sample,
+        pdf=pdf,
+        eval=evaluate,
     )
 
 
 class Coat(Model):
-    """What every coat is: what it reflects, and how that is drawn. The rest of the light passes.
+    """What every surface is: how it turns light, how that is drawn, and what becomes of the rest.
 
-    Functions of the device are given `here`: roughness, weight and refractive index of the tissue at the place, which a
-    coat may take as it likes.
+    role: `film`: it lies on the tissue and reflects; the rest passes as the scene's `boundary` says, and light that
+    comes from within passes too. `cover`: nothing passes. `border`: it is the border of two refractive indices, met
+    from either side, and sends light to both; it bends light by itself.
     """
 
+    role: ClassVar[Literal["film", "cover", "border"]] = "film"
+
     def data(self) -> "Float32[np.ndarray, 'C A I']":
-        """float32 table for `albedo`; by default a dummy."""
+        """float32 table for the functions below, of any sizes; by default a dummy."""
         return np.zeros((1, 1, 1), np.float32)
+
+    def clash(self, surface: str, boundary: str) -> str | None:
+        """Why it cannot be in a scene with these modes, and the way out; None where it can."""
+        name = coats.name_of(type(self))
+        if self.role == "border" and (surface, boundary) != ("interface", "refracting"):
+            return f"{name} bends light at a wall: it needs surface interface and boundary refracting"
+        if self.role == "cover" and (surface, boundary) != ("interface", "straight"):
+            return f"{name} lets nothing pass a wall: it needs surface interface and boundary straight"
+        return None
+
+    def unfit(self, roughness: float, ior: float) -> str | None:
+        """Why it cannot be what a tissue's surface is with this least roughness and least index; None where it can."""
+        return None
 
     @staticmethod
     def device() -> SimpleNamespace:
-        """Taichi functions, of unit directions that point away from the surface with normal n.
+        """Taichi functions, of unit directions that point away from the surface with normal n, which faces wi.
 
-        `albedo(table, cos, here)`: share of the light at this cosine that is reflected, into all directions, 0..1.
-        `eval(wi, wo, n, here)`: BRDF × cos; its integral over wo is the albedo. `sample(wi, n, here, u, v)`: wo, from
-        two uniform numbers; `pdf(wi, wo, n, here)`: its density per steradian.
+        table: `data`. here: roughness, weight and refractive index of the tissue at the place, which a coat may take as
+        it likes; for a border the index is that beyond it over that before it, seen from wi.
+
+        `albedo(table, cos, here)`: share of the light at this cosine that is turned, into all directions, 0..1; of a
+        cover and a border 1, and what they absorb shows in `eval`. `eval(table, wi, wo, n, here)`: vec2 of BSDF × |cos|
+        towards wo: of light that keeps its colour, and (cover) of light that is given the tissue's. `sample(table, wi,
+        n, here, u)`: wo, from three uniform numbers; `pdf(table, wi, wo, n, here)`: its density per steradian.
+
+        Of a border, wo may lie behind the surface, and `eval` is of radiance over the square of the index (see
+        `render.transport.refraction`): eval(wi, wo) / (|cos o| n_o²) is the same with wi and wo swapped.
+
+        `normal(table, x, n)`: optional; unit normal of its bumps at x, mm on the volume's axes, of a film or a cover on
+        a wall with normal n. What they would send below the wall is sent up again, mirrored in the wall's plane.
         """
         raise NotImplementedError
 
@@ -224,15 +271,15 @@ class WetGGX(Coat):
             return here[1] * ggx.albedo(table, cos, here[0], here[2])
 
         @ti.func
-        def sample(wi, n, here, u, v):
-            return ggx.sample(wi, n, here[0], u, v)
+        def sample(table: ti.template(), wi, n, here, u):
+            return ggx.sample(wi, n, here[0], u[0], u[1])
 
         @ti.func
-        def pdf(wi, wo, n, here):
+        def pdf(table: ti.template(), wi, wo, n, here):
             return ggx.pdf(wi, wo, n, here[0])
 
         @ti.func
-        def evaluate(wi, wo, n, here):
-            return here[1] * ggx.eval(wi, wo, n, here[0], here[2])
+        def evaluate(table: ti.template(), wi, wo, n, here):
+            return ti.math.vec2(here[1] * ggx.eval(wi, wo, n, here[0], here[2]), 0.0)
 
         return SimpleNamespace(albedo=albedo, sample=sample, pdf=pdf, eval=evaluate)

@@ -89,16 +89,16 @@ class Matte(Coat):
             return here[1]
 
         @ti.func
-        def sample(wi, n, here, u, v):
-            return sampling.around(n, ti.sqrt(1.0 - u), v)
+        def sample(table: ti.template(), wi, n, here, u):
+            return sampling.around(n, ti.sqrt(1.0 - u[0]), u[1])
 
         @ti.func
-        def pdf(wi, wo, n, here):
+        def pdf(table: ti.template(), wi, wo, n, here):
             return ti.max(n.dot(wo), 0.0) / 3.14159265
 
         @ti.func
-        def evaluate(wi, wo, n, here):
-            return here[1] * ti.max(n.dot(wo), 0.0) / 3.14159265
+        def evaluate(table: ti.template(), wi, wo, n, here):
+            return ti.math.vec2(here[1] * ti.max(n.dot(wo), 0.0) / 3.14159265, 0.0)
 
         return SimpleNamespace(albedo=albedo, sample=sample, pdf=pdf, eval=evaluate)
 

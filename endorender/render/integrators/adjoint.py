@@ -291,7 +291,7 @@ def tracer(
 
                         # 4. What it is that the path has met.
                         x = o + hit * d
-                        ev = shade.event(world, x, d, hu, event == COLLISION, False, rng)
+                        ev = shade.event(world, x, d, hu, event == COLLISION, inside, False, rng)
                         if ti.static(WALL):
                             if event == SURFACE and inside:
                                 note.emerged(world, path, ev, d)

@@ -79,6 +79,7 @@ def tracer(
     COAT, PHASE, BSDF, FORWARD = shading.COAT, shading.PHASE, shading.BSDF, shading.FORWARD
     Spectrum = shade.Spectrum
     WALL, HYBRID = surface == "interface", surface == "hybrid"
+    TINTED = HYBRID or shade.COVER
     similar = traits.similar
     EMITTERS, AREAS, ENVIRONMENT, EVEN = lit.emitters, len(lit.outlines) > 0, lit.environment, lit.even
 
@@ -210,7 +211,7 @@ def tracer(
 
                     # 3. What it is that the path has met.
                     x = o + hit * d
-                    ev = shade.event(world, x, d, hu, event == COLLISION, reduced, rng)
+                    ev = shade.event(world, x, d, hu, event == COLLISION, inside, reduced, rng)
                     if ti.static(WALL):
                         if ti.static(BENDS):
                             if event == SURFACE and inside:
@@ -226,12 +227,13 @@ def tracer(
                                 o = x + q.nudge * (-ev.n if gone == 1 else ev.n)
                                 inside = t.value(m, o) >= q.threshold
                                 continue
-                        elif event == SURFACE and inside:
-                            # Out of the tissue: light that comes in here has lost what the coat reflects.
-                            beta *= 1.0 - ev.reflect
-                            o = x + q.nudge * d
-                            inside = t.value(m, o) >= q.threshold
-                            continue
+                        elif ti.static(not shade.BORDER):
+                            if event == SURFACE and inside:
+                                # Out of the tissue: light that comes in here has lost what the coat reflects.
+                                beta *= 1.0 - ev.reflect
+                                o = x + q.nudge * d
+                                inside = t.value(m, o) >= q.threshold
+                                continue
                     if event == COLLISION:
                         if ev.kind != FORWARD:
                             if scatterings == max_scatterings:
@@ -268,8 +270,8 @@ def tracer(
                                 light = lighting.sample_environment(env, alias, q.to_map, rng)
                             f = shade.bounce(world, ev, d, light.direction)
                             gain = Spectrum(f.shiny + f.diffuse)
-                            if ti.static(HYBRID):
-                                if ev.kind == BSDF:
+                            if ti.static(TINTED):
+                                if ev.kind != PHASE:
                                     gain = f.shiny + f.diffuse * ev.albedo
                             gain *= beta * light.radiance
                             if ti.static(BENDS):
@@ -281,7 +283,7 @@ def tracer(
                                 so, within = x, inside
                                 if ti.static(WALL):
                                     if ev.kind == COAT:
-                                        so = x + q.nudge * ev.n
+                                        so = shade.beside(world, ev, x, light.direction)
                                         within = t.value(m, so) >= q.threshold
                                 late = scatterings >= q.similar_after
                                 arrives = shadow.visibility(
@@ -309,7 +311,7 @@ def tracer(
                                 if turn.reflected == 0:
                                     d = refraction.bend(ev.n, d, 1.0 / ev.coat[2])
                                     density, link = -1.0, refraction.STRAY
-                            o = x + q.nudge * (ev.n if turn.reflected == 1 else d)
+                            o = shade.beside(world, ev, x, d) if turn.reflected == 1 else x + q.nudge * d
                             inside = t.value(m, o) >= q.threshold
 
                 radiance *= share_seen

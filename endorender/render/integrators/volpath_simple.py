@@ -142,7 +142,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: L
                         break
                     # 2. What is met: the coat, a particle, or (hybrid) a surface at a particle.
                     x = o + (s if collided else wall) * d
-                    event = shade.event(world, x, d, value, collided, False, rng)
+                    event = shade.event(world, x, d, value, collided, inside, False, rng)
                     if ti.static(traits.similar):
                         if scatterings >= q.similar_after and event.kind == shade.PHASE:
                             # No collision after all with chance a g: extinction is (1 - a g) sigma_t.
@@ -164,16 +164,17 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: L
                             o = x + q.nudge * (-event.n if gone == 1 else event.n)
                             straight = True
                             continue
-                    elif event.kind == shade.COAT and inside:
-                        beta *= 1.0 - event.reflect
-                        o = x + q.nudge * d
-                        continue
+                    elif ti.static(not shade.BORDER):
+                        if event.kind == shade.COAT and inside:
+                            beta *= 1.0 - event.reflect
+                            o = x + q.nudge * d
+                            continue
                     # 3. One emitter, through whatever lies between.
                     if ti.static(lit.emitters):
                         light = lighting.sample_emitter(emitters, x, rng)
                         f = shade.bounce(world, event, d, light.direction)
-                        weight = f.shiny + f.diffuse * (event.albedo if event.kind == shade.BSDF else vec3(1.0))
-                        so = x + (q.nudge * event.n if event.kind == shade.COAT else vec3(0.0))
+                        weight = f.shiny + f.diffuse * (vec3(1.0) if event.kind == shade.PHASE else event.albedo)
+                        so = shade.beside(world, event, x, light.direction) if event.kind == shade.COAT else x
                         left, through = light.distance, 1.0
                         if ti.static(BENDS):
                             if event.kind == shade.PHASE:
@@ -215,7 +216,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: L
                         straight = event.kind == shade.PHASE or turn.reflected == 0
                     o = x
                     if event.kind == shade.COAT:
-                        o = x + q.nudge * (event.n if turn.reflected == 1 else d)
+                        o = shade.beside(world, event, x, d) if turn.reflected == 1 else x + q.nudge * d
                 radiance *= share_seen
                 delta = radiance - vec3(mean[pixel, 0], mean[pixel, 1], mean[pixel, 2])
                 for c in ti.static(range(3)):

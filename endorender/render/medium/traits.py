@@ -13,7 +13,7 @@ class Traits(NamedTuple):
 
     chromatic: extinction differs between channels. similar: long paths go on by the similarity relation. graded:
     extinction depends on the gradient. coated: the coat varies. labelled: tissues by label. layered: the mucosa layer.
-    refracting: light bends at the wall (`transport.refraction`). coat: the class of what mirrors.
+    refracting: light bends at a smooth wall (`transport.refraction`). coat: the class of the surface.
     """
 
     chromatic: bool = False
@@ -38,7 +38,7 @@ class Traits(NamedTuple):
             coated=labelled or bool(scene.tissue.surface_parameters),
             labelled=labelled,
             layered=scene.mucosa is not None,
-            refracting=scene.boundary == "refracting",
+            refracting=scene.boundary == "refracting" and scene.coat.role == "film",
             coat=type(scene.coat),
         )
 

@@ -26,6 +26,8 @@ vec3, mat3 = ti.math.vec3, ti.math.mat3
 PI = 3.14159265
 COAT, PHASE, BSDF, FORWARD = 0, 1, 2, 3
 LOWEST = -1e4  # HU below every wall_hu: the look-up lifts it to the wall's
+PAINTED = 0.1  # mm below an opaque wall where the mucosa layer's colour is taken: vessels lie under it
+LEAN = 0.9  # of the cosine to the ray: as steep may a bump be, or the ray would meet it from behind
 
 # Widths are said: `float` would be that of whoever started the engine when this file is read.
 View = ti.types.struct(
@@ -64,12 +66,13 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
     WALL, HYBRID = surface == "interface", surface == "hybrid"
     layered, similar = traits.layered, traits.similar
     COATED = traits.back("coat")
+    COVER, BORDER = traits.coat.role == "cover", traits.coat.role == "border"
     Spectrum = ti.types.vector(C, ti.f32)
     P = phase.FLOATS
     # kind: COAT, PHASE, BSDF, or FORWARD: a collision that the path goes straight through; n faces the ray;
-    # film: the coat's own normal, n but for the mucosa layer;
-    # coat: its roughness, specular weight, IOR; reflect: its chance; phase: floats of the phase function; even:
-    # isotropic by the similarity relation
+    # film: the coat's own normal, n but for the mucosa layer and bumps;
+    # coat: its roughness, specular weight, IOR; reflect: chance that it turns the path; phase: floats of the phase
+    # function; even: isotropic by the similarity relation
     Event = ti.types.struct(
         kind=int,
         n=vec3,
@@ -82,6 +85,7 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
     )
     Turn = ti.types.struct(direction=vec3, weight=Spectrum, density=float, reflected=int, stop=int)
     coat = traits.coat.device()
+    BUMPED = hasattr(coat, "normal")
     skin = mucosa.device()
     look = fields.device(kind, surface, traits)
     tabulated, block = look.tabulated, look.block
@@ -199,7 +203,7 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
 
     @ti.func
     def mirrored(world: ti.template(), here, n, d):
-        """What a coat with normal n reflects of light along d, in all. here: from `coating`."""
+        """What a coat with normal n turns of light along d, in all; the rest passes. here: from `coating`."""
         return coat.albedo(world.coats, ti.abs(n.dot(d)), here)
 
     @ti.func
@@ -208,6 +212,11 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         m = n
         if ti.static(layered):
             m = skin.tilt(world.capsules, x, ti.select(n.dot(d) > 0.0, -1.0, 1.0) * d, n)
+        if ti.static(BUMPED):
+            m = coat.normal(world.coats, x, m)
+            slope = m / ti.max(m.dot(n), 1e-3) - n
+            slope *= ti.min(1.0, ti.static(LEAN) * ti.abs(n.dot(d)) / ti.max(slope.norm(), 1e-9))
+            m = (n + slope).normalized()
         return m
 
     @ti.func
@@ -220,8 +229,10 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         return -n if n.dot(d) > 0.0 else n
 
     @ti.func
-    def event(world: ti.template(), x, d, hu, collided, reduced, rng: ti.template()):
+    def event(world: ti.template(), x, d, hu, collided, within, reduced, rng: ti.template()):
         """What a ray along d meets at x: the coat of the wall, or a collision with field value `hu`.
+
+        within: whether the ray comes through tissue.
 
         reduced: by the similarity relation a particle sends light straight on with chance g, and evenly elsewhere. That
         is extinction (1 - a g) sigma_t with albedo a (1 - g) / (1 - a g), whatever the channels' albedos a: a path goes
@@ -267,6 +278,13 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
                 ev.coat = coating(world, x, hu)
                 n = look.normal(world.medium, x)
                 ev.n, ev.film = facing_normal(n, d), filmed(world, x, d, n)
+                if ti.static(BORDER):
+                    ev.film = facing_normal(ev.film, d)
+                    if within:
+                        ev.coat[2] = 1.0 / ev.coat[2]
+                if ti.static(COVER):
+                    row = block(world.medium, x * world.medium.inv)
+                    ev.albedo = colour(world, LOWEST, x - ti.static(PAINTED) * n, row, rng)
                 ev.reflect = mirrored(world, ev.coat, ev.film, d)
         return ev
 
@@ -286,11 +304,15 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
             turn.direction = sampling.around(d, cos_theta, u[1])
             turn.reflected = 1
         elif ti.static(WALL or HYBRID):
-            shine = rand(rng) < ev.reflect
+            pick = rand(rng)
+            shine = pick < ev.reflect
             if shine or ev.kind == BSDF:
                 turn.reflected = 1
                 if shine:
-                    turn.direction = coat.sample(-d, ev.film, ev.coat, u[0], u[1]).normalized()
+                    numbers = vec3(u[0], u[1], pick / ev.reflect)
+                    turn.direction = coat.sample(world.coats, -d, ev.film, ev.coat, numbers).normalized()
+                    if ti.static(BUMPED):
+                        turn.direction -= 2.0 * ti.min(ev.n.dot(turn.direction), 0.0) * ev.n
                 else:
                     turn.direction = sampling.around(ev.n, ti.sqrt(1.0 - u[0]), u[1])
                 f = bounce(world, ev, d, turn.direction)
@@ -312,16 +334,38 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
                     f.diffuse = 0.25 / PI
             f.density = f.diffuse
         elif ti.static(WALL or HYBRID):
-            if ev.n.dot(w) > 0.0:
-                f.shiny = coat.eval(-d, w, ev.film, ev.coat)
-            f.density = ev.reflect * coat.pdf(-d, w, ev.film, ev.coat)
+            lit = ev.n.dot(w) > 0.0
+            if ti.static(BORDER):
+                lit = lit == (ev.film.dot(w) > 0.0)
+            if lit:
+                turned = coat.eval(world.coats, -d, w, ev.film, ev.coat)
+                if ti.static(BUMPED):
+                    turned += coat.eval(world.coats, -d, w - 2.0 * ev.n.dot(w) * ev.n, ev.film, ev.coat)
+                f.shiny = turned[0]
+                if ti.static(COVER):
+                    f.diffuse = turned[1]
+            f.density = ev.reflect * coat.pdf(world.coats, -d, w, ev.film, ev.coat)
+            if ti.static(BUMPED):
+                mirror = w - 2.0 * ev.n.dot(w) * ev.n
+                f.density += ev.reflect * coat.pdf(world.coats, -d, mirror, ev.film, ev.coat)
             if ev.kind == BSDF:
-                f.diffuse = (1.0 - ev.reflect) * ti.max(ev.n.dot(w), 0.0) / PI
-                f.density += f.diffuse
+                base = (1.0 - ev.reflect) * ti.max(ev.n.dot(w), 0.0) / PI
+                f.diffuse += base
+                f.density += base
         return f
+
+    @ti.func
+    def beside(world: ti.template(), ev, x, w):
+        """Where a path that goes on along w, turned by the wall at x, begins."""
+        side = 1.0
+        if ti.static(BORDER):
+            side = ti.select(ev.n.dot(w) > 0.0, 1.0, -1.0)
+        return x + world.view.nudge * side * ev.n
 
     return SimpleNamespace(
         Spectrum=Spectrum,
+        COVER=COVER,
+        BORDER=BORDER,
         COAT=COAT,
         PHASE=PHASE,
         BSDF=BSDF,
@@ -332,6 +376,7 @@ def device(kind: str, surface: str, phase: Any, channels: int, traits: Traits = 
         event=event,
         sample=sample,
         bounce=bounce,
+        beside=beside,
         coating=coating,
         filmed=filmed,
         mirrored=mirrored,
