@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 @click.option(
     "--coat",
     metavar="SPEC",
-    help="What mirrors: NAME or NAME:key=value,... (see: list coat).  [wet_ggx]",
+    help="The wall: NAME or NAME:key=value,... (see: list coat).  [wet_ggx]",
     shell_complete=completing.named("coat"),
 )
 @click.option(

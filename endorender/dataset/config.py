@@ -56,7 +56,7 @@ class RenderConfig(Model):
     camera, light: a registered name, "name:key=value,key=value", or a mapping with the key `type`.
     surface: how wall and volume share the light (interface, hybrid, volume).
     boundary: what the wall of `interface` does to light that passes (straight, refracting).
-    coat: what mirrors on the wall of `interface` and on surfaces of `hybrid`, as for camera.
+    coat: what the wall of `interface`, or a surface of `hybrid`, is to light, as for camera.
     depth: what is stored of surface, median and expected depth; surface always is. The others depend on the tissue
     and lie in each variation's own file.
     response: parameters of the camera response that replace every look's, as a mapping or "key=value,key=value", or a
