@@ -38,6 +38,16 @@ from cli import _completing as completing
     help="auto, cpu, cuda or metal.  [auto]",
     shell_complete=completing.words("auto", "cpu", "cuda", "metal"),
 )
+@click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    metavar="NAME",
+    help="Tell wandb or mlflow too what log.csv holds.",
+    shell_complete=completing.words("wandb", "mlflow"),
+)
+@click.option("--compile", is_flag=True, default=None, help="torch.compile the network: quicker steps after minutes.")
+@click.option("--find-rate", is_flag=True, help="Print the rate that a range test suggests; write and keep nothing.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
 def command(
     dataset: tuple[str, ...],
@@ -47,6 +57,8 @@ def command(
     init_from: str | None,
     pretrained: str | None,
     resume: bool,
+    find_rate: bool,
+    loggers: tuple[str, ...],
     **flags: Any,
 ) -> None:
     """Train a network on the patients of each DATASET's split train; LAYOUT@DIR takes others' (see: list layout).
@@ -57,7 +69,12 @@ def command(
     from cli.progress import bar
     from training.trainer import train
 
+    values, several = training_values(config, {**flags, "loggers": loggers or None}), [*dataset, *data]
+    if find_rate:
+        from training.rates import find_rate as found
+
+        click.echo(f"learning rate: {found(values, several, init_from, pretrained).suggested:.3g}")
+        return
     with bar("training") as progress:
-        values, several = training_values(config, flags), [*dataset, *data]
         run = train(values, out, several, init_from, resume, progress, click.echo, pretrained)
     click.echo(f"run: {run}")

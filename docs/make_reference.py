@@ -22,6 +22,7 @@ TRAINING = {
     "training.config": ("TrainConfig",),
     "training.augment": ("Augment",),
     "training.data": ("DepthFrames", "FrameSet"),
+    "training.rates": ("find_rate", "Rates"),
     "training.views": ("torch_frames", "TorchFrames"),
     "training.evaluate": ("evaluate",),
     "training.compare": ("Evaluation", "load_evaluation", "sections"),

@@ -40,7 +40,9 @@ class TrainConfig(Model):
     devices: processes on this machine (GPUs, or CPU processes) that share each batch.
     precision: "bfloat16" trains encoder and decoder in 16 bits (weights, last layer and loss in 32): quicker where the
     processor has it (AVX512_BF16, AMX, a card), far slower elsewhere. Validation is always in float32.
+    compile: torch.compile on the network: some minutes of compiling, then quicker steps (needs a C++ compiler).
     tensorboard: write RUN/tensorboard beside log.csv.
+    loggers: "wandb" and "mlflow" are told what log.csv holds (extras of these names; training/loggers.py).
     cache_mb, workers: frames are decoded once if they fit in memory, otherwise by so many processes.
     """
 
@@ -70,14 +72,16 @@ class TrainConfig(Model):
     device: Literal["auto", "cpu", "cuda", "vulkan", "metal"] = "auto"
     devices: int = Field(1, ge=1, le=1024)
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
     tensorboard: bool = False
+    loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
 
     @field_validator("device", mode="before")
     @classmethod
     def _named(cls, value: Any) -> Any:
         return "cuda" if value == "gpu" else value  # the name in runs of before
 
-    @field_validator("variations", mode="before")
+    @field_validator("variations", "loggers", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return tuple(v.strip() for v in value.split(",")) if isinstance(value, str) else value

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import distributed
+from torch._dynamo.exc import TorchDynamoException
 from torch.optim.swa_utils import AveragedModel
 
 from endorender.errors import UserError
@@ -24,6 +25,7 @@ from training.config import TrainConfig
 from training.data import Batch, DepthFrames, Loader, SeededBatches
 from training.devices import accelerator, cores
 from training.files import Progress, missing_extra, write_atomic
+from training.loggers import loggers
 from training.metrics import DepthMetrics
 from training.models.layers import DepthNetwork
 
@@ -60,7 +62,7 @@ def anywhere(flag: bool, device: Any = "cpu") -> bool:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Lightning's hints about hardware, loggers and workers are not for our users; errors still show."""
     names = ("lightning.pytorch", "lightning.fabric")
     levels = [logging.getLogger(name).level for name in names]
@@ -80,8 +82,10 @@ def fit(
 ) -> None:
     """Trains the network on frames["train"]. done: go on from the checkpoint, if there is one."""
     network.mixed = config.precision == "bfloat16"
-    module = _Module(config, network)
+    module = Module(config, network)
     average = moving(network, config.ema) if config.ema else None
+    if config.compile:
+        network.compile()  # in place: names of weights stay, and the average, made before, is as it was
     begun = done and (out / CHECKPOINT).is_file()
     first = load_checkpoint(out, network, module.optimiser, average) if begun else 0
     module.first = first
@@ -110,7 +114,7 @@ def fit(
     keeper = _Keeper(config, out, val_frames, first, progress, average)
     if first == config.steps or keeper.exhausted():
         return
-    with _quiet():
+    with quiet():
         trainer = lightning.Trainer(
             accelerator=accelerator(config.device),
             devices=config.devices,
@@ -123,15 +127,19 @@ def fit(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
+        ended = "failed"
         try:
             trainer.fit(module, batches)
+            ended = "success"
+        except TorchDynamoException:
+            raise UserError("torch.compile does not work here: leave out compile", "NO_COMPILER") from None
         finally:
-            keeper.close()
+            keeper.close(ended)
             if distributed.is_available() and distributed.is_initialized():
                 distributed.destroy_process_group()
 
 
-class _Module(lightning.LightningModule):
+class Module(lightning.LightningModule):
     """One optimiser step. first: the step at which this process begins."""
 
     def __init__(self, config: TrainConfig, network: DepthNetwork):
@@ -154,20 +162,25 @@ class _Module(lightning.LightningModule):
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         config, step = self.config, self.first + index
         self.names = batch["id"]
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.rate(step)
+        self.set_rate(step)
         share = slice(rank() * len(self.names), (rank() + 1) * len(self.names))
         drawn = config.augment.draw(config.batch, config.seed, step)  # of the whole batch, whoever holds which part
         batch = config.augment(batch, {key: value[share] for key, value in drawn.items()})
         loss: torch.Tensor = config.loss.of(self.network, batch)
-        self._refuse_nan(loss.detach(), "loss")
+        self.refuse_nan(loss.detach(), "loss")
         return loss
+
+    def set_rate(self, step: int) -> None:
+        """The optimiser's for this step."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.rate(step)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         parameters = [p for p in self.network.parameters() if p.requires_grad]
-        self._refuse_nan(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip), "gradient")
+        self.refuse_nan(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip), "gradient")
 
-    def _refuse_nan(self, value: torch.Tensor, what: str) -> None:
+    def refuse_nan(self, value: torch.Tensor, what: str) -> None:
+        """Raises UserError DIVERGED with the names of the batch's frames."""
         if anywhere(not math.isfinite(float(value)), value.device):
             raise UserError(
                 f"the {what} became {float(value)} on the frames {', '.join(self.names)}; the last good checkpoint "
@@ -193,12 +206,12 @@ class _Keeper(lightning.Callback):
             self.names.append(UNAVERAGED)
         self.lines = _log_until(out / LOG, first) or [",".join(["step", "loss", "learning_rate", *self.names])]
         self.signal: int | None = None
-        self.board = _board(out, first) if config.tensorboard and not rank() else None
+        self.loggers = [] if rank() else loggers(config, out, first)
 
-    def close(self) -> None:
-        """No more is written."""
-        if self.board is not None:
-            self.board.close()
+    def close(self, status: str) -> None:
+        """No more is written. status: "success" or "failed"."""
+        for logger in self.loggers:
+            logger.finalize(status)
 
     def judged(self) -> list[float]:
         """abs_rel (median) at every validation so far."""
@@ -271,24 +284,11 @@ class _Keeper(lightning.Callback):
             raise UserError(f"stopped by {name} after step {done}, which is saved: go on with --resume", "STOPPED")
 
     def _show(self) -> None:
-        """The log's newest row to TensorBoard."""
-        if self.board is not None:
-            names, cells = self.lines[0].split(","), self.lines[-1].split(",")
-            for name, cell in zip(names[1:], cells[1:]):
-                if cell:
-                    self.board.add_scalar(name, float(cell), int(cells[0]))
-
-
-def _board(out: Path, first: int) -> Any:
-    """A writer of RUN/tensorboard, which forgets the steps that will be done again."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError(
-            "tensorboard needs the package tensorboard; install it with: pip install 'endorender[tensorboard]'",
-            "MISSING_EXTRA",
-        ) from None
-    return SummaryWriter(str(out / "tensorboard"), purge_step=first + 1)
+        """The log's newest row to whoever follows."""
+        names, cells = self.lines[0].split(","), self.lines[-1].split(",")
+        row = {name: float(cell) for name, cell in zip(names[1:], cells[1:]) if cell}
+        for logger in self.loggers:
+            logger.log_metrics(row, step=int(cells[0]))
 
 
 def _log_until(path: Path, step: int) -> list[str]:

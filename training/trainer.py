@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -57,15 +57,7 @@ def train(
     """
     out = Path(out)
     start = load_run(init_from) if init_from is not None else None
-    config, given = _with_model(config, start, pretrained)
-    accelerator(config.device)  # before anything is read or written
-    dataset = opened(data, "train")
-    frames = _frames(dataset, config)
-    network = _network(config, start, given)
-    if config.precision == "bfloat16" and not network.mixes:
-        name = models.name_of(type(config.model))
-        raise UserError(f"{name} is trained in float32 only: leave out precision", "INVALID_VALUE")
-    frozen = _freeze(network, config)
+    config, frames, network, frozen, given = prepared(config, data, start, pretrained)
     network.train()
     info = _describe(config, frames, network, frozen, start) | {
         "pretrained": digest(read_weights(given)) if given else None
@@ -94,6 +86,30 @@ def train(
         say(f"learning curve (curve.png): {curve['words']}")
     write_json(out / RUN, info | {"finished": True, "curve": curve})
     return out
+
+
+class Prepared(NamedTuple):
+    """What is trained on what. frozen: names of parameters. pretrained: a folder of weights that were read."""
+
+    config: TrainConfig
+    frames: dict[str, list[Any]]
+    network: DepthNetwork
+    frozen: list[str]
+    pretrained: Path | None
+
+
+def prepared(
+    config: TrainConfig | Mapping[str, Any], data: Any, start: Run | None, pretrained: str | Path | None
+) -> Prepared:
+    """Everything that can be refused before a step is done. start: the run to go on from. See `train`."""
+    config, given = _with_model(config, start, pretrained)
+    accelerator(config.device)  # before anything is read or written
+    frames = _frames(opened(data, "train"), config)
+    network = _network(config, start, given)
+    if config.precision == "bfloat16" and not network.mixes:
+        name = models.name_of(type(config.model))
+        raise UserError(f"{name} is trained in float32 only: leave out precision", "INVALID_VALUE")
+    return Prepared(config, frames, network, _freeze(network, config), given)
 
 
 def _freeze(network: DepthNetwork, config: TrainConfig) -> list[str]:
@@ -219,14 +235,27 @@ def _prepare(out: Path, info: dict[str, Any], resume: bool) -> bool:
     if not resume:
         raise UserError(f"{out} is not empty: choose another output folder, or add --resume", "EXISTS")
     old = read_json(out / RUN, "a training run")
+    old, new = ({**one, "config": _learnt_by(one.get("config"))} for one in (old, info))
     for key in ("config", "data", "init_from", "pretrained"):
-        if old.get(key) != info[key]:
+        if old.get(key) != new[key]:
             raise UserError(
-                f"{out} was begun with another {_difference(old.get(key), info[key], key)}: "
+                f"{out} was begun with another {_difference(old.get(key), new[key], key)}: "
                 "repeat the old one, or choose another output folder",
                 "CONFIGURATION_CHANGED",
             )
     return True
+
+
+FOLLOWED = ("tensorboard", "loggers")  # who looks on changes nothing of what is learnt
+
+
+def _learnt_by(config: Any) -> Any:
+    """A configuration with the defaults of keys that there were not yet when it was written, without FOLLOWED."""
+    try:
+        whole = validated(TrainConfig, config, "the run's configuration").model_dump(mode="json")
+    except UserError:
+        return config
+    return {key: value for key, value in whole.items() if key not in FOLLOWED}
 
 
 def _difference(old: Any, new: Any, name: str) -> str:
