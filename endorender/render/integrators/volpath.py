@@ -19,7 +19,15 @@ from endorender.render.integrators.models import Progress
 from endorender.render.medium.collision import Flight
 from endorender.render.medium.prepared import prepare
 from endorender.render.medium.traits import Traits
-from endorender.render.transport import camera_rays, illumination, refraction, shading, shadow_rays, tracking
+from endorender.render.transport import (
+    camera_rays,
+    illumination,
+    refraction,
+    shading,
+    shadow_rays,
+    side_branch,
+    tracking,
+)
 from endorender.render.transport.film import Film, Radiance
 from endorender.render.transport.shadow_rays import NOTHING_NOTED
 from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
@@ -35,7 +43,8 @@ def traced(
     prepared = prepare(first.medium)
     lit, fixed = packed(scenes, prepared, roulette)
     dtype, traits = str(prepared.low.dtype), Traits.of(first)
-    kernel = tracer(prepared.kind, first.surface, dtype, type(first.phase), type(first.camera), channels, lit, traits)
+    kinds = (prepared.kind, first.surface, dtype, type(first.phase), type(first.camera))
+    kernel = tracer(*kinds, channels, lit, traits, side_branch.worth(first, traits))
     n = first.camera.width * first.camera.height
     lanes = launches.lanes(n, spp)
     film = Film(first.camera, channels, lanes)
@@ -63,10 +72,11 @@ def tracer(
     channels: int,
     lit: Lit,
     traits: Traits,
+    branching: bool,
 ):
     """The kernel for one choice of everything whose type, not value, it depends on.
 
-    lit: which lights the scene has. traits: what else it asks for.
+    lit: which lights the scene has. traits: what else it asks for. branching: see `side_branch`.
     """
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, channels, traits)
@@ -74,6 +84,8 @@ def tracer(
     chromatic, BENDS = traits.chromatic, traits.refracting
     shadow = shadow_rays.device(kind, surface, dtype, phase, channels, traits)
     wall: Any = refraction.device(kind, surface, dtype, phase, channels, traits, lit.outlines) if BENDS else None
+    aside: Any = side_branch.device(kind, surface, dtype, phase, channels, traits, lit.outlines) if branching else None
+    Fork = side_branch.fork(phase.FLOATS)
     eye = camera_rays.device(camera)
     SPREAD = backend.spread()
     COAT, PHASE, BSDF, FORWARD = shading.COAT, shading.PHASE, shading.BSDF, shading.FORWARD
@@ -155,6 +167,8 @@ def tracer(
                 radiance, beta = Spectrum(0.0), Spectrum(1.0)
                 vertex = o  # where the direction was last sampled
                 density = -1.0  # of that direction; from the lens nothing else could have sampled it
+                branched = False  # whether a branch could have left from there, see `side_branch`
+                fork = Fork(x=0.0, d=0.0, phase=0.0)
                 link, exit = refraction.DIRECT, o  # how the path has come from the vertex, see `refraction`
                 scatterings = 0
                 inside = False
@@ -188,6 +202,8 @@ def tracer(
                             hit = FAR
                         if ti.static(chromatic):
                             beta *= per_channel(share / ti.max(before, 1e-30))
+                    if ti.static(branching):
+                        branched = branched and event == COLLISION
                     # 2. Light met on the way, weighed against its chance to be sampled from the last vertex.
                     if ti.static(AREAS):
                         if ti.static(BENDS):
@@ -279,6 +295,9 @@ def tracer(
                                     gain *= 0.0  # of what lies beyond the wall, `connect` brings emitters
                             if light.density > 0.0:
                                 gain *= light.density / (light.density + f.density)
+                            if ti.static(branching and group == 0):
+                                if branched and ev.kind == PHASE:
+                                    gain *= aside.share(world, fork, d, density, light.index)
                             if gain.max() > 0.0:
                                 so, within = x, inside
                                 if ti.static(WALL):
@@ -291,6 +310,11 @@ def tracer(
                                 )
                                 radiance += gain * per_channel(arrives)
 
+                    if ti.static(branching):
+                        fork = Fork(x=x, d=d, phase=ev.phase)
+                        branched = ev.kind == PHASE and scatterings < max_scatterings
+                        if branched:
+                            radiance += beta * aside.branch(world, fork, budget, rng)
                     # 5. Onwards.
                     u = rand2(rng)
                     if ev.kind == PHASE and scatterings == 1:

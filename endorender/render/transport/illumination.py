@@ -57,9 +57,14 @@ def device(channels: int, outlines: tuple = ()) -> SimpleNamespace:
     @ti.func
     def sample_emitter(emitters: ti.template(), x, rng: ti.template()):
         """A point on one emitter, all equally likely. radiance: over the density, so times the BSDF it is light."""
+        n = emitters.shape[0]
+        return sample_from(emitters, ti.min(ti.cast(rand(rng) * n, ti.i32), n - 1), x, rng)
+
+    @ti.func
+    def sample_from(emitters: ti.template(), e, x, rng: ti.template()):
+        """`sample_emitter` once emitter e is chosen."""
         light = dark()
         n = emitters.shape[0]
-        e = ti.min(ti.cast(rand(rng) * n, ti.i32), n - 1)
         kind = ti.cast(emitters[e, E.KIND], ti.i32)
         axis = vector(emitters, e, E.AXIS)
         shine = ti.cast(n, ti.f32)
@@ -180,6 +185,7 @@ def device(channels: int, outlines: tuple = ()) -> SimpleNamespace:
         beam=beam,
         met_emitter=met_emitter,
         sample_emitter=sample_emitter,
+        sample_from=sample_from,
         met_emitters=met_emitters,
         environment=environment,
         sample_environment=sample_environment,
