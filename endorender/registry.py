@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import reprlib
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
@@ -50,6 +52,12 @@ def load_plugins() -> None:
                 "mend it, or uninstall that package",
                 "PLUGIN",
             ) from error
+
+
+def import_all(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, whose models register themselves: a new file there is found by itself."""
+    for module in iter_modules(path):
+        import_module(f"{package}.{module.name}")
 
 
 class Registry:

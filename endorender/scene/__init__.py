@@ -1,6 +1,6 @@
 """What there is to see: tissue, phase functions, surface, lights, cameras, and the scene that holds them."""
 
-from endorender.scene import surfaces  # registers what stands there: a file is all that a surface takes
+from endorender.scene import lamps, surfaces  # what stands there registers itself: a file is all that it takes
 from endorender.scene.camera import Pinhole, ThinLens, cameras
 from endorender.scene.distorted import BrownConrady, Fisheye, Scaramuzza
 from endorender.scene.environment import Constant, EnvironmentMap
@@ -66,6 +66,7 @@ __all__ = [
     "WetGGX",
     "cameras",
     "coats",
+    "lamps",
     "lights",
     "mucosas",
     "phase_functions",

@@ -1,5 +1,8 @@
 """Lights. Every light is one of two things to the renderer: rows of emitters (this file), or an environment.
 
+What a new light needs it brings along: its `emitters`, of a new outline its `Shape`, of a new fall-off its `Profile`. A
+file in `endorender.scene.lamps` is found by itself.
+
 One convention for all that stand somewhere: `intensity` is radiant intensity along the axis, in radiance × mm², so
 that a light of any size gives intensity / r² at a distance r that is large beside it. Area lights spread it evenly over
 their area and shine to one side: disk, ring and rectangle are Lambertian, of the same radiance intensity / area from
@@ -140,6 +143,26 @@ class Rectangular(Shape):
         return spread, holds
 
 
+class Profile(Model):
+    """How intensity changes with the angle from the axis, where `Emitters` has no name for it: a light brings its own.
+
+    It shines forwards only, and what `Emitters` says besides (mu, lambert, cone) is a factor as well.
+    """
+
+    def table(self) -> Float[np.ndarray, " T"]:
+        """What `device` needs of this one; as many numbers for every one of its class."""
+        raise NotImplementedError
+
+    def shine(self, cos: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+        """Intensity at these cosines of the angle from the axis, 0 to 1, over `Emitters.intensity`."""
+        raise NotImplementedError
+
+    @staticmethod
+    def device() -> Any:
+        """Taichi function `shine(emitters, e, first, cos)`: the same; `emitters[e, first + k]` is table()[k]."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Emitters:
     """N emitters of one kind, world frame, mm.
@@ -147,6 +170,7 @@ class Emitters:
     position: (N, 3). axis: (N, 3) unit, where they shine; 0 for a point. intensity: (N, 3) along the axis; for a
     directional one its irradiance. half: (N, 2, 3) from the centre to the rim along two axes. shape, hole: of an area.
     mu: fall-off exp(−μ (1 − cos θ)). lambert: times cos θ. cone: cosines between which a spot fades, outer and inner.
+    profile: times that; of a spot or an area.
     """
 
     kind: Kind
@@ -159,6 +183,7 @@ class Emitters:
     lambert: bool = False
     cone: tuple[float, float] = (-2.0, -1.5)
     shape: type[Shape] | None = None
+    profile: Profile | None = None
 
     @property
     def area(self) -> Float[np.ndarray, " N"]:
@@ -174,6 +199,8 @@ class Emitters:
             return np.ones_like(cos)
         t = np.clip((cos - self.cone[0]) / max(self.cone[1] - self.cone[0], 1e-6), 0, 1)
         shine = np.exp(-self.mu * (1 - cos)) * t * t * (3 - 2 * t)
+        if self.profile is not None:
+            shine = shine * self.profile.shine(np.asarray(np.clip(cos, 0, 1)))
         return np.where(cos > 1e-6, shine * cos if self.lambert else shine, 0)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from endorender.render.integrators import Integrator
 from endorender.scene import Pinhole
-from endorender.scene.light import Emitters, Kind, Placed
+from endorender.scene.light import Aimed, Emitters, Kind, Placed, Profile, Round, across
 from endorender.scene.phase import PhaseFunction
 from endorender.scene.surface import Coat
 
@@ -48,6 +48,53 @@ class Pair(Placed):
         rotation, at = self._at(world_from_camera)
         places = at + np.array([[-0.5, 0, 0], [0.5, 0, 0]]) * self.apart @ rotation.T
         return Emitters(Kind.POINT, places, np.zeros((2, 3)), np.full((2, 3), 50.0))
+
+
+class Power(Profile):
+    """cosⁿ."""
+
+    n: float
+
+    def table(self):
+        """The exponent."""
+        return np.array([self.n])
+
+    def shine(self, cos):
+        """On the host."""
+        return cos**self.n
+
+    @staticmethod
+    @functools.cache
+    def device():
+        """On the device."""
+        from endorender.engine import ti
+
+        @ti.func
+        def shine(emitters: ti.template(), e, first, cos):
+            return ti.pow(cos, emitters[e, first])
+
+        return shine
+
+
+class Beacon(Aimed):
+    """A point or a disk of light that falls off by a power of the cosine."""
+
+    power: float = Field(2.0, ge=0, description="of the cosine")
+    radius: float = Field(0.0, ge=0, description="mm; 0 is a point")
+
+    def emitters(self, world_from_camera):
+        """One row."""
+        rotation, at = self._at(world_from_camera)
+        half = self.radius * across(self._axis())[None] @ rotation.T if self.radius else None
+        return Emitters(
+            Kind.AREA if self.radius else Kind.SPOT,
+            at,
+            (rotation @ self._axis())[None],
+            self._lit(),
+            half,
+            shape=Round if self.radius else None,
+            profile=Power(n=self.power),
+        )
 
 
 class Overhead(Pinhole):

@@ -11,9 +11,10 @@ from endorender.render import geometry, radiance
 from endorender.render.images.gradient import gradient
 from endorender.render.integrators import integrators
 from endorender.scene import Constant, Directional, Isotropic, Point, Scene, cameras, lights, phase_functions
+from endorender.scene.halfspace import reflectance
 from endorender.scene.light import Disk, Shape, shapes
 from endorender.scene.surface import coats
-from tests.plugin.fibrescope_optics import Fog, Linear, Matte, Overhead, Pair
+from tests.plugin.fibrescope_optics import Beacon, Fog, Linear, Matte, Overhead, Pair
 from tests.registering import registered
 from tests.render.proofs import oracle
 from tests.render.scenes import cube_scene, tube_scene
@@ -40,6 +41,24 @@ def test_a_light():
         points = tuple(Point(position=(x, 0, 0), intensity=(50.0,) * 3) for x in (-1.0, 1.0))
         one, two = (radiance([tube_scene(lights=light)], 4, 1)[0] for light in ((Pair(),), points))
         assert one.mean.tobytes() == two.mean.tobytes()
+
+
+def test_the_fall_off_of_a_light():
+    """cos⁴ about its axis: a lamp of a class of its own lights a matte wall by it, beside one that has no profile."""
+    with registered(lights, "beacon", Beacon):
+        bright = {"sigma_t": (0, 9, 9, 9), "albedo": ((1.0,) * 3,) * 4}
+        far = Point(position=(192, 192, -34), intensity=(0.0,) * 3, attached="world")
+        for degrees in (0, 30, 60):
+            angle = np.radians(degrees)
+            lamp = Beacon(position=(192 - 40 * np.tan(angle), 192, -34), power=4.0, attached="world", intensity=9.0)
+            found = seen(wall(0, (far, lamp), **bright).with_(coat="lambertian"), 256)
+            wanted = 9 * np.cos(angle) ** (4 + 3) / 40**2 * reflectance(1.0) / np.pi
+            assert found == pytest.approx(wanted, rel=0.02)
+        # A disk of it: by both strategies in the one integrator, by samples alone in the other.
+        lamp = Beacon(position=(1.0, 0.0, 2.0), power=4.0, radius=2.0, intensity=200.0)
+        found = oracle(tube_scene(size=(6, 4), lights=(lamp,), albedo=[[0.9, 0.6, 0.4]] * 4), 256)
+        assert found.rms < 1.25
+        assert np.abs(found.mean_z).max() < 3.5
 
 
 class Half(Shape):

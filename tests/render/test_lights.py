@@ -7,18 +7,23 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from endorender.engine import ti
+from endorender.errors import UserError
 from endorender.render import radiance, shareable, synthetic
 from endorender.render.depth.exact import geometry
 from endorender.render.device import backend, rng
 from endorender.render.device.cache import kernels
+from endorender.render.gradients.coverage import refuse
 from endorender.render.transport import illumination
-from endorender.render.transport.emitters import E, numbered, pack_emitters
+from endorender.render.transport.emitters import E, numbered, pack_emitters, profiles
 from endorender.render.transport.environment import map_from_world, pack_environment
 from endorender.render.transport.tracking import FAR
 from endorender.scene import Constant, Directional, Disk, EnvironmentMap, Point, Ring, Spot, lights
 from endorender.scene.colour import planckian
+from endorender.scene.halfspace import reflectance
+from endorender.scene.lamps.measured import Measured
 from endorender.scene.light import Kind
 from tests.render.scenes import tube_scene
+from tests.render.test_coat import wall
 from tests.scene.test_sampling import chi_square
 
 N = 1_000_000
@@ -48,8 +53,8 @@ def scene(*chosen):
 
 
 @kernels
-def _kernels():
-    device = illumination.device(3, numbered())
+def _kernels(own):
+    device = illumination.device(3, numbered(), own)
     vec3 = ti.math.vec3
 
     @ti.kernel
@@ -89,40 +94,40 @@ def _kernels():
     return SimpleNamespace(sample=sample, met=met, sample_sky=sample_sky, sky=sky)
 
 
-def run(name, columns, count, *arguments):
-    """Kernel `name`, which fills (count, columns), on float32 copies of the array arguments."""
+def run(name, columns, count, *arguments, own=()):
+    """Kernel `name`, which fills (count, columns), on float32 copies of the array arguments. own: `profiles`."""
     backend.ensure()
     out = np.zeros((count, columns), np.float32)
     given = [np.ascontiguousarray(a, np.float32) if isinstance(a, np.ndarray) else a for a in arguments]
-    getattr(_kernels(), name)(*given, out)
+    getattr(_kernels(own), name)(*given, out)
     return out.astype(float)
 
 
-def samples(emitters, x, count=N):
-    return run("sample", 8, count, emitters, ti.math.vec3(*x), 5)
+def samples(emitters, x, count=N, own=()):
+    return run("sample", 8, count, emitters, ti.math.vec3(*x), 5, own=own)
 
 
-def seen(emitters, x, directions, density=-1.0):
-    return run("met", 3, len(directions), emitters, ti.math.vec3(*x), density, directions)
+def seen(emitters, x, directions, density=-1.0, own=()):
+    return run("met", 3, len(directions), emitters, ti.math.vec3(*x), density, directions, own=own)
 
 
-def density_of(emitters, x, directions):
+def density_of(emitters, x, directions, own):
     """Density of `sample_emitter` per steradian, as `met_emitters` weighs with it: a weight of 1 / (1 + density)."""
-    bare, weighed = seen(emitters, x, directions)[:, 0], seen(emitters, x, directions, 1.0)[:, 0]
+    bare, weighed = seen(emitters, x, directions, own=own)[:, 0], seen(emitters, x, directions, 1.0, own)[:, 0]
     return np.where(bare > 0, bare / np.maximum(weighed, 1e-30) - 1, 0)
 
 
 @pytest.mark.parametrize("light", AREAS)
 def test_area_lights_are_sampled_as_their_density_says(light):
     e = light.emitters(POSE)
-    packed = pack_emitters([scene(light)], WORLD)
+    packed, own = pack_emitters([scene(light)], WORLD), profiles(scene(light))
     to = -e.axis[0]
     right = np.cross(to, np.eye(3)[np.abs(to).argmin()])
     right /= np.linalg.norm(right)
     up = np.cross(to, right)
     x = e.position.mean(0) - 9 * to + 2 * right  # in front of it, off its axis
 
-    drawn = samples(packed, x)
+    drawn = samples(packed, x, own=own)
     d, density = drawn[:, :3], drawn[:, 6]
     assert np.isfinite(drawn).all()
     assert density.min() > 0
@@ -135,19 +140,19 @@ def test_area_lights_are_sampled_as_their_density_says(light):
     length = np.linalg.norm(directions, axis=-1)
     directions /= length[:, None]
     angle = np.prod((high - low) / (20 * 64)) / length**3
-    mass = density_of(packed, x, directions) * angle
+    mass = density_of(packed, x, directions, own) * angle
     assert abs(mass.sum() - 1) < 1e-3
     expected = mass.reshape(20, 64, 20, 64).sum((1, 3)).ravel() * N
     counts = np.histogram2d(plane[:, 0], plane[:, 1], [f[::64] for f in fine])[0].ravel()
     assert chi_square(counts, expected, len(AREAS))
     # What a path would meet in a drawn direction: that density, but for rounding at the rim.
-    again = density_of(packed, x, d[:100_000])
+    again = density_of(packed, x, d[:100_000], own)
     assert (np.abs(again / density[:100_000] - 1) < 1e-3).mean() > 0.999
     # Light by sampling is light by looking.
-    total = (seen(packed, x, directions) * angle[:, None]).sum(0)
+    total = (seen(packed, x, directions, own=own) * angle[:, None]).sum(0)
     np.testing.assert_allclose(drawn[:, 3:6].mean(0), total, rtol=2e-3)
     # From behind they are dark.
-    assert samples(packed, e.position.mean(0) + 5 * to, 1000)[:, 3:6].max() == 0
+    assert samples(packed, e.position.mean(0) + 5 * to, 1000, own)[:, 3:6].max() == 0
 
 
 @pytest.mark.parametrize("light", AREAS)
@@ -155,8 +160,9 @@ def test_area_lights_are_points_from_far_away(light):
     e = light.emitters(POSE)
     for distance in (2000.0, 4000.0):
         x = e.position.mean(0) + distance * e.axis[0]
-        got = samples(pack_emitters([scene(light)], WORLD), x, 10_000)
-        np.testing.assert_allclose(got[:, 3:6].mean(0), e.intensity.sum(0) / distance**2, rtol=1e-3)
+        got = samples(pack_emitters([scene(light)], WORLD), x, 10_000, profiles(scene(light)))
+        ahead = float(e.beam(np.array(1.0)))  # a profile may be anything on the axis
+        np.testing.assert_allclose(got[:, 3:6].mean(0), ahead * e.intensity.sum(0) / distance**2, rtol=1e-3)
         np.testing.assert_allclose(got[:, 7], distance, rtol=1e-2)
 
 
@@ -165,7 +171,7 @@ def test_lights_without_extent(light):
     e = light.emitters(POSE)
     packed = pack_emitters([scene(light)], WORLD)
     for x in np.random.default_rng(0).normal(0, 30, (40, 3)):
-        drawn = samples(packed, x, 2)
+        drawn = samples(packed, x, 2, profiles(scene(light)))
         away = e.position[0] - x
         to, d2 = away / np.linalg.norm(away), away @ away
         if e.kind == Kind.DIRECTIONAL:
@@ -191,6 +197,36 @@ def test_a_spot_fades_between_its_angles():
     np.testing.assert_allclose(got, 1000 * e.beam(np.cos(np.radians([0, 25, 30, 35, 50]))), rtol=1e-3)
     assert got[0] == pytest.approx(1000)
     assert got[4] == 0
+
+
+def test_a_measured_lamp_shines_as_it_was_measured():
+    """At the measured angles, half-way between two, and beyond the last; on the host and through the renderer."""
+    lamp = Measured(degrees=(0, 20, 50), values=(2.0, 1.0, 0.5), intensity=10.0)
+    at = np.radians([0, 20, 35, 47, 50, 51, 80])
+    wanted = [2.0, 1.0, 0.75, 0.55, 0.5, 0.0, 0.0]
+    np.testing.assert_allclose(lamp.emitters(np.eye(4)).beam(np.cos(at)), wanted, atol=1e-6)
+    # Seen from a matte wall that faces the lamp: E / π × reflectance, E = I(θ) cos³θ / z².
+    z, dark = 40.0, {"sigma_t": (0, 9, 9, 9), "albedo": ((1.0,) * 3,) * 4}
+    for angle, value in zip(at[:4], wanted):
+        place = (192 - z * np.tan(angle), 192.0, 6 - z)
+        light = lamp.model_copy(update={"position": place, "attached": "world"})
+        found = radiance([wall(0, (light,), **dark).with_(coat="lambertian")], 1, 1)[0].mean.mean()
+        irradiance = 10 * value * np.cos(angle) ** 3 / z**2
+        assert found == pytest.approx(irradiance * reflectance(1.0) / np.pi, rel=3e-3)
+
+
+def test_what_a_measured_lamp_cannot_be():
+    for given, said in (
+        ({"degrees": (0, 30)}, "one of the values for each"),
+        ({"degrees": (0, 30, 20, 90)}, "degrees have to rise"),
+        ({"values": (0, 0, 0, 0)}, "values cannot be negative, nor all 0"),
+    ):
+        with pytest.raises(UserError, match=said) as error:
+            lights.build({"type": "measured", **given})
+        assert error.value.code == "INVALID_VALUE"
+    with pytest.raises(UserError, match="gradients do not cover a light with a profile of its own") as error:
+        refuse(tube_scene(lights=(Measured(),)), ("lights",))
+    assert error.value.code == "NOT_DIFFERENTIABLE"
 
 
 def cells_of(nodes, d):

@@ -183,28 +183,37 @@ def test_both_integrators_see_the_same(over, lit):
 
 @pytest.mark.parametrize("render", [None, radiance_simple], ids=["volpath", "simple"])
 def test_a_matte_wall_by_lamberts_law(render):
-    """albedo / π × E cos θ, from wherever it is seen; and nothing of the tissue behind it."""
+    """reflectance / π × E cos θ, from wherever it is seen; and no light comes out of the tissue behind it."""
     tissue = {"sigma_t": (0, 9, 9, 9), "albedo": ((0.25, 0.5, 0.75),) * 4}
     for degrees in (0, 60):
         lamp = (Directional(direction=tuple(towards(degrees)), irradiance=2.0, attached="world"),)
         for at in (0, 40):
             scene = wall(at, lamp, **tissue).with_(**COVERED)
             image = render(scene, 4, 1) if render else radiance([scene], 4, 1)[0]
-            wanted = np.array([0.25, 0.5, 0.75]) / np.pi * 2 * np.cos(np.radians(degrees))
+            wanted = reflectance(np.array([0.25, 0.5, 0.75])) / np.pi * 2 * np.cos(np.radians(degrees))
             np.testing.assert_allclose(image.mean.mean((0, 1)), wanted, rtol=1e-4)
 
 
 def test_bumps_keep_all_light_and_have_the_slope_they_are_told():
-    """A white bumpy wall in even light is white; under a lamp from above it is as dark as its normals say."""
+    """A bumpy wall in even light loses nothing; under a lamp from above it is as dark as its normals say."""
     white = {"sigma_t": (0, 9, 9, 9), "albedo": ((1, 1, 1),) * 4}
     for degrees in (0, 45, 75, 85):
         scene = wall(degrees, fov=2, size=24, **white).with_(coat=BUMPY)
-        assert seen(scene, 64) == pytest.approx(1, abs=1e-3)
+        assert seen(scene, 64) == pytest.approx(reflectance(1.0), abs=1e-3)
     # Seen and lit along the wall's normal, a normal that leans by slope s shows 1 / sqrt(1 + s²) of the light.
     lamp = (Directional(direction=(0.0, 0.0, 1.0), irradiance=np.pi, attached="world"),)
     image = radiance([wall(0, lamp, fov=4, size=48, **white).with_(coat={**BUMPY, "bumps": 0.15})], 16, 1)[0]
-    slope = 1 / image.mean[..., 0].astype(float) ** 2 - 1
+    slope = (reflectance(1.0) / image.mean[..., 0].astype(float)) ** 2 - 1
     assert np.sqrt(slope.mean()) == pytest.approx(0.15, rel=0.1)
+
+
+def test_a_path_between_matte_walls_ends():
+    """Turns by a cover count as scatterings, and are cut and played for as such: a closed tube keeps all paths."""
+    white, grey = (tube_scene(sigma_t=[0, 3, 3, 3], albedo=[[a] * 3] * 4).with_(**COVERED) for a in (1.0, 0.9))
+    assert radiance([white.with_(max_scatterings=3)], 4, 1)[0].cut == 1
+    found = radiance([grey], 16, 1)[0]
+    assert found.cut == 0
+    assert found.mean.min() > 0
 
 
 def test_what_a_surface_cannot_be_in():

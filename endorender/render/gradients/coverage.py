@@ -7,6 +7,7 @@ import numpy as np
 from endorender.errors import UserError
 from endorender.render.medium.prepared import prepare
 from endorender.render.medium.traits import Traits
+from endorender.render.transport.emitters import profiles
 from endorender.render.transport.environment import pack_environment
 from endorender.scene.camera import Pinhole
 from endorender.scene.scene import Scene
@@ -32,6 +33,11 @@ def refuse(scene: Scene, wanted: tuple[str, ...]) -> None:
     if scene.surface != "volume" and traits.coat is not WetGGX:
         raise UserError(
             f"gradients cover the coat wet_ggx, not {coats.name_of(traits.coat)}: take that", "NOT_DIFFERENTIABLE"
+        )
+    if profiles(scene):
+        raise UserError(
+            "gradients do not cover a light with a profile of its own: take another (see: list light)",
+            "NOT_DIFFERENTIABLE",
         )
     if scene.surface == "hybrid":
         raise UserError(

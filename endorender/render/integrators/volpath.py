@@ -80,15 +80,19 @@ def tracer(
     """
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, channels, traits)
-    lighting = illumination.device(channels, lit.outlines)
+    lighting = illumination.device(channels, lit.outlines, lit.profiles)
     chromatic, BENDS = traits.chromatic, traits.refracting
     shadow = shadow_rays.device(kind, surface, dtype, phase, channels, traits)
-    wall: Any = refraction.device(kind, surface, dtype, phase, channels, traits, lit.outlines) if BENDS else None
-    aside: Any = side_branch.device(kind, surface, dtype, phase, channels, traits, lit.outlines) if branching else None
+    wall: Any = None
+    if BENDS:
+        wall = refraction.device(kind, surface, dtype, phase, channels, traits, lit.outlines, lit.profiles)
+    aside: Any = None
+    if branching:
+        aside = side_branch.device(kind, surface, dtype, phase, channels, traits, lit.outlines, lit.profiles)
     Fork = side_branch.fork(phase.FLOATS)
     eye = camera_rays.device(camera)
     SPREAD = backend.spread()
-    COAT, PHASE, BSDF, FORWARD = shading.COAT, shading.PHASE, shading.BSDF, shading.FORWARD
+    COAT, PHASE, FORWARD = shading.COAT, shading.PHASE, shading.FORWARD
     Spectrum = shade.Spectrum
     WALL, HYBRID = surface == "interface", surface == "hybrid"
     TINTED = HYBRID or shade.COVER
@@ -250,14 +254,17 @@ def tracer(
                                 o = x + q.nudge * d
                                 inside = t.value(m, o) >= q.threshold
                                 continue
-                    if event == COLLISION:
+                    scatters = event == COLLISION
+                    if ti.static(shade.COVER):
+                        scatters = scatters or ev.kind == COAT
+                    if scatters:
                         if ev.kind != FORWARD:
                             if scatterings == max_scatterings:
                                 ended += 1.0
                                 unspent += beta
                                 break
                             scatterings += 1
-                        if ev.kind != BSDF:
+                        if ev.kind == PHASE or ev.kind == FORWARD:
                             beta *= ev.albedo
                         # Roulette, never capped below 1: a cap makes the variance diverge at high albedo.
                         top = beta.max()

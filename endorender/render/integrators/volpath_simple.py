@@ -32,10 +32,12 @@ vec3 = ti.math.vec3
 def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: Lit, traits: Traits):
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, 3, traits)
-    lighting = illumination.device(3, lit.outlines)
+    lighting = illumination.device(3, lit.outlines, lit.profiles)
     eye = camera_rays.device(camera)
     WALL, BENDS = surface == "interface", traits.refracting
-    wall_of: Any = refraction.device(kind, surface, dtype, phase, 3, traits, lit.outlines) if BENDS else None
+    wall_of: Any = None
+    if BENDS:
+        wall_of = refraction.device(kind, surface, dtype, phase, 3, traits, lit.outlines, lit.profiles)
 
     @ti.func
     def extinction(world: ti.template(), x, v, reduced, rng: ti.template()):
@@ -152,7 +154,10 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: L
                                 continue
                             event.even = 1
                             event.albedo *= (1.0 - cosine) / (1.0 - event.albedo * cosine)
-                    if collided:
+                    scatters = collided
+                    if ti.static(shade.COVER):
+                        scatters = scatters or event.kind == shade.COAT
+                    if scatters:
                         if scatterings == max_scatterings:
                             break
                         scatterings += 1

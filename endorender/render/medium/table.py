@@ -7,6 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 from endorender.render.medium.traits import Traits
+from endorender.scene.halfspace import reflectance
 from endorender.scene.scene import Scene
 from endorender.scene.tissue import TABLE_HU, Tissue
 
@@ -35,7 +36,8 @@ def pack_table(scenes: list[Scene]) -> np.ndarray:
     Columns: sigma_t and the P floats of the phase, each scene's albedo, then what `Traits` ask for: the mean cosine and
     the least albedo of all channels; roughness, specular weight and IOR of the coat; the factor on sigma_t along the
     gradient, whose rows run from 0 to the tissue's steepest; each channel's share of sigma_t. Below the rows along HU
-    those of BLOOD, VESSEL and OWN.
+    those of BLOOD, VESSEL and OWN. Where the wall is a cover, through which no light comes, reflectances stand in the
+    place of albedos.
     """
     traits = Traits.of(scenes[0])
     every = zip(*(s.tissues for s in scenes))
@@ -55,8 +57,16 @@ def _block(tissues: list[Tissue], traits: Traits, surface: str) -> np.ndarray:
     colours = slice(tables[0].shape[1] - 3, tables[0].shape[1] - 3 + 3 * len(tissues))
     rows[BLOOD, colours] = np.concatenate([t.blood_albedo for t in tissues])
     rows[VESSEL, colours] = np.concatenate([t.vessel_albedo for t in tissues])
+    if traits.coat.role == "cover":
+        cosine = np.append(first.forward(), np.repeat(first.forward(np.array([first.wall_hu])), 2))[:, None]
+        rows[:OWN, colours] = matte(rows[:OWN, colours], cosine)
     rows[OWN, : len(Own)] = own(first)
     return rows
+
+
+def matte(albedo: np.ndarray, cosine: np.ndarray | float = 0.0) -> np.ndarray:
+    """Diffuse reflectance of a deep layer without a wall, by the similarity relation. cosine: the mean one."""
+    return reflectance(albedo * (1 - cosine) / (1 - albedo * cosine))
 
 
 def _least_albedo(tissues: list[Tissue], traits: Traits, surface: str) -> np.ndarray:

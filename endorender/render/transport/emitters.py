@@ -7,7 +7,7 @@ from enum import IntEnum
 import numpy as np
 
 from endorender.render.medium.prepared import Prepared
-from endorender.scene.light import Kind, Shape, shapes
+from endorender.scene.light import Kind, Profile, Shape, shapes
 from endorender.scene.scene import Scene
 
 
@@ -25,7 +25,7 @@ class E(IntEnum):
     LAMBERT = 16
     CONE = 17  # cosine of the outer angle
     SHARPNESS = 18  # 1 / (cosine of the inner angle − that of the outer one)
-    COLOUR = 19
+    COLOUR = 19  # of every look; where the scene has profiles, the number of the emitter's own and its table follow
 
 
 def numbered() -> tuple[tuple[int, type[Shape]], ...]:
@@ -39,9 +39,17 @@ def outlines(scene: Scene) -> tuple[tuple[int, type[Shape]], ...]:
     return tuple(one for one in numbered() if one[1] in made)
 
 
+def profiles(scene: Scene) -> tuple[type[Profile], ...]:
+    """Classes that a scene's lights bring to say how they fall off; the first is number 1."""
+    made = [light.emitters(scene.world_from_camera).profile for light in scene.lights if hasattr(light, "emitters")]
+    return tuple(dict.fromkeys(type(one) for one in made if one is not None))
+
+
 def pack_emitters(scenes: list[Scene], prepared: Prepared) -> np.ndarray:
-    """(N, E.COLOUR + 3 K) float32, laid out as `E` says, in the grid frame."""
+    """(N, E.COLOUR + 3 K + ...) float32, laid out as `E` says, in the grid frame."""
     rows, kinds = [], {shape: kind for kind, shape in numbered()}
+    behind, own = E.COLOUR + 3 * len(scenes), profiles(scenes[0])
+    tables = []
     for index, light in enumerate(scenes[0].lights):
         if not hasattr(light, "emitters"):
             continue
@@ -61,4 +69,9 @@ def pack_emitters(scenes: list[Scene], prepared: Prepared) -> np.ndarray:
         row[:, E.SHARPNESS] = 1 / max(e.cone[1] - e.cone[0], 1e-6)
         row[:, E.COLOUR :] = np.concatenate([s.intensity for s in per_scene], 1)
         rows.append(row)
-    return np.concatenate(rows or [np.zeros((1, E.COLOUR + 3 * len(scenes)))]).astype(np.float32)
+        table = np.zeros(0) if e.profile is None else np.append(1 + own.index(type(e.profile)), e.profile.table())
+        tables += [table] * len(row)
+    out = np.zeros((max(len(tables), 1), behind + max((len(t) for t in tables), default=0)), np.float32)
+    for n, (row, table) in enumerate(zip((one for many in rows for one in many), tables)):
+        out[n, :behind], out[n, behind : behind + len(table)] = row, table
+    return out

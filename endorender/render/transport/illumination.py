@@ -19,9 +19,10 @@ POINT, DIRECTIONAL, AREA = int(Kind.POINT), int(Kind.DIRECTIONAL), int(Kind.AREA
 
 
 @kernels
-def device(channels: int, outlines: tuple = ()) -> SimpleNamespace:
-    """Taichi functions for lights of so many channels (three for each look). outlines: `emitters.outlines`."""
+def device(channels: int, outlines: tuple = (), profiles: tuple = ()) -> SimpleNamespace:
+    """Taichi functions for lights of so many channels (three for each look). outlines, profiles: see `emitters`."""
     C = channels
+    PROFILES = [profile.device() for profile in profiles]
     SHAPES = [(kind, *shape.device(sampling)) for kind, shape in outlines]
     Spectrum = ti.types.vector(C, ti.f32)
     # radiance: what arrives over the density of having been sampled; density per steradian, -1 if no path can meet it;
@@ -45,6 +46,9 @@ def device(channels: int, outlines: tuple = ()) -> SimpleNamespace:
         if emitters[e, E.CONE] > -1.0:
             t = ti.math.clamp((facing - emitters[e, E.CONE]) * emitters[e, E.SHARPNESS], 0.0, 1.0)
             shine *= t * t * (3.0 - 2.0 * t)
+        for n in ti.static(range(len(PROFILES))):
+            if ti.cast(emitters[e, E.COLOUR + C], ti.i32) == ti.static(n + 1):
+                shine *= PROFILES[n](emitters, e, ti.static(E.COLOUR + C + 1), facing)
         return shine
 
     @ti.func

@@ -54,12 +54,19 @@ def bend(n, d, eta):
 
 @kernels
 def device(
-    kind: str, surface: str, dtype: str, phase: Any, channels: int, traits: Traits, outlines: tuple = ()
+    kind: str,
+    surface: str,
+    dtype: str,
+    phase: Any,
+    channels: int,
+    traits: Traits,
+    outlines: tuple = (),
+    profiles: tuple = (),
 ) -> SimpleNamespace:
     """Taichi functions of a wall that refracts, for one kind of everything (see `volpath.tracer`)."""
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, channels, traits)
-    lighting = illumination.device(channels, outlines)
+    lighting = illumination.device(channels, outlines, profiles)
     coat = coat_model.device()
     Spectrum = shade.Spectrum
     # kind: OPEN .. DROPPED. p: on the wall; n: its normal, outwards; w: from p to the light; omega: from the vertex to

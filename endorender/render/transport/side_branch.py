@@ -33,7 +33,7 @@ DIRECTIONAL = int(Kind.DIRECTIONAL)
 def worth(scene: Scene, traits: Traits) -> bool:
     """Whether a scene's paths branch. Where channels fly apart, paths change their kind or light bends, none does."""
     emitters = any(hasattr(light, "emitters") for light in scene.lights)
-    plain = not (traits.chromatic or traits.similar or traits.refracting)
+    plain = not (traits.chromatic or traits.similar or traits.refracting) and traits.coat.role == "film"
     return emitters and plain and scene.phase.mean_cosine() >= PEAK
 
 
@@ -45,12 +45,19 @@ def fork(floats: int) -> Any:
 
 @kernels
 def device(
-    kind: str, surface: str, dtype: str, phase: Any, channels: int, traits: Traits, outlines: tuple
+    kind: str,
+    surface: str,
+    dtype: str,
+    phase: Any,
+    channels: int,
+    traits: Traits,
+    outlines: tuple,
+    profiles: tuple = (),
 ) -> SimpleNamespace:
     """Taichi functions `branch` and `share` for one kind of everything (see `volpath.tracer`)."""
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, channels, traits)
-    lighting = illumination.device(channels, outlines)
+    lighting = illumination.device(channels, outlines, profiles)
     shadow = shadow_rays.device(kind, surface, dtype, phase, channels, traits)
     sample, pdf = phase.device()
     Spectrum, PHASE = shade.Spectrum, shading.PHASE
@@ -94,7 +101,7 @@ def device(
             event, hit, hu, _ = t.march(world.medium, here.x, w, 0.0, FAR, True, ti.static(False), False, flight)
             if event == COLLISION:
                 y = here.x + hit * w
-                there = shade.event(world, y, w, hu, True, False, rng)
+                there = shade.event(world, y, w, hu, True, True, False, rng)
                 if there.kind == PHASE:
                     light = lighting.sample_from(world.emitters, e, y, rng)
                     f = shade.bounce(world, there, w, light.direction)

@@ -19,7 +19,7 @@ from endorender.render.medium.majorants import cells
 from endorender.render.medium.prepared import Prepared, coat_field
 from endorender.render.medium.table import pack_table
 from endorender.render.transport import shading
-from endorender.render.transport.emitters import outlines, pack_emitters
+from endorender.render.transport.emitters import outlines, pack_emitters, profiles
 from endorender.render.transport.environment import pack_environment
 from endorender.render.transport.view import pack_view
 from endorender.scene.scene import Scene
@@ -52,14 +52,15 @@ class World(NamedTuple):
 class Lit(NamedTuple):
     """Which lights a scene has; what it has not costs nothing.
 
-    outlines: of emitters that a path can meet, see `emitters`. even: an environment that is not sampled, since paths
-    meet the same light wherever they leave: a shadow ray would only add noise.
+    outlines: of emitters that a path can meet, profiles: of those that bring one, see `emitters`. even: an environment
+    that is not sampled, since paths meet the same light wherever they leave: a shadow ray would only add noise.
     """
 
     emitters: bool
     outlines: tuple[tuple[int, Any], ...]
     environment: bool
     even: bool
+    profiles: tuple[Any, ...] = ()
 
 
 def packed(scenes: Sequence[Scene], prepared: Prepared, roulette: float | None = None) -> tuple[Lit, list[Any]]:
@@ -75,6 +76,7 @@ def packed(scenes: Sequence[Scene], prepared: Prepared, roulette: float | None =
         outlines=outlines(first),
         environment=environment is not None and not even,
         even=even,
+        profiles=profiles(first),
     )
     env, alias = environment or (np.zeros((2, 2, channels + 2), np.float32), np.zeros((1, 2), np.float32))
     return lit, [

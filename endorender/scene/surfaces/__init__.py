@@ -1,7 +1,5 @@
 """Surfaces beside `endorender.scene.surface`'s own: a file here that registers a `Coat` is found by itself."""
 
-from importlib import import_module
-from pkgutil import iter_modules
+from endorender.registry import import_all
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+import_all(__name__, __path__)

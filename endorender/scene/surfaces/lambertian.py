@@ -21,7 +21,7 @@ WAVES = 24
 
 @coats.register("lambertian", cases=[{}, {"bumps": 0.3}])
 class Lambertian(Coat):
-    """Opaque matte wall, by Lambert's law: the tissue's albedo is its reflectance. Bumps tilt the normal, not depth."""
+    """Opaque matte wall (Lambert) that reflects as much as deep tissue would. Bumps tilt the normal, not depth."""
 
     role: ClassVar[Literal["film", "cover", "border"]] = "cover"
 
