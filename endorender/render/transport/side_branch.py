@@ -34,7 +34,8 @@ def worth(scene: Scene, traits: Traits) -> bool:
     """Whether a scene's paths branch. Where channels fly apart, paths change their kind or light bends, none does."""
     emitters = any(hasattr(light, "emitters") for light in scene.lights)
     plain = not (traits.chromatic or traits.similar or traits.refracting) and traits.coat.role == "film"
-    return emitters and plain and scene.phase.mean_cosine() >= PEAK
+    cosine = getattr(scene.phase, "mean_cosine", lambda: 0.0)  # one from elsewhere need not tell
+    return emitters and plain and cosine() >= PEAK
 
 
 @functools.cache
