@@ -40,8 +40,8 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(PIP) -e '.[bench]'
-	$(VENV)/bin/python tests/benchmarks/reference_scenes.py benchmark.json
-	$(VENV)/bin/python tests/benchmarks/goals.py vertices threads looks volume
+	$(VENV)/bin/python tests/benchmarks/reference_scenes.py benchmark.json --keep
+	$(VENV)/bin/python tests/benchmarks/goals.py vertices threads looks volume --keep
 
 gpu: $(STAMP)
 	$(PIP) -e '.[bench]'

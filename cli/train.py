@@ -43,8 +43,8 @@ from cli import _completing as completing
     "loggers",
     multiple=True,
     metavar="NAME",
-    help="Tell wandb or mlflow too what log.csv holds.",
-    shell_complete=completing.words("wandb", "mlflow"),
+    help="Follow in tensorboard, wandb or mlflow.",
+    shell_complete=completing.words("tensorboard", "wandb", "mlflow"),
 )
 @click.option("--compile", is_flag=True, default=None, help="torch.compile the network: quicker steps after minutes.")
 @click.option("--find-rate", is_flag=True, help="Print the rate that a range test suggests; write and keep nothing.")

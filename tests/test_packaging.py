@@ -1,5 +1,7 @@
 """What is packed: a source distribution that can test itself, a wheel with all that the package opens at run time."""
 
+import configparser
+import re
 import subprocess
 import sys
 import tarfile
@@ -18,6 +20,25 @@ def test_the_citation_is_of_this_version():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert cited["version"] == endorender.__version__
     assert {"cff-version", "message", "title", "authors", "license"} <= set(cited)
+
+
+ON_CONDA = {"openexr": "openexr-python", "matplotlib": "matplotlib-base"}
+
+
+def test_the_conda_recipe_asks_for_what_setup_cfg_does():
+    text = (ROOT / "conda" / "meta.yaml").read_text()
+    pattern = re.search(r"regex_pattern='(.+?)'", text)[1]
+    version = re.search(pattern, (ROOT / "endorender" / "__init__.py").read_text())[1]
+    assert version == endorender.__version__
+    plain = re.sub(r"\{%.*?%\}", "", text).replace("{{ version }}", version).replace("{{ PYTHON }}", "python")
+    recipe = yaml.safe_load(plain)
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    wanted = {f"python {setup['options']['python_requires']}"} | set(setup["options"]["install_requires"].split("\n"))
+    asked = {re.sub(r"[ ]", "", line).lower() for line in wanted if line}
+    asked = {re.sub(r"^[a-z-]+", lambda name: ON_CONDA.get(name[0], name[0]), line) for line in asked}
+    assert {line.replace(" ", "") for line in recipe["requirements"]["run"]} == asked
+    assert recipe["build"]["entry_points"] == setup["options.entry_points"]["console_scripts"].strip().splitlines()
 
 
 def tracked():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import cos, pi
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from endorender.deprecated import warn
 from endorender.registry import Model
 from training.augment import Augment
 from training.lora_config import Lora
@@ -41,8 +43,8 @@ class TrainConfig(Model):
     precision: "bfloat16" trains encoder and decoder in 16 bits (weights, last layer and loss in 32): quicker where the
     processor has it (AVX512_BF16, AMX, a card), far slower elsewhere. Validation is always in float32.
     compile: torch.compile on the network: some minutes of compiling, then quicker steps (needs a C++ compiler).
-    tensorboard: write RUN/tensorboard beside log.csv.
-    loggers: "wandb" and "mlflow" are told what log.csv holds (extras of these names; training/loggers.py).
+    loggers: "tensorboard" (RUN/tensorboard), "wandb" and "mlflow" are told what log.csv holds (extras of these names;
+    training/loggers.py).
     cache_mb, workers: frames are decoded once if they fit in memory, otherwise by so many processes.
     """
 
@@ -73,8 +75,21 @@ class TrainConfig(Model):
     devices: int = Field(1, ge=1, le=1024)
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
-    tensorboard: bool = False
-    loggers: tuple[Literal["wandb", "mlflow"], ...] = ()
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        """`tensorboard`, of before there were others."""
+        if not isinstance(values, Mapping) or "tensorboard" not in values:
+            return values
+        rest = {key: value for key, value in values.items() if key != "tensorboard"}
+        if not values["tensorboard"]:
+            return rest
+        warn("tensorboard")
+        held = rest.get("loggers") or ()
+        several = held.split(",") if isinstance(held, str) else held
+        return {**rest, "loggers": ("tensorboard", *several)}
 
     @field_validator("device", mode="before")
     @classmethod

@@ -34,13 +34,12 @@ class Logger(Protocol):
 def loggers(config: TrainConfig, out: Path, first: int) -> list[Logger]:
     """Those that the configuration asks for. first: steps that were done before; a run that goes on is followed
     further under its old id. Raises UserError MISSING_EXTRA."""
-    chosen = (*(("tensorboard",) if config.tensorboard else ()), *config.loggers)
     file = out / FOLLOWED
     ids = json.loads(file.read_text(encoding="utf-8")) if first and file.is_file() else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what others' packages deprecate within themselves
-        made = {name: MADE[name](config, out, first, ids.get(name)) for name in chosen}
-    if known := {name: made[name].id for name in config.loggers}:
+        made = {name: MADE[name](config, out, first, ids.get(name)) for name in config.loggers}
+    if known := {name: one.id for name, one in made.items() if name != "tensorboard"}:
         write_json(file, known)
     return list(made.values())
 

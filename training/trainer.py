@@ -246,16 +246,14 @@ def _prepare(out: Path, info: dict[str, Any], resume: bool) -> bool:
     return True
 
 
-FOLLOWED = ("tensorboard", "loggers")  # who looks on changes nothing of what is learnt
-
-
 def _learnt_by(config: Any) -> Any:
-    """A configuration with the defaults of keys that there were not yet when it was written, without FOLLOWED."""
+    """A configuration with the defaults of keys that there were not yet when it was written, without `loggers`:
+    who looks on changes nothing of what is learnt."""
     try:
         whole = validated(TrainConfig, config, "the run's configuration").model_dump(mode="json")
     except UserError:
         return config
-    return {key: value for key, value in whole.items() if key not in FOLLOWED}
+    return {key: value for key, value in whole.items() if key != "loggers"}
 
 
 def _difference(old: Any, new: Any, name: str) -> str:

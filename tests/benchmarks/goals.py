@@ -1,6 +1,6 @@
 """`make bench`, second part: endorender beside itself and beside plain C, as ratios from one run.
 
-    python tests/benchmarks/goals.py [ROW ...] [--json FILE]
+    python tests/benchmarks/goals.py [ROW ...] [--json FILE] [--keep]
 
 Rows: vertices, threads, looks, volume, frame. `frame` takes about a quarter of an hour for its reference. Needs a C
 compiler (`cc`) for `vertices`. Times are medians of alternating rounds.
@@ -27,6 +27,7 @@ from endorender.render.medium.majorants import bounds
 from endorender.render.medium.prepared import prepare as prepare_medium
 from endorender.scene import LOOKS, Endoscope, HenyeyGreenstein, Pinhole, Point, Scene, Tissue
 from endorender.scene.trajectory import poses
+from tests.benchmarks import history
 
 ROUNDS = 3
 HERE = Path(__file__).parent
@@ -186,12 +187,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", nargs="*", choices=[[], *ROWS], default=[])
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--keep", action="store_true", help="add the rows to history.jsonl")
     asked = parser.parse_args()
     init("cpu")
     found = {}
     for name in asked.rows or ROWS:
         found[name] = ROWS[name]()
         print(f"{name:10}", "; ".join(f"{k}: {v:.3g}" for k, v in found[name].items()), flush=True)
+        if asked.keep:
+            history.keep(f"goals {name}", found[name])
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1, ensure_ascii=False))
 

@@ -20,6 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from endorender.render import init, radiance
+from tests.benchmarks import history
 from tests.render.reference import SCENES, Reference, build, environment, grids
 
 ROUNDS = 8
@@ -151,7 +152,7 @@ def compare(ref: Reference, mi, rounds: int = ROUNDS, clock=time.process_time) -
 
 
 def main() -> None:
-    """Print a table and, given a path, write JSON."""
+    """Print a table and, given a path, write JSON. --keep: add to history.jsonl."""
     mi = load_mitsuba()
     init("cpu")
     rows = []
@@ -166,8 +167,11 @@ def main() -> None:
             f"   (image means agree to {abs(row['mean_ratio'] - 1):.2%})",
             flush=True,
         )
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(rows, indent=1))
+    for row in rows if "--keep" in sys.argv else ():
+        figures = {key: row[key] for key in ("time_ratio", "efficiency_ratio", "million_paths_per_cpu_second")}
+        history.keep(f"reference scene {row['scene']}", figures)
+    for path in (word for word in sys.argv[1:] if word != "--keep"):
+        Path(path).write_text(json.dumps(rows, indent=1))
 
 
 if __name__ == "__main__":

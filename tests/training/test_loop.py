@@ -74,7 +74,7 @@ def test_the_board_shows_what_the_log_holds(tmp_path, make_tubes, monkeypatch):
     import types
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", types.SimpleNamespace(SummaryWriter=Writer))
-    run = train(SMALL | {"steps": 3, "tensorboard": True}, tmp_path / "run", make_tubes())
+    run = train(SMALL | {"steps": 3, "loggers": ["tensorboard"]}, tmp_path / "run", make_tubes())
     lines = [line.split(",") for line in (run / "log.csv").read_text().splitlines()]
     losses = [("loss", int(line[0]), float(line[1])) for line in lines[2:]]
     assert [entry for entry in seen if entry[0] == "loss"] == losses
@@ -82,7 +82,7 @@ def test_the_board_shows_what_the_log_holds(tmp_path, make_tubes, monkeypatch):
     assert seen[-1] == "closed"
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"endorender\[tensorboard\]"):
-        train(SMALL | {"steps": 3, "tensorboard": True}, tmp_path / "other", make_tubes())
+        train(SMALL | {"steps": 3, "loggers": ["tensorboard"]}, tmp_path / "other", make_tubes())
 
 
 SCRIPT = """
