@@ -159,14 +159,14 @@ class Module(lightning.LightningModule):
     def on_train_batch_start(self, batch: Batch, index: int) -> int | None:
         return -1 if self.stop else None  # -1: Lightning leaves the epoch
 
-    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
+    def training_step(self, batch: Batch, index: int) -> Float[torch.Tensor, ""]:
         config, step = self.config, self.first + index
         self.names = batch["id"]
         self.set_rate(step)
         share = slice(rank() * len(self.names), (rank() + 1) * len(self.names))
         drawn = config.augment.draw(config.batch, config.seed, step)  # of the whole batch, whoever holds which part
         batch = config.augment(batch, {key: value[share] for key, value in drawn.items()})
-        loss: torch.Tensor = config.loss.of(self.network, batch)
+        loss: Float[torch.Tensor, ""] = config.loss.of(self.network, batch)
         self.refuse_nan(loss.detach(), "loss")
         return loss
 
@@ -179,7 +179,7 @@ class Module(lightning.LightningModule):
         parameters = [p for p in self.network.parameters() if p.requires_grad]
         self.refuse_nan(torch.nn.utils.clip_grad_norm_(parameters, self.config.clip), "gradient")
 
-    def refuse_nan(self, value: torch.Tensor, what: str) -> None:
+    def refuse_nan(self, value: Float[torch.Tensor, ""], what: str) -> None:
         """Raises UserError DIVERGED with the names of the batch's frames."""
         if anywhere(not math.isfinite(float(value)), value.device):
             raise UserError(

@@ -249,6 +249,8 @@ def _prepare(out: Path, info: dict[str, Any], resume: bool) -> bool:
 def _learnt_by(config: Any) -> Any:
     """A configuration with the defaults of keys that there were not yet when it was written, without `loggers`:
     who looks on changes nothing of what is learnt."""
+    if not isinstance(config, dict):  # of a file that somebody has changed
+        return config
     try:
         whole = validated(TrainConfig, config, "the run's configuration").model_dump(mode="json")
     except UserError:

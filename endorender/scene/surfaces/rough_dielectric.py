@@ -22,7 +22,7 @@ from endorender.scene.surface import ALPHA, IOR, LEAST_COS, NODES, Coat, coats
 from endorender.scene.surface import device as microfacets
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32
+    from jaxtyping import Float, Float32
 
 LEAST_IOR = 1.01  # below, a half vector of light that is hardly bent is lost in float32
 WITHIN = NODES[0]  # first row of what is lacking within the denser side
@@ -46,7 +46,9 @@ def lacking() -> "Float32[np.ndarray, '68 16 16']":
     return np.ascontiguousarray(np.concatenate(rows), np.float32)
 
 
-def turned(cos: np.ndarray, alpha: np.ndarray, eta: float, nodes: int = 24) -> np.ndarray:
+def turned(
+    cos: "Float[np.ndarray, ' N']", alpha: "Float[np.ndarray, ' A']", eta: float, nodes: int = 24
+) -> "Float[np.ndarray, 'N A']":
     """(N,) cos θ, (A,) α, index beyond over before -> (N, A): E, what facets reflect and refract at the first hit.
 
     By Gauss's rule in the two numbers that a visible normal is drawn with, and both ways to go on from it.
