@@ -19,7 +19,7 @@ import numpy as np
 from endorender.registry import Model, Registry
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32
+    from jaxtyping import Float, Float32
 
 coats = Registry("coat")
 
@@ -39,23 +39,14 @@ def directional_albedo() -> "Float32[np.ndarray, '32 16 16']":
     return integrated(u * u, alpha, IOR[0] + (IOR[1] - IOR[0]) * w**4)
 
 
-def integrated(
-    cos: "Float32[np.ndarray, ' N']",
-    alpha: "Float32[np.ndarray, ' A']",
-    ior: "Float32[np.ndarray, ' K']",
-    nodes: int = 16,
-) -> "Float32[np.ndarray, 'N A K']":
-    """(N,) cos θ, (A,) α, (K,) IOR, float32 -> (N, A, K) directional albedo E = ∫ F G2 / G1 over visible normals.
-
-    By Gauss's rule in the two numbers that `sample` takes.
-    """
-    x, weight = (a.astype(np.float32) for a in np.polynomial.legendre.leggauss(nodes))
+def visible_normals(
+    cos: "Float[np.ndarray, ' N']", alpha: "Float[np.ndarray, ' A']", nodes: int
+) -> "tuple[Float[np.ndarray, ' Q'], Float[np.ndarray, 'N A Q'], Float[np.ndarray, 'N A Q']]":
+    """Facets that a direction sees, by Gauss's rule in the two numbers that `sample` takes: (Q,) weights, and for each
+    (N,) cos θ and (A,) α (N, A, Q) cosine to the normal, and to the direction."""
+    x, weight = (a.astype(cos.dtype) for a in np.polynomial.legendre.leggauss(nodes))
     phi, v = (a.ravel() for a in np.meshgrid(np.pi * (0.5 + 0.5 * x), 0.5 + 0.5 * x, indexing="ij"))
     share = 0.25 * np.outer(weight, weight).ravel()
-
-    def smith(c: np.ndarray) -> np.ndarray:
-        return np.asarray(0.5 * (np.sqrt(1 + a * a * (1 - c * c) / (c * c)) - 1))
-
     c, a = np.maximum(cos, LEAST_COS)[:, None, None], alpha[None, :, None]
     s = np.sqrt(1 - c * c)
     length = np.sqrt(a * a * s * s + c * c)
@@ -63,9 +54,26 @@ def integrated(
     r = np.sqrt(np.maximum(0, 1 - z * z))
     h = np.stack([a * (r * np.cos(phi) + a * s / length), a * r * np.sin(phi), np.maximum(z + c / length, 1e-9)])
     h /= np.linalg.norm(h, axis=0)
-    met = np.maximum(h[0] * s + h[2] * c, 0)
-    out = 2 * met * h[2] - c
-    shadowed = (1 + smith(c)) / (1 + smith(c) + smith(np.maximum(out, 1e-6)))
+    return share, h[2], np.maximum(h[0] * s + h[2] * c, 0)
+
+
+def smith(cos: "Float[np.ndarray, '...']", alpha: "Float[np.ndarray, '...']") -> "Float[np.ndarray, '...']":
+    """Λ of the GGX distribution: 1 / (1 + Λ) of its facets are seen."""
+    c = np.maximum(np.abs(cos), 1e-6)
+    return np.asarray(0.5 * (np.sqrt(1 + alpha * alpha * (1 - c * c) / (c * c)) - 1))
+
+
+def integrated(
+    cos: "Float32[np.ndarray, ' N']",
+    alpha: "Float32[np.ndarray, ' A']",
+    ior: "Float32[np.ndarray, ' K']",
+    nodes: int = 16,
+) -> "Float32[np.ndarray, 'N A K']":
+    """(N,) cos θ, (A,) α, (K,) IOR, float32 -> (N, A, K) directional albedo E = ∫ F G2 / G1 over visible normals."""
+    share, height, met = visible_normals(cos, alpha, nodes)
+    c, a = np.maximum(cos, LEAST_COS)[:, None, None], alpha[None, :, None]
+    out = 2 * met * height - c
+    shadowed = (1 + smith(c, a)) / (1 + smith(c, a) + smith(out, a))
     share = np.where(out > 0, shadowed, 0) * share
     found = np.empty((len(cos), len(alpha), len(ior)), np.float32)
     for k, n in enumerate(ior):

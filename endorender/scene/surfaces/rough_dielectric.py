@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from endorender.scene.surface import ALPHA, IOR, LEAST_COS, NODES, Coat, coats
+from endorender.scene.surface import ALPHA, IOR, LEAST_COS, NODES, Coat, coats, smith, visible_normals
 from endorender.scene.surface import device as microfacets
 
 if TYPE_CHECKING:
@@ -51,29 +51,15 @@ def turned(
 ) -> "Float[np.ndarray, 'N A']":
     """(N,) cos θ, (A,) α, index beyond over before -> (N, A): E, what facets reflect and refract at the first hit.
 
-    By Gauss's rule in the two numbers that a visible normal is drawn with, and both ways to go on from it.
+    Over visible normals, and both ways to go on from each.
     """
-    x, weight = np.polynomial.legendre.leggauss(nodes)
-    phi, v = (a.ravel() for a in np.meshgrid(np.pi * (0.5 + 0.5 * x), 0.5 + 0.5 * x, indexing="ij"))
-    share = 0.25 * np.outer(weight, weight).ravel()
-
-    def smith(c: np.ndarray, a: np.ndarray) -> np.ndarray:
-        c = np.maximum(np.abs(c), 1e-6)
-        return np.asarray(0.5 * (np.sqrt(1 + a * a * (1 - c * c) / (c * c)) - 1))
-
+    share, height, met = visible_normals(cos, alpha, nodes)
     c, a = np.maximum(cos, LEAST_COS)[:, None, None], alpha[None, :, None]
-    s = np.sqrt(1 - c * c)
-    length = np.sqrt(a * a * s * s + c * c)
-    z = (1 - v) * (1 + c / length) - c / length
-    r = np.sqrt(np.maximum(0, 1 - z * z))
-    h = np.stack([a * (r * np.cos(phi) + a * s / length), a * r * np.sin(phi), np.maximum(z + c / length, 1e-9)])
-    h /= np.linalg.norm(h, axis=0)
-    met = np.maximum(h[0] * s + h[2] * c, 0)
     k = 1 - (1 - met * met) / (eta * eta)
     through = np.sqrt(np.maximum(0, k))
     parallel, across = (eta * met - through) / (eta * met + through), (met - eta * through) / (met + eta * through)
     fresnel = np.where(k > 0, 0.5 * (parallel**2 + across**2), 1.0)
-    up, down = 2 * met * h[2] - c, (met / eta - through) * h[2] - c / eta
+    up, down = 2 * met * height - c, (met / eta - through) * height - c / eta
     back = np.where(up > 0, (1 + smith(c, a)) / (1 + smith(c, a) + smith(up, a)), 0)
     on = np.where(down < 0, 1 / (1 + smith(down, a)), 0)
     return np.asarray((share * (fresnel * back + (1 - fresnel) * on)).sum(-1))
