@@ -6,7 +6,6 @@ name, no command line, neither the machine's name nor the user's.
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 from endorender.errors import UserError
 from training.config import TrainConfig
-from training.files import write_json
+from training.files import read_json, write_json
 
 FOLLOWED = "loggers.json"  # ids under which a run that goes on is followed further
 PROJECT = "endorender"
@@ -33,9 +32,9 @@ class Logger(Protocol):
 
 def loggers(config: TrainConfig, out: Path, first: int) -> list[Logger]:
     """Those that the configuration asks for. first: steps that were done before; a run that goes on is followed
-    further under its old id. Raises UserError MISSING_EXTRA."""
+    further under its old id. Raises UserError MISSING_EXTRA, TRUNCATED."""
     file = out / FOLLOWED
-    ids = json.loads(file.read_text(encoding="utf-8")) if first and file.is_file() else {}
+    ids = read_json(file, "a run that is followed") if first and file.is_file() else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what others' packages deprecate within themselves
         made = {name: MADE[name](config, out, first, ids.get(name)) for name in config.loggers}

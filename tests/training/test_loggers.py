@@ -97,6 +97,13 @@ def test_a_run_that_goes_on_is_followed_further(tmp_path, make_tubes, followers)
     follower, named = followers["wandb"]
     assert named["id"] is None
     assert follower.ended == ["failed", "finished"]
+    ids = (tmp_path / "run/loggers.json").read_bytes()
+    for wound in (ids[:-4], b"[]"):
+        (tmp_path / "run/loggers.json").write_bytes(wound)
+        with pytest.raises(UserError, match="cut short or edited") as told:
+            train(config, tmp_path / "run", data, resume=True)
+        assert told.value.code == "TRUNCATED"
+    (tmp_path / "run/loggers.json").write_bytes(ids)
     train(config, tmp_path / "run", data, resume=True)
     follower, named = followers["wandb"]
     assert named["id"] == "an-id"
