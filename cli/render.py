@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 )
 @click.option("--size", metavar="WxH", help="Pixels.  [320x240]")
 @click.option("--spp", type=int, help="Samples per pixel.  [64]")
+@click.option("--noise", type=float, help="Error of display values (1: white) that is enough; --spp is then the most.")
 @click.option("--seed", type=int, help="Everything random follows from it.  [0]")
 @click.option(
     "--camera",

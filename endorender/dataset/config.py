@@ -53,6 +53,8 @@ class RenderConfig(Model):
     CTs, or its key `poses` with a file for each (`given.placed`).
     preset: which variations every view is rendered in.  views: per patient.
     size: "WIDTHxHEIGHT" in pixels.  spp: samples per pixel.
+    noise: standard error of a pixel's display value (1: white) at which it takes no more samples, under every look that
+    shares its paths; `spp` is then the most. None: each takes `spp`.
     camera, light: a registered name, "name:key=value,key=value", or a mapping with the key `type`.
     surface: how wall and volume share the light (interface, hybrid, volume).
     boundary: what the wall of `interface` does to light that passes (straight, refracting).
@@ -89,6 +91,7 @@ class RenderConfig(Model):
     views: int = Field(8, ge=1, le=100_000)
     size: str = "320x240"
     spp: int = Field(64, ge=1, le=1_000_000)
+    noise: float | None = Field(None, gt=0, lt=1)
     seed: int = Field(0, ge=0, lt=2**63)
     camera: dict[str, Any] = Field({"type": "pinhole"}, validate_default=True)
     light: dict[str, Any] = Field({"type": "endoscope"}, validate_default=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # What a stored configuration leaves out where it is this: keys that are younger than datasets which can be continued.
-UNSAID: dict[str, Any] = {"coat": {"type": "wet_ggx"}}
+UNSAID: dict[str, Any] = {"coat": {"type": "wet_ggx"}, "noise": None}
 
 
 def fingerprint(public: Mapping[str, Any]) -> str:

@@ -50,7 +50,7 @@ class Frame(Model):
     world_from_camera: (4, 4) RAS mm from OpenCV camera axes (x right, y down, z forward).
     parameters: what was drawn for this variation (tissue, light) and the response as it was applied.
     seed: of the light paths; `traced_with` are the variations of the view that shared them.
-    spp: samples per pixel, 0 for the synthetic renderer, which draws none.
+    spp: samples per pixel (their mean, rounded up, where `noise` decided); 0: the synthetic renderer, which draws none.
     engine: what computed it, "taichi 1.7.4"; empty in datasets rendered before it was written down.
     volume: the grid that was rendered (shape, spacing in mm, resampling) and a hash of the CT as read.
     """

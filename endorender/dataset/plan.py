@@ -101,7 +101,7 @@ def measure(config: RenderConfig, progress: Progress | None = None) -> tuple[flo
     share = min(1.0, (PIXELS / pixels) ** 0.5)
     small = config.model_copy(update={"size": _shrunk(config, share)})
     times = pixels / (small.width * small.height)
-    if config.spp <= 2 * FEW:
+    if config.spp <= 2 * FEW or config.noise:
         view, setup, size = _measured(small, progress)
         return times * view, setup, times * size
     few, more = (_measured(small.model_copy(update={"spp": n}), progress) for n in (FEW, 2 * FEW))

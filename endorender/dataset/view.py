@@ -78,7 +78,7 @@ class Shot:
     layers: further (H, W, 3) arrays by EXR layer name.
     depths: further (H, W) channels, mm. gap: voxels from surface to median depth. cut: share of the paths that were
     ended by max_scatterings.
-    group: the variations that were traced together with this one; empty for the synthetic renderer.
+    group: the variations that were traced together with this one; empty for the synthetic renderer. spp: of its pixels.
     """
 
     name: str
@@ -93,6 +93,7 @@ class Shot:
     cut: float | None = None
     guides: Guides | None = None
     mirrored: Float[np.ndarray, "H W 3"] | None = None
+    spp: int = 0
 
 
 def render_view(view: View, names: Sequence[str], fresh: bool, report: Callable[[float], None]) -> Iterator[Negative]:
@@ -155,19 +156,19 @@ def _shots(
         depths, gap = _depths(view, scenes[group[0]], seen, wanted)
         lean_on, mirrored = {}, {}
         if config.denoise:
-            parts = in_parts([scenes[n] for n in group], config.spp, seed, progress=progress)
+            parts = in_parts([scenes[n] for n in group], config.spp, seed, progress=progress, noise=config.noise)
             traced = [light for light, _ in parts]
             mirrored = {name: part for name, (_, part) in zip(group, parts)}
             lean_on = dict(zip(wanted, guides([scenes[n] for n in wanted])))
         else:
-            traced = radiance([scenes[n] for n in group], config.spp, seed, progress=progress)
+            traced = radiance([scenes[n] for n in group], config.spp, seed, progress=progress, noise=config.noise)
         _say_of_cut_paths(view, traced[0], wanted)
         for name, light in zip(group, traced):
             if name in wanted:
                 layers = {"albedo": recoloured(seen, scenes[name]).albedo, "variance": light.variance}
                 yield Shot(
                     name, scenes[name], parameters[name], light.mean, layers, group, seed, depths, gap, light.cut,
-                    lean_on.get(name), mirrored.get(name),
+                    lean_on.get(name), mirrored.get(name), light.spp,
                 )  # fmt: skip
 
 
@@ -266,14 +267,13 @@ def _geometry(view: View, seen: Geometry) -> tuple[dict[str, np.ndarray], dict[s
 
 def _negative(view: View, shot: Shot, shared: Any, z_depth: np.ndarray) -> Negative:
     """What is left to be developed. shared: geometry that goes with the first frame of the view. z_depth: (H, W)."""
-    spp = view.config.spp if shot.group else 0
     denoised = bool(shot.group) and view.config.denoise
     header = {
         **_header(view),
         "units": "linear scene-referred RGB",
         "variation": shot.name,
         "seed": str(shot.seed),
-        "spp": spp,
+        "spp": shot.spp,
         "denoised": int(denoised),
     }
     told = shot.scene.to_dict()
@@ -301,7 +301,7 @@ def _negative(view: View, shot: Shot, shared: Any, z_depth: np.ndarray) -> Negat
         "camera": told["camera"],
         "world_from_camera": told["world_from_camera"],
         "volume": view.facts,
-        "spp": spp,
+        "spp": shot.spp,
         "denoised": denoised,
     }
     return Negative(

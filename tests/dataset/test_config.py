@@ -203,7 +203,14 @@ def test_a_variation_may_have_a_light_of_another_type():
 def test_fingerprint_sees_every_key_and_no_order():
     base = configure(ct="phantom:1")
     assert fingerprint(base.public()) == fingerprint(dict(reversed(base.public().items())))
-    changes = [{"spp": 65}, {"seed": 1}, {"camera": "pinhole:fov=99"}, {"ct": "phantom:2"}, {"denoise": True}]
+    changes = [
+        {"spp": 65},
+        {"seed": 1},
+        {"camera": "pinhole:fov=99"},
+        {"ct": "phantom:2"},
+        {"denoise": True},
+        {"noise": 0.1},
+    ]
     prints = {fingerprint(configure(**{"ct": "phantom:1", **c}).public()) for c in [{}, *changes]}
     assert len(prints) == len(changes) + 1
 

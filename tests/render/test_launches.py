@@ -49,10 +49,11 @@ def weighted(scene, spp):
     "render",
     [
         lambda s: [getattr(radiance([s], 6, 5)[0], k) for k in ("mean", "variance", "unspent")],
+        lambda s: [getattr(radiance([s], 40, 5, noise=0.05)[0], k) for k in ("mean", "variance", "samples")],
         lambda s: [getattr(radiance_simple(s, 6, 5), k) for k in ("mean", "variance")],
         lambda s: weighted(s, 6),
     ],
-    ids=["volpath", "volpath_simple", "adjoint"],
+    ids=["volpath", "noise", "volpath_simple", "adjoint"],
 )
 def test_bytes_do_not_depend_on_how_launches_are_cut(render, watched, monkeypatch):
     scene = tube_scene(size=(6, 5))

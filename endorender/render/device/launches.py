@@ -43,6 +43,7 @@ def trace(
     spp: int,
     progress: Callable[[float], None] | None = None,
     most_pixels: int | None = None,
+    taken: np.ndarray | None = None,
 ) -> None:
     """Cover pixels × samples by launches that are timed and sized on the go. The result does not depend on them.
 
@@ -50,31 +51,33 @@ def trace(
     likewise of the samples, `taken` (N,) int32 samples that each pixel has, `spent` (2,) int32 and the budget. It adds
     work to the first of `spent`, takes no path once that reaches the budget, and sets the second where it left paths
     out. progress: gets the share that is done.
-    most_pixels: of a launch.
+    most_pixels: of a launch. taken: (N,) samples that each pixel has beforehand; `spp` and more: it gets none.
     """
     # Elsewhere than on a CPU a launch takes one sample of many pixels: a card wants many threads with little work each,
     # and Mesa's llvmpipe ends a thread after 65535 rounds of its loops, without a word.
     most = spp if backend.running() == "cpu" else 1
-    taken, spent = (backend.resident(np.zeros(n, np.int32)) for n in (pixels, 2))
+    begun = 0 if taken is None else min(int(taken.min()), spp)
+    counts = backend.resident(np.zeros(pixels, np.int32) if taken is None else taken.astype(np.int32))
+    spent = backend.resident(np.zeros(2, np.int32))
     paths, budget = 4096.0, float(FIRST_WORK)
     done = 0
     while done < pixels:
         block = int(min(max(paths / most, 256), pixels - done, most_pixels or pixels))
-        sample = 0
+        sample = begun
         while sample < spp:
             step = int(min(max(paths / block, 1), spp - sample, most))
             whole, seconds = False, 0.0
             while not whole:
                 spent.fill(0)
                 began = time.perf_counter()
-                launch(done, done + block, sample, sample + step, taken, spent, int(budget))
+                launch(done, done + block, sample, sample + step, counts, spent, int(budget))
                 backend.wait()
                 took = time.perf_counter() - began
                 work, left_out = backend.fetch(spent).tolist()
                 whole, seconds = left_out == 0, seconds + took
                 budget = min(_resized(budget, max(work, 1), took), MOST_WORK)
                 if progress:
-                    progress((done + block * (sample + step * whole) / spp) / pixels)
+                    progress((done + block * (sample - begun + step * whole) / (spp - begun)) / pixels)
             sample += step
             paths = _resized(paths, block * step, seconds)
         done += block

@@ -24,7 +24,7 @@ def in_parts(scenes: Sequence[Scene], *args: Any, **named: Any) -> list[tuple[Ra
     lit = [scene.to_dict()["lights"] for scene in scenes]
     first = [lit.index(lights) for lights in lit]  # looks under the same light share it
     blackened = sorted(set(first))
-    traced = radiance([*scenes, *(_black(scenes[n]) for n in blackened)], *args, **named)
+    traced = radiance([*scenes, *(_black(scenes[n]) for n in blackened)], *args, **{**named, "judged": len(scenes)})
     return [(light, traced[len(scenes) + blackened.index(n)].mean) for light, n in zip(traced, first)]
 
 

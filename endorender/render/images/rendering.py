@@ -10,6 +10,7 @@ from endorender.render.device import backend
 from endorender.render.integrators import integrators
 from endorender.render.medium.prepared import Prepared, prepare, refuse_inside
 from endorender.render.transport.film import Radiance
+from endorender.render.transport.noise import Noise
 from endorender.scene.scene import GridMedium, Scene
 from endorender.scene.tissue import Tissue
 
@@ -54,6 +55,8 @@ def radiance(
     frame: int = 0,
     progress: Callable[[float], None] | None = None,
     integrator: Any = "volpath",
+    noise: float | None = None,
+    judged: int | None = None,
 ) -> list[Radiance]:
     """Path-trace one view under one or several conditions with the same paths.
 
@@ -61,8 +64,10 @@ def radiance(
     numbers; the same ones give the same bytes on the same device. progress: called with the share done, at least
     twice a second. integrator: a name, `{"type": name, ...}` or an `Integrator`; others than `volpath` take one
     condition.
+    noise: standard error of a pixel's display value (1: white; `transport.noise`) at which it takes no more samples, in
+    all of the first `judged` conditions (null: all of them); none takes more than `spp`. None: each takes `spp`.
 
-    Raises UserError for a camera in tissue or conditions that cannot share paths.
+    Raises UserError for a camera in tissue, conditions that cannot share paths, or a noise that is not above 0.
     """
     scenes = list(scenes)
     if not all(shareable(scenes[0], s) for s in scenes[1:]):
@@ -72,5 +77,12 @@ def radiance(
     if len(scenes) > 1 and not chosen.shares:
         name = integrators.name_of(type(chosen))
         raise UserError(f"the integrator {name} takes one condition: render them one by one", "NOT_SHAREABLE")
-    made: list[Radiance] = chosen.trace(scenes, spp, seed, frame, progress)
-    return made
+    if noise is None:
+        return list(chosen.trace(scenes, spp, seed, frame, progress))
+    if not chosen.adapts:
+        name = integrators.name_of(type(chosen))
+        raise UserError(f"the integrator {name} gives every pixel the same samples: leave out noise", "INVALID_VALUE")
+    if not 0 < noise < float("inf"):
+        raise UserError(f"noise must be above 0, got {noise:g}", "INVALID_VALUE")
+    wanted = Noise(noise, len(scenes) if judged is None else judged)
+    return list(chosen.trace(scenes, spp, seed, frame, progress, wanted))

@@ -12,6 +12,7 @@ from endorender.registry import Model, Registry
 
 if TYPE_CHECKING:
     from endorender.render.transport.film import Radiance
+    from endorender.render.transport.noise import Noise
     from endorender.scene.scene import Scene
 
 Progress = Callable[[float], None]
@@ -22,6 +23,7 @@ class Integrator(Model):
     """What every integrator is: parameters, and how it traces a view."""
 
     shares: ClassVar[bool] = False  # whether one set of paths carries several conditions
+    adapts: ClassVar[bool] = False  # whether `trace` takes `noise`, by which pixels take no more samples than they need
 
     def trace(
         self, scenes: Sequence[Scene], spp: int, seed: int, frame: int = 0, progress: Progress | None = None
@@ -35,15 +37,22 @@ class Volpath(Integrator):
     """Fast: local majorants, next-event estimation with MIS, Russian roulette; several looks from one set of paths."""
 
     shares: ClassVar[bool] = True
+    adapts: ClassVar[bool] = True
     roulette: float | None = Field(None, ge=0, description="throughput below which paths are thinned; null: measured")
 
     def trace(
-        self, scenes: Sequence[Scene], spp: int, seed: int, frame: int = 0, progress: Progress | None = None
+        self,
+        scenes: Sequence[Scene],
+        spp: int,
+        seed: int,
+        frame: int = 0,
+        progress: Progress | None = None,
+        noise: Noise | None = None,
     ) -> list[Radiance]:
         """Of all conditions at once."""
         from endorender.render.integrators import volpath
 
-        return volpath.traced(scenes, spp, seed, frame, progress, self.roulette)
+        return volpath.traced(scenes, spp, seed, frame, progress, self.roulette, noise)
 
 
 @integrators.register("volpath_simple")

@@ -28,7 +28,9 @@ from endorender.render.transport import (
     side_branch,
     tracking,
 )
+from endorender.render.transport import noise as enough
 from endorender.render.transport.film import Film, Radiance
+from endorender.render.transport.noise import Noise
 from endorender.render.transport.shadow_rays import NOTHING_NOTED
 from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
 from endorender.render.transport.world import Lit, World, packed
@@ -36,7 +38,13 @@ from endorender.scene.scene import Scene
 
 
 def traced(
-    scenes: Sequence[Scene], spp: int, seed: int, frame: int, progress: Progress | None, roulette: float | None
+    scenes: Sequence[Scene],
+    spp: int,
+    seed: int,
+    frame: int,
+    progress: Progress | None,
+    roulette: float | None,
+    noise: Noise | None,
 ) -> list[Radiance]:
     """Short launches until every sample is taken."""
     first, channels = scenes[0], 3 * len(scenes)
@@ -46,7 +54,7 @@ def traced(
     kinds = (prepared.kind, first.surface, dtype, type(first.phase), type(first.camera))
     kernel = tracer(*kinds, channels, lit, traits, side_branch.worth(first, traits))
     n = first.camera.width * first.camera.height
-    lanes = launches.lanes(n, spp)
+    lanes = enough.lanes(n, spp, noise)
     film = Film(first.camera, channels, lanes)
     cut = backend.resident(np.zeros((n * lanes, 1 + channels), np.float32))
     key = random.key(seed, frame)
@@ -54,11 +62,12 @@ def traced(
     def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
         kernel(*fixed, film.mean, film.squares, cut, p0, p1, s0, s1, *work, first.max_scatterings, key, lanes, spp)
 
-    launches.trace(launch, n * lanes, -(-spp // lanes), progress)
-    ended, *unspent = backend.fetch(cut).sum(0, dtype=float) / (n * spp)
+    pictures = enough.gather(launch, film, spp, noise, progress)
+    samples = pictures[0].samples
+    ended, *unspent = backend.fetch(cut).sum(0, dtype=float) / (n * spp if samples is None else samples.sum())
     return [
         dataclasses.replace(made, cut=float(ended), unspent=np.array(unspent[3 * k : 3 * k + 3]))
-        for k, made in enumerate(film.developed(spp))
+        for k, made in enumerate(pictures)
     ]
 
 

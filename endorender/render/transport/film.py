@@ -16,6 +16,7 @@ CUT_LIMIT = 1e-3  # share of paths ended early beyond which a dataset warns
 class Radiance:
     """mean: (H, W, 3) float32 linear radiance. variance: (H, W, 3) float32, of the mean. spp: samples per pixel.
 
+    samples: (H, W) int32, what each pixel took where `noise` decided; `spp` is then their mean, rounded up.
     The variance is that of independent samples. `radiance` spreads them evenly, which leaves less.
     cut: share of the paths that `max_scatterings`, or their work (`launches`), ended. unspent: (3,) throughput that
     those still had, over all paths: even light of radiance 1 all round would have brought that much more at most.
@@ -27,6 +28,7 @@ class Radiance:
     spp: int
     cut: float | None = None
     unspent: np.ndarray | None = None
+    samples: np.ndarray | None = None
 
     def __repr__(self) -> str:
         height, width = self.mean.shape[:2]
@@ -53,17 +55,23 @@ class Film:
             backend.resident(np.zeros((self.pixels * lanes, channels), np.float32)) for _ in range(2)
         )
 
-    def developed(self, spp: int) -> list[Radiance]:
-        """After `spp` samples of each pixel: a picture for every three channels."""
+    def developed(self, counts: int | np.ndarray) -> list[Radiance]:
+        """A picture for every three channels. counts: samples of every pixel, or (N,) of each."""
         shape = (self.camera.height, self.camera.width, self.channels // 3, 3)
+        each = np.broadcast_to(np.asarray(counts, np.int64), self.pixels)
         gathered = self.mean, self.squares
         if self.lanes > 1:
             gathered = tuple(backend.resident(np.zeros((self.pixels, self.channels), np.float32)) for _ in range(2))
-            gatherer()(self.mean, self.squares, *gathered, self.lanes, spp, self.channels)
+            gatherer()(
+                self.mean, self.squares, *gathered, self.lanes, backend.resident(each.astype(np.int32)), self.channels
+            )
         mean, squares = (backend.fetch(array).reshape(shape) for array in gathered)
-        variance = squares / (max(spp - 1, 1) * spp)
+        over = np.maximum((each - 1) * each, 1).astype(np.float32).reshape(*shape[:2], 1, 1)
+        variance = squares / over
+        samples = None if isinstance(counts, int) else each.astype(np.int32).reshape(shape[:2])
+        spp = counts if isinstance(counts, int) else int(np.ceil(each[each > 0].mean()))
         return [
-            Radiance(np.ascontiguousarray(mean[:, :, k]), np.ascontiguousarray(variance[:, :, k]), spp)
+            Radiance(np.ascontiguousarray(mean[:, :, k]), np.ascontiguousarray(variance[:, :, k]), spp, samples=samples)
             for k in range(self.channels // 3)
         ]
 
@@ -79,18 +87,19 @@ def gatherer() -> Any:
         mean: ti.types.ndarray(),
         squares: ti.types.ndarray(),
         lanes: ti.i32,
-        spp: ti.i32,
+        spp: ti.types.ndarray(),
         channels: ti.i32,
     ):
         for index in range(mean.shape[0] * channels):
             pixel, c = index // channels, index % channels
             count, average, scatter = 0.0, 0.0, 0.0
             for lane in range(lanes):
-                more = ti.cast((spp - lane + lanes - 1) // lanes, ti.f32)
-                off = lane_mean[pixel * lanes + lane, c] - average
-                scatter += lane_squares[pixel * lanes + lane, c] + off * off * (count * more / (count + more))
-                average += off * (more / (count + more))
-                count += more
+                more = ti.cast((spp[pixel] - lane + lanes - 1) // lanes, ti.f32)
+                if more > 0:
+                    off = lane_mean[pixel * lanes + lane, c] - average
+                    scatter += lane_squares[pixel * lanes + lane, c] + off * off * (count * more / (count + more))
+                    average += off * (more / (count + more))
+                    count += more
             mean[pixel, c], squares[pixel, c] = average, scatter
 
     return gather
