@@ -79,6 +79,7 @@ def demo(out: Path, size: Size, resume: bool, stage: Stage, device: str = "cpu")
     plain = _render(
         out, "plain", resume, stage, ct=people, preset="synthetic", views=size.plain_views, splits=splits, **common
     )
+    common["preset"] = "paper4"
     cinematic = _render(out, "cinematic", resume, stage, ct=people, views=size.cinematic_views, splits=splits, **common)
     sample = [{"ct": "sample", "alias": "airway"}]
     airway = _render(
@@ -153,4 +154,4 @@ def _hero(out: Path, size: Size, resume: bool, stage: Stage, device: str) -> Pat
 
     values = {"ct": ["phantom:1"], "views": 1, "size": size.hero, "spp": size.hero_spp, "denoise": True}
     folder = _render(out, "large", resume, stage, **values, device=device)
-    return open_dataset(folder).select(variations=["pale_pink"])[0].path("image")
+    return open_dataset(folder).frames[0].path("image")

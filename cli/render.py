@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--preset",
     metavar="NAME",
-    help="Variations of every view (see: list preset).  [paper4]",
+    help="Variations of every view, lens and more (see: list preset).  [typical]",
     shell_complete=completing.named("preset"),
 )
 @click.option("--views", type=int, help="Views per patient.  [8]")
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--camera",
     metavar="SPEC",
-    help="NAME or NAME:key=value,... (see: list camera).  [pinhole]",
+    help="NAME or NAME:key=value,... (see: list camera).  [the preset's, or pinhole]",
     shell_complete=completing.named("camera"),
 )
 @click.option(
@@ -103,7 +103,11 @@ if TYPE_CHECKING:
     help="Tissue of a label (see: list tissue).",
     shell_complete=completing.named("tissue", after="="),
 )
-@click.option("--denoise/--no-denoise", default=None, help="Filter the noise, with the geometry as guide.  [no]")
+@click.option(
+    "--denoise/--no-denoise",
+    default=None,
+    help="Filter the noise, with the geometry as guide.  [typical, training: yes]",
+)
 @click.option(
     "--device",
     metavar="NAME",

@@ -39,6 +39,18 @@ class Evaluation:
     log: Table
     blind: Table
 
+    def __repr__(self) -> str:
+        data = self.summary["data"]
+        errors = (f"{name} {p['mean']['abs_rel'][0]:.3g}" for name, p in self.summary["protocols"].items())
+        what = f"{self.summary['label']} on {data['title']}, {data['frames']} frames"
+        return f"Evaluation({what}, abs_rel: {', '.join(errors)})"
+
+    def _repr_html_(self) -> str:
+        """Its metrics under its protocols as a table, for notebooks."""
+        from training.report import evaluation_html
+
+        return evaluation_html(self.summary)
+
     def values(self, protocol: str, metric: str) -> Float64[np.ndarray, " N"]:
         """One metric of every frame, (N,), in the order of the frames."""
         return np.array([float(row[metric]) for row in self.frames if row["protocol"] == protocol])

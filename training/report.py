@@ -63,6 +63,17 @@ def template(name: str) -> Any:
     return environment.get_template(name)
 
 
+def evaluation_html(summary: dict[str, Any]) -> str:
+    """A table of what `evaluate` wrote into summary.json: metrics under protocols, intervals over patients where there
+    are several, and what a lookup from brightness and place reaches."""
+    several = len(summary["data"]["patients"]) > 1
+    blind = summary.get("baselines", {}).get("protocols", {})
+    lookup = {name: p["mean"][baselines.LOOKUP] for name, p in blind.items() if baselines.LOOKUP in p["mean"]}
+    unit = "mean_over_patients" if several else "mean"
+    known = any(i[1] is not None for p in summary["protocols"].values() for i in p[unit].values())
+    return str(template("evaluation.html").render(e=summary, unit=unit, lookup=lookup, known=known))
+
+
 def _three_figures(value: float) -> str:
     """A number as a page shows it; what is not known is a dash."""
     if value != value:

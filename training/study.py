@@ -142,6 +142,7 @@ class Study:
     def configuration(self, dataset: Rendered) -> Any:
         """Of a dataset, as `endorender render` takes it."""
         values: dict[str, Any] = {
+            "preset": "paper4",
             "size": self.preset.size,
             "spp": self.preset.spp,
             "denoise": True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from endorender.ct import memory
 from endorender.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Real
+    from jaxtyping import Float, Real, UInt8
 
 AIR_HU = -1024  # what padding and the outside of a scan are taken to be
 
@@ -162,17 +162,22 @@ class Volume:
         and the side where the axes are the patient's."""
         from endorender.pictures import png
 
+        return png([plane for plane, _ in self.planes([n // 2 for n in self.shape])])
+
+    def planes(self, at: Sequence[int]) -> list[tuple[UInt8[np.ndarray, "h w"], tuple[int, int]]]:
+        """The planes across the last, the second and the first axis through a voxel: (h, w) grey, and the two axes
+        along the picture's width and, upwards, its height. The longest side of the volume has SHOWN_PX pixels."""
         longest = max(n * s for n, s in zip(self.shape, self.spacing))
         planes = []
         for across in (2, 1, 0):
             x, y = (a for a in range(3) if a != across)
-            plane = self.hu.take(self.shape[across] // 2, across)
+            plane = self.hu.take(at[across], across)
             # The nearest voxel of each pixel; the last axis runs upwards.
             wide, tall = (max(1, round(SHOWN_PX * self.shape[a] * self.spacing[a] / longest)) for a in (x, y))
             i, j = (np.arange(n) * self.shape[a] // n for n, a in ((wide, x), (tall, y)))
             grey = np.clip((plane[np.ix_(i, j[::-1])] + 1050.0) * (255 / 1300), 0, 255)
-            planes.append(grey.T.astype(np.uint8))
-        return png(planes)
+            planes.append((grey.T.astype(np.uint8), (x, y)))
+        return planes
 
 
 class Skewed(Volume):

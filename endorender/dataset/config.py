@@ -13,7 +13,7 @@ from endorender.dataset.distributions import probes
 from endorender.dataset.fingerprint import UNSAID
 from endorender.dataset.info import ALIAS, SPLITS
 from endorender.dataset.spec import as_mapping, pairs, parse_scope, parse_spec, pixels, regions
-from endorender.dataset.variation import PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
+from endorender.dataset.variation import FIRST, PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
 from endorender.errors import unknown
 from endorender.registry import Model
 
@@ -51,7 +51,8 @@ class RenderConfig(Model):
     series, phase, region, poses}; aliases default to p001, p002, ...
     `configure` takes a folder with one folder or file per patient apart, and reads poses from files: those of single
     CTs, or its key `poses` with a file for each (`given.placed`).
-    preset: which variations every view is rendered in.  views: per patient.
+    preset: which variations every view is rendered in, and what stands for keys that are not given (`endorender list
+    preset`); `variations` of one's own take its place.  views: per patient.
     size: "WIDTHxHEIGHT" in pixels.  spp: samples per pixel.
     noise: standard error of a pixel's display value (1: white) at which it takes no more samples, under every look that
     shares its paths; `spp` is then the most. None: each takes `spp`.
@@ -87,7 +88,7 @@ class RenderConfig(Model):
     """
 
     ct: tuple[Patient, ...] = Field(min_length=1)
-    preset: str = "paper4"
+    preset: str = FIRST
     views: int = Field(8, ge=1, le=100_000)
     size: str = "320x240"
     spp: int = Field(64, ge=1, le=1_000_000)
@@ -121,9 +122,11 @@ class RenderConfig(Model):
     @model_validator(mode="before")
     @classmethod
     def _settings(cls, values: Any) -> Any:
-        if not isinstance(values, Mapping) or values.get("variations"):
+        if not isinstance(values, Mapping):
             return values
-        preset = values.get("preset", "paper4")
+        if values.get("variations"):
+            return {"preset": "paper4", **values}  # names nothing here: datasets that were begun so go on
+        preset = values.get("preset", FIRST)
         said = dict(SETTINGS.get(preset, {})) if isinstance(preset, str) else {}
         if values.get("ct"):
             said.pop("splits", None)  # of the preset's own patients
@@ -260,7 +263,7 @@ class RenderConfig(Model):
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"{', '.join(twice)} is the name of two variations")
         layer = info.data.get("mucosa")
-        for v in variations or PRESETS[info.data.get("preset", "paper4")]:
+        for v in variations or PRESETS[info.data.get("preset", FIRST)]:
             refuse_impossible(v, info.data.get("light", {"type": "endoscope"}), info.data.get("response", {}), layer)
             if v.mucosa and layer is None and v in variations:
                 raise ValueError(f"{v.name} changes the mucosa layer, and there is none: it needs surface interface")
@@ -298,7 +301,7 @@ class RenderConfig(Model):
         if bool(built) != bool(info.data.get("labels")):
             raise ValueError("labels and label_tissue need each other: give a mask, and a tissue for each label")
         data = info.data
-        for v in (data.get("variations") or PRESETS[data.get("preset", "paper4")]) if built else ():
+        for v in (data.get("variations") or PRESETS[data.get("preset", FIRST)]) if built else ():
             for source in probes([v.look, v.tissue]):
                 drawn = drawn_by(v, data.get("light", {"type": "endoscope"}), source)
                 for label, tissue in built.items():

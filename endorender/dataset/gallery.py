@@ -14,6 +14,7 @@ import numpy as np
 
 from endorender.dataset.negative import write_png
 from endorender.dataset.patient import said_of
+from endorender.dataset.sheet import INK, PAPER, font
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import groups
 from endorender.errors import UserError
@@ -171,7 +172,7 @@ def gallery(
     claim(out, lambda name: PICTURES.fullmatch(name) is not None, "a gallery")
     for old in out.iterdir():
         old.unlink()  # of a run that was interrupted
-    rows, figures = [], {name: [] for name in LOOKS}  # type: ignore[var-annotated]
+    rows, lines, figures = [], [], {name: [] for name in LOOKS}  # type: ignore[var-annotated]
     told_of = progress or (lambda done, text: None)
     for ct, n, images in shots(cts, label, size, spp, views, seed, told_of, region, cleanse, reading):
         pictures = {name: LOOKS[name].response.apply(image) for name, image in images.items()}
@@ -180,7 +181,8 @@ def gallery(
             if ct.startswith(COMPARED):
                 figures[name].append(measure(picture))
         rows.append(list(pictures.values()))
-    write_png(out / "gallery.png", sheet(rows))
+        lines.append(f"{ct.replace(':', ' ')}\nview {n}")
+    write_png(out / "gallery.png", sheet(rows, list(LOOKS), lines))
     found = {name: median(several) for name, several in figures.items() if several}
     told = {name: {"measured": asdict(m), "published": _published(name)} for name, m in found.items()}
     part = temporary(out / COMPARISON)
@@ -189,14 +191,25 @@ def gallery(
     return compared(found)
 
 
-def sheet(rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]]) -> UInt8[np.ndarray, "H W 3"]:
-    """Pictures of one size in rows and columns on white."""
+def sheet(
+    rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]], columns: Sequence[str], lines: Sequence[str]
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Pictures of one size in rows and columns on white. columns: words above each; lines: words beside each row."""
+    from PIL import Image, ImageDraw
+
     h, w, _ = rows[0][0].shape
-    paper = np.full((len(rows) * (h + GAP) - GAP, len(rows[0]) * (w + GAP) - GAP, 3), 255, np.uint8)
-    for y, row in enumerate(rows):
+    type_size = max(9, w // 14)
+    head, side = 2 * type_size, round(6.5 * type_size)
+    paper = Image.new("RGB", (side + len(columns) * (w + GAP) - GAP, head + len(rows) * (h + GAP) - GAP), PAPER)
+    pen = ImageDraw.Draw(paper)
+    for x, name in enumerate(columns):
+        pen.text((side + x * (w + GAP) + w / 2, head / 2), name.replace("_", " "), INK, font(type_size), "mm")
+    for y, (row, words) in enumerate(zip(rows, lines)):
+        top = head + y * (h + GAP)
+        pen.text((side - GAP, top + h / 2), words, INK, font(type_size), "rm", align="right")
         for x, picture in enumerate(row):
-            paper[y * (h + GAP) : y * (h + GAP) + h, x * (w + GAP) : x * (w + GAP) + w] = picture
-    return paper
+            paper.paste(Image.fromarray(picture), (side + x * (w + GAP), top))
+    return np.asarray(paper)
 
 
 def _published(name: str) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ ends up with the same bytes.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import warnings
 from collections.abc import Callable, Collection, Generator
 from pathlib import Path
@@ -58,6 +59,8 @@ def generate(
     if chosen is not None and (unknown := sorted(chosen - set(ids))):
         raise UserError(f"no frame is called {unknown[0]!r}; they run from {ids[0]} to {ids[-1]}", "UNKNOWN_FRAME")
     refuse_absent(config)  # now, not in the middle of the night when a patient's turn comes
+    if cluster is None:  # where others render they have the denoiser, or say so
+        _refuse_undenoised(config)
     writer = Writer(Path(out), describe(config), ids)
     with writer.open(resume or retry_failed or chosen is not None):
         for name in chosen or ():
@@ -87,6 +90,13 @@ def generate(
                 stacklevel=2,
             )
     return writer.root
+
+
+def _refuse_undenoised(config: RenderConfig) -> None:
+    """Raise where the denoiser that pictures ask for is not installed: before any is traced."""
+    if config.denoise and any(v.look for v in config.columns) and importlib.util.find_spec("pyoidn") is None:
+        way = "pip install 'endorender[denoise]', or render noisy pictures with --no-denoise (denoise=False)"
+        raise UserError(f"denoising needs the extra: {way}", "MISSING_EXTRA")
 
 
 def describe(config: RenderConfig) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -14,13 +15,13 @@ import numpy as np
 
 from endorender.dataset.frame import Dataset, Frame, stream_manifest
 from endorender.dataset.info import SPLITS, planned, read_info
-from endorender.dataset.sheet import colour_depth, contact_sheet, depth_range, views_of
+from endorender.dataset.sheet import INVALID, colour_depth, contact_sheet, depth_range, views_of
 from endorender.dataset.writer import SUMS, sha256
 
 if TYPE_CHECKING:
     from endorender.dataset.writer import Writer
 
-DEPTH_WIDTH = 160  # px of a depth picture inside index.html
+DEPTH_WIDTH = 260  # px of a depth picture inside index.html: as wide as it is ever shown on a desktop
 HOVERED = 64  # pixels along the longer side whose depth a pointer can read there
 MOST_VIEWS = 1000  # shown in index.html
 
@@ -82,8 +83,25 @@ def index_html(dataset: Dataset) -> str:
         }
         for row in rows
     ]
-    told = {"views": views, "top": top, "total": _total(dataset.info), "script": _script("index.html")}
-    return _template("index.html").render(info=dataset.info, **told)
+    width, height = dataset.info["configuration"]["size"].split("x")
+    return _template("index.html").render(
+        info=dataset.info, views=views, top=top, total=_total(dataset.info), script=_script("index.html"),
+        width=width, height=height, camera=_in_words(dataset.info["configuration"]["camera"]), invalid=_hex(INVALID),
+        ramp=[_hex(c) for c in colour_depth(np.linspace(0, 1, 12)[None], 1)[0]],
+    )  # fmt: skip
+
+
+def _in_words(camera: dict[str, Any]) -> str:
+    """`fisheye, fov 140.0, mask corners`: what is said of a camera; a drawn one as it is written."""
+    said = {key: value for key, value in camera.items() if value is not None and key != "type"}
+    told = (
+        f"{key} {value if isinstance(value, str | float | int) else json.dumps(value)}" for key, value in said.items()
+    )
+    return ", ".join([str(camera.get("type", "drawn")), *told])
+
+
+def _hex(colour: Any) -> str:
+    return "#" + "".join(f"{int(c):02x}" for c in colour)
 
 
 def _script(name: str) -> str:
@@ -129,12 +147,16 @@ def _depth(frame: Frame, top: float) -> dict[str, Any]:
     picture = Image.fromarray(colour_depth(z, top))
     picture.thumbnail((DEPTH_WIDTH, DEPTH_WIDTH), Image.Resampling.BOX)
     buffer = io.BytesIO()
-    picture.quantize(64, Image.Quantize.FASTOCTREE).save(buffer, format="PNG")
+    picture.save(buffer, format="WEBP", quality=90)
     step = -(-max(z.shape) // HOVERED)
     some = z[step // 2 :: step, step // 2 :: step]
     levels = np.clip(np.round(np.nan_to_num(some) * 100), np.where(np.isfinite(some), 1, 0), 65535).astype("<u2")
+    seen = z[np.isfinite(z)]
     return {
-        "depth": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(),
+        "range": f"{seen.min():.1f} to {seen.max():.1f} mm, half of it nearer than {np.median(seen):.1f}"
+        if len(seen)
+        else "none",
+        "depth": "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode(),
         "values": base64.b64encode(levels.tobytes()).decode(),
         "columns": levels.shape[1],
     }

@@ -64,11 +64,11 @@ def contact_sheet(dataset: Dataset) -> Image:
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
     for x, name in enumerate([*columns, "z-depth"]):
-        pen.text((SIDE + x * (w + GAP) + w / 2, HEAD / 2), name.replace("_", " "), INK, _font(min(14, w // 7)), "mm")
+        pen.text((SIDE + x * (w + GAP) + w / 2, HEAD / 2), name.replace("_", " "), INK, font(min(14, w // 7)), "mm")
     for y, row in enumerate(shown):
         first = next(iter(row.values()))
         line = HEAD + y * (h + GAP)
-        pen.text((SIDE - GAP, line + h / 2), f"{first.patient}\nview {first.view}", INK, _font(11), "rm", align="right")
+        pen.text((SIDE - GAP, line + h / 2), f"{first.patient}\nview {first.view}", INK, font(11), "rm", align="right")
         pictures = [row[c].image() if c in row else None for c in columns]
         pictures.append(colour_depth(first.geometry()["z_depth"], top))
         for x, picture in enumerate(pictures):
@@ -80,7 +80,7 @@ def contact_sheet(dataset: Dataset) -> Image:
     total = sum(views[patient] for patient in {f.patient for row in rows for f in row.values()})
     if len(shown) < total:
         note = f"{len(shown)} of {total} views"
-        pen.text((GAP, size[1] - HEAD / 2), note, INK, _font(11), "lm")
+        pen.text((GAP, size[1] - HEAD / 2), note, INK, font(11), "lm")
     return sheet
 
 
@@ -94,10 +94,11 @@ def _scale_bar(sheet: Image, x: int, y: int, length: int, top: float) -> None:
     for part in (0.0, 0.5, 1.0):
         label = f"{part * top:g}" + (" mm" if part == 1 else "")
         anchor = {0.0: "la", 0.5: "lm", 1.0: "ld"}[part]
-        pen.text((x + 16, y + part * length), label, INK, _font(11), anchor)
+        pen.text((x + 16, y + part * length), label, INK, font(11), anchor)
 
 
-def _font(size: int) -> FreeTypeFont | ImageFont:
+def font(size: int) -> FreeTypeFont | ImageFont:
+    """Pillow's own, of that size in pixels, at least 8."""
     from PIL import ImageFont
 
     return ImageFont.load_default(max(8, size))

@@ -113,6 +113,16 @@ CLINICAL = Variation(
         "levelling": 2.5,
     },
 )
+# What is about the middle of it, the same for every view; whites a little cooler. Our choice, by eye.
+TYPICAL = Variation(
+    name="typical",
+    look="mucosa_physical",
+    tissue={"organ": "own", "scattering": 1.9, "power": 1.15, "blood": 0.016, "saturation": 0.7, "bile": 1.5e-6,
+            "roughness": 0.04, "specular": 0.8},
+    response={"target": 150, "contrast": 1.6, "hue": 0.1, "white_balance": [0.9, 1.0, 1.08]},
+    mucosa={"redness": 0.25, "mottling": 0.3, "vessel_strength": 0.7, "film": 0.06, "film_scale": 7.0,
+            "levelling": 2.5},
+)  # fmt: skip
 RANDOMIZED = Variation(
     name="randomized",
     look={"choice": ["yellow_tan", "pale_pink", "dark_red", "deep_red"]},
@@ -149,6 +159,7 @@ RANDOMIZED = Variation(
 
 # The paper's second step renders every view under four conditions; its first step made the synthetic image.
 PRESETS: dict[str, tuple[Variation, ...]] = {
+    "typical": (TYPICAL,),
     "paper4": (PLAIN, *FOUR),
     "synthetic": (PLAIN,),
     "clinical": (CLINICAL,),
@@ -156,6 +167,7 @@ PRESETS: dict[str, tuple[Variation, ...]] = {
     "training": (PLAIN, RANDOMIZED),
 }
 DESCRIPTIONS = {
+    "typical": "one picture as a scope's video shows wet mucosa, by a lens of 140 degrees, denoised (our choice)",
     "paper4": "the plain picture and the four looks of Mahmood et al. 2018, the same conditions for every view",
     "synthetic": "the plain grey picture alone",
     "clinical": "wet mucosa by its blood, light, mask, lens, response and video drawn as a clinic's vary (our choice)",
@@ -179,8 +191,14 @@ SCOPES = [
      "mask_of": "width"},
 ]  # fmt: skip
 TRAINING_SPLITS = {"train": range(1, 101), "val": range(101, 111), "test": range(111, 121)}
+FIRST = "typical"  # the preset where none is named
 # What a preset says where the configuration says nothing.
 SETTINGS: dict[str, dict[str, Any]] = {
+    "typical": {
+        "denoise": True,
+        "camera": {"type": "fisheye", "fov": 140.0, "mask": "corners", "vignetting": 2.0},
+        "trajectory": {"look_aside": 10.0},
+    },
     "clinical": {
         # Scopes' masks: corners cut, an octagon or a circle that reaches beyond the picture above and below, or none.
         "camera": {

@@ -60,6 +60,16 @@ class Calibrated:
     method: str
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        found = self.found
+        return f"Calibrated({self.method}; loss {found.before.loss:.3g} -> {found.after.loss:.3g})"
+
+    def _repr_png_(self) -> bytes:
+        """Photographs, and pictures before and after, for notebooks."""
+        from endorender.inverse.report import before_after, png
+
+        return png(before_after(self.found))
+
 
 def calibrate(
     ct: str,

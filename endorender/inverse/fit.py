@@ -77,6 +77,10 @@ class Fit:
     history: tuple[dict[str, float], ...]
     stopped: str = ""
 
+    def __repr__(self) -> str:
+        stopped = f", {self.stopped}" if self.stopped else ""
+        return f"Fit({len(self.after.u)} numbers, loss {self.before.loss:.3g} -> {self.after.loss:.3g}{stopped})"
+
     @property
     def values(self) -> Values:
         """By name, at the end."""

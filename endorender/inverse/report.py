@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -108,8 +109,8 @@ def write(done: Calibrated, out: str | Path) -> list[Path]:
     }
     contents = [
         f"{told}# endorender render --config THIS --ct CT --out FOLDER\n{keys}".encode(),
-        _png(before_after(done.found)),
-        _png(loss_curve(done.found)),
+        png(before_after(done.found)),
+        png(loss_curve(done.found)),
         (json.dumps(facts, indent=1) + "\n").encode(),
     ]
     if done.poses is not None:
@@ -123,19 +124,29 @@ def write(done: Calibrated, out: str | Path) -> list[Path]:
     return found
 
 
-def _developed(found: Fit, state: State) -> np.ndarray:
-    """(B, H, W, 3) 0..1 pictures of a state as the response shows them."""
-    response = of_values(found.problem.response, state.values)
-    return encoded(state.gain * state.pictures.mean(0), response)
+def _radiance(found: Fit, state: State) -> np.ndarray:
+    """(B, H, W, 3) linear radiance of a state, denoised where the extra is installed: a fit's few samples are noisy."""
+    from endorender.render import denoise, guides
+
+    pictures = state.pictures.mean(0)
+    if importlib.util.find_spec("pyoidn") is None:
+        return np.asarray(pictures)
+    return np.stack([denoise(p, guides([s])[0]) for p, s in zip(pictures, found.problem.scenes(state.values))])
 
 
 def before_after(found: Fit) -> Figure:
-    """Each view a row: photograph, before, after, and the difference after (grey: none)."""
+    """Each view a row: photograph, before, after, and the difference after (grey: none). Pictures are denoised, where
+    the extra `denoise` is installed; the fit saw them as they were."""
     from matplotlib.figure import Figure
 
-    before, after = (_developed(found, state) for state in (found.before, found.after))
+    states = (found.before, found.after)
+    seen = [_radiance(found, state) for state in states]
+    before, after = (
+        encoded(state.gain * radiance, of_values(found.problem.response, state.values))
+        for state, radiance in zip(states, seen)
+    )
     visible = np.stack([view.camera.visible() for view in found.problem.views])
-    wanted = found.problem.wanted(found.after.pictures.mean(0), visible)
+    wanted = found.problem.wanted(seen[1], visible)
     heads = ["photograph", "before", "after", "after − photograph"]
     if found.problem.statistics:
         heads[0] = "photographs' colours\nby rank of luminance"
@@ -175,7 +186,8 @@ def loss_curve(found: Fit) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG on white; the same figure gives the same bytes."""
     import io
 
     buffer = io.BytesIO()

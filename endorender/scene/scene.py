@@ -197,6 +197,12 @@ class Scene:
         kind = cameras.name_of(type(camera))
         return f"Scene({medium}, {kind} {camera.width}x{camera.height} at ({at}) mm, {shown}, {self.surface})"
 
+    def _repr_png_(self) -> bytes | None:
+        """Where it is seen from, for notebooks; None of optics on a grid, and of a camera outside the volume."""
+        from endorender.scene.map import map_png
+
+        return map_png(self.medium, self.world_from_camera) if isinstance(self.medium, Volume) else None
+
     def _checked_labels(self, labels: Any) -> np.ndarray:
         try:
             labels = np.asarray(labels)

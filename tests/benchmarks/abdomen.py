@@ -36,7 +36,7 @@ told = {"lumens": facts.get("lumens"), "gaps": facts.get("gaps"), "fluid": facts
 READY = """
 from endorender.dataset import configure
 from endorender.dataset.patient import prepare
-config = configure(ct=sys.argv[2], views=20)
+config = configure(ct=sys.argv[2], views=20, preset="paper4")
 start, spent = time.monotonic(), time.process_time()
 ready = prepare(config, "p001", None, lambda share, text: None)
 told = {"hu": hashlib.sha256(ready.scene.medium.hu.tobytes()).hexdigest(),

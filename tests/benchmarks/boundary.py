@@ -29,7 +29,7 @@ SPP = 64
 
 def view(look: str, size: str = "128x96") -> Scene:
     """The first view of a phantom with the endoscope's lights and the mucosa layer."""
-    config = configure(ct=["phantom:1"], size=size, views=1)
+    config = configure(ct=["phantom:1"], size=size, views=1, preset="paper4")
     ready = prepare(config, config.ct[0].alias, None, lambda *_: None)
     return ready.view(0).scene.with_(tissue=LOOKS[look].tissue)
 

@@ -24,7 +24,7 @@ def stage(name):
     last[:] = now
 
 from endorender.dataset import background, configure, generate, view, work
-config = configure(ct="sample", views=1, size="320x240", spp=1)
+config = configure(ct="sample", views=1, size="320x240", spp=1, preset="paper4")
 stage("import and configure")
 warm_up, wait, shots = work.warm_up, background.Background.result, view._geometry
 view_begun = []

@@ -29,7 +29,7 @@ def scenes() -> dict[str, list]:
     from endorender.dataset.patient import prepare
     from endorender.scene.looks import LOOKS
 
-    config = configure(ct=["phantom:1"], size="96x72", views=1)
+    config = configure(ct=["phantom:1"], size="96x72", views=1, preset="paper4")
     wall = prepare(config, config.ct[0].alias, None, lambda *_: None).view(0).scene
     looks = [wall.with_(tissue=LOOKS[n].tissue) for n in ("yellow_tan", "pale_pink", "dark_red", "deep_red")]
     other = {surface: [looks[-1].with_(surface=surface, mucosa=None)] for surface in ("hybrid", "volume")}

@@ -41,7 +41,7 @@ def test_ctrl_c_that_a_library_turned_into_an_error_of_its_own_is_ctrl_c(tmp_pat
     )
     # Nor does a view count as failed by it.
     monkeypatch.setattr(work, "render_view", lambda *args: converted())
-    renderer = work.Renderer(configure(ct="sample", views=1), {})
+    renderer = work.Renderer(configure(ct="sample", views=1, preset="paper4"), {})
     renderer._ready = SimpleNamespace(alias="p001", view=lambda n: None)
     with pytest.raises(KeyboardInterrupt):
         list(renderer.render(work.Unit("p001", 0, ("p001/0000/synthetic",), True), lambda done, text: None))

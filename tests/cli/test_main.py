@@ -84,7 +84,10 @@ def test_every_key_of_the_configuration_is_a_flag_and_the_help_tells_its_default
     config = RenderConfig(ct=["sample"])
     for name in ("preset", "views", "size", "spp", "seed", "surface", "device"):
         assert f"[{getattr(config, name)}]" in flags[name].help, name
-    assert f"[{config.camera['type']}]" in flags["camera"].help
+    plain = RenderConfig(ct=["sample"], preset="synthetic")
+    assert f"[the preset's, or {plain.camera['type']}]" in flags["camera"].help
+    yes = [name for name in PRESETS if RenderConfig(ct=["sample"], preset=name).denoise]
+    assert f"[{', '.join(yes)}: yes]" in flags["denoise"].help
     assert f"[{config.light['type']}]" in flags["light"].help
     assert f"[{config.coat['type']}]" in flags["coat"].help
 
@@ -373,7 +376,8 @@ def test_ctrl_c_ends_a_render_that_cannot_be_stopped(tmp_path):
 def test_ctrl_c_ends_a_render_and_loses_no_frame(tmp_path):
     """Twice while frames are being made, then to the end: the bytes of a run that was not interrupted."""
     ct = tube(tmp_path / "ct.nii.gz")
-    options = ["-m", "endorender", "render", "--ct", ct, "--views", 2, "--size", "24x18", "--spp", 64, "--out"]
+    options = ["-m", "endorender", "render", "--ct", ct, "--views", 2, "--size", "24x18", "--spp", 64]
+    options += ["--preset", "paper4", "--out"]
     root, grown = tmp_path / "data", 0
     for _ in range(2):
         process = begin(*options, root, *(["--resume"] if root.exists() else []))
@@ -384,7 +388,7 @@ def test_ctrl_c_ends_a_render_and_loses_no_frame(tmp_path):
         assert len(read_manifest(root)) > grown  # no row is lost, and each names files that are whole
         grown = len(read_manifest(root))
     assert grown < 10
-    config = configure(ct=str(ct), views=2, size="24x18", spp=64)
+    config = configure(ct=str(ct), views=2, size="24x18", spp=64, preset="paper4")
     generate(config, root, resume=True)
     assert contents(root) == contents(generate(config, tmp_path / "whole"))
 

@@ -17,6 +17,7 @@ H, W = 24, 32
 
 
 def configuration(views=4, **changes):
+    changes.setdefault("preset", "paper4")
     return configure(ct=["phantom:1", "phantom:2", "phantom:3"], views=views, size=f"{W}x{H}", spp=4, **changes)
 
 

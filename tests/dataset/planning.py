@@ -86,7 +86,7 @@ def main(root: Path, finished: int, workers: int) -> None:
             planned[unit.patient] += len(unit.names)
         yield from ()
 
-    config = configure(ct=[f"phantom:{n + 1}" for n in range(PATIENTS)], views=VIEWS, size="320x240")
+    config = configure(ct=[f"phantom:{n + 1}" for n in range(PATIENTS)], views=VIEWS, size="320x240", preset="paper4")
     if finished:
         prepare(root, config, finished)
     planned: Counter[str] = Counter()

@@ -94,7 +94,7 @@ def test_progress_goes_on_to_the_last_frame_however_far_behind_the_other_process
     monkeypatch.setattr(alone, "WORTH", 1)
     monkeypatch.setattr(Darkroom, "_ready", lambda self: False)
     told = []
-    config = configure(ct=str(ct), views=3, size="8x8", spp=1)
+    config = configure(ct=str(ct), views=3, size="8x8", spp=1, preset="paper4")
     generate(config, tmp_path / "data", progress=lambda *now: told.append(now))
     assert told[-1][:2] == (15, 15)
     assert [done for done, *_ in told] == sorted(done for done, *_ in told)

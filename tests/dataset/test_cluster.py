@@ -53,7 +53,7 @@ def folder(tmp_path_factory):
 
 
 def configuration(folder, **changes):
-    values = {"ct": str(folder), "views": 4, "size": "24x18", "spp": 2, "seed": 3}
+    values = {"ct": str(folder), "views": 4, "size": "24x18", "spp": 2, "seed": 3, "preset": "paper4"}
     return configure(**{**values, **changes})
 
 

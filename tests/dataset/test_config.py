@@ -208,7 +208,7 @@ def test_fingerprint_sees_every_key_and_no_order():
         {"seed": 1},
         {"camera": "pinhole:fov=99"},
         {"ct": "phantom:2"},
-        {"denoise": True},
+        {"denoise": False},
         {"noise": 0.1},
     ]
     prints = {fingerprint(configure(**{"ct": "phantom:1", **c}).public()) for c in [{}, *changes]}
@@ -257,7 +257,8 @@ def test_what_has_the_first_coat_is_as_before_there_were_several(dull):
 
 
 def test_difference_names_what_changed():
-    old, new = configure(ct="sample").public(), configure(ct="sample", spp=16, camera="pinhole:fov=90").public()
+    said = {"ct": "sample", "preset": "paper4"}
+    old, new = configure(**said).public(), configure(**said, spp=16, camera="pinhole:fov=90").public()
     assert difference(old, new) == ["spp: 64 -> 16", "camera.fov: 100.0 -> 90.0"]
     assert difference(old, old) == []
 

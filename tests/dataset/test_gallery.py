@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import main
-from endorender.dataset.gallery import Measured, chosen, compared, gallery, measure, median
+from endorender.dataset.gallery import Measured, chosen, compared, gallery, measure, median, sheet
 from endorender.errors import UserError
 from endorender.scene import LOOKS, Mucosa
 from endorender.scene.looks import PANELS
@@ -58,6 +58,17 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert result.exit_code == 2
     assert "something other" in result.stderr
     assert (tmp_path / "photo.jpg").read_text() == "holiday"
+
+
+def test_the_sheet_says_which_look_and_view_each_picture_is():
+    one, two = (np.full((30, 40, 3), level, np.uint8) for level in (80, 160))
+    found = sheet([[one, two], [two, one]], ["pale_pink", "deep_red"], ["phantom 1\nview 0", "sample\nview 1"])
+    assert (found[-30:, -40:] == 80).all()  # pictures keep every pixel
+    assert (found[-66:-36, -40:] == 160).all()
+    head, side = found[:-66], found[-66:, :-86]
+    for part in (head[:, -86:-46], head[:, -40:], side[:30], side[36:]):
+        assert part.min() < 100, "words stand there"
+        assert np.median(part) == 255
 
 
 def test_an_interrupted_gallery_is_begun_again_and_a_whole_one_is_kept(tmp_path, monkeypatch):

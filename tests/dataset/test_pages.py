@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -13,7 +14,9 @@ from PIL import Image
 
 from endorender.dataset import open_dataset
 from endorender.dataset.pages import card, finished, index_html
+from endorender.dataset.sheet import colour_depth
 from tests.dataset.sphere import make
+from tests.pages import faults
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 SIZE = {"size": "100x80"}
@@ -61,6 +64,26 @@ def test_pages_of_very_many_views_show_some_of_them_evenly(data, tmp_path, monke
     assert index_html(open_dataset(data)).count('class="view"') == 3
 
 
+def test_the_page_says_what_it_shows_and_depths_are_smooth(data):
+    page = (data / "index.html").read_text()
+    assert "<h1>6 views of 3 patients, with depth</h1>" in page
+    assert "camera</dt><dd>pinhole, " in page
+    found = re.findall(r'src="data:image/webp;base64,([^"]*)" alt="z-depth, ([^"]*)"', page)
+    views = [f for f in open_dataset(data).frames if f.variation == "plain"]
+    top = float(re.search(r"yellow ([\d.]+) mm or more", page)[1])
+    for (raw, alt), frame in zip(found, views, strict=True):
+        z = frame.geometry()["z_depth"]
+        with Image.open(io.BytesIO(base64.b64decode(raw))) as picture:
+            shown = np.asarray(picture.convert("RGB"), int)
+        assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 200  # no bands
+        assert np.abs(shown - colour_depth(z, top)).mean() < 4
+        assert alt.startswith(f"{frame.patient}, view {frame.view}: {z.min():.1f} to {z.max():.1f} mm")
+
+
+def test_the_page_is_fit_for_phone_and_desktop_keyboard_and_screen_reader(data):
+    assert faults(data / "index.html") == []
+
+
 ACT = """
 <script>
 addEventListener("load", () => {
@@ -78,6 +101,10 @@ addEventListener("load", () => {
   image.dispatchEvent(new MouseEvent("mousemove", {bubbles: true, clientX: box.left + box.width * 0.405,
     clientY: box.top + box.height * 0.2625}));
   found.tip = document.getElementById("tip").textContent;
+  image.parentElement.focus();
+  for (const key of ["ArrowLeft", "ArrowLeft", "ArrowUp"])
+    image.parentElement.dispatchEvent(new KeyboardEvent("keydown", {bubbles: true, key}));
+  found.by_keys = document.getElementById("tip").textContent;
   const out = document.createElement("pre"); out.id = "found"; out.textContent = JSON.stringify(found);
   document.body.append(out);
 });
@@ -103,6 +130,7 @@ def test_a_browser_filters_and_reads_depth_from_disk(data, tmp_path):
     found = json.loads(re.search(r'<pre id="found">(.*?)</pre>', done.stdout)[1])
     frame = open_dataset(data).select(split="test")[0]
     z = frame.geometry()["z_depth"][int(0.2625 * 40) * 2 + 1, int(0.405 * 50) * 2 + 1]
+    by_keys = frame.geometry()["z_depth"][int(0.45 * 40) * 2 + 1, int(0.4 * 50) * 2 + 1]
     assert found == {
         "rows": 6,
         "pictures": 12,
@@ -110,6 +138,7 @@ def test_a_browser_filters_and_reads_depth_from_disk(data, tmp_path):
         "test_rows": 2,
         "test_patient": "p003",
         "tip": f"z {z:.2f} mm",
+        "by_keys": f"z {by_keys:.2f} mm",
         "broken": 0,
         "title": "endorender dataset",
     }

@@ -20,5 +20,5 @@ def tube(path, radius=9.0, bend=6.0):
 
 
 def configuration(ct, **changes):
-    values = {"ct": str(ct), "views": 2, "size": "24x18", "spp": 2, "seed": 3, "denoise": False}
+    values = {"ct": str(ct), "views": 2, "size": "24x18", "spp": 2, "seed": 3, "preset": "paper4", "denoise": False}
     return configure(**{**values, **changes})

@@ -1,17 +1,23 @@
 """What a fit is made of: scales, photographs as radiance, crops for the Jacobian. No light is traced here."""
 
+import io
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from endorender.errors import UserError
 from endorender.inverse import parameters
+from endorender.inverse.calibrate import Calibrated
 from endorender.inverse.curvature import Curvature, _groups
 from endorender.inverse.pose import apart
 from endorender.inverse.problem import _even
+from endorender.inverse.report import _radiance
 from endorender.inverse.target import by_rank, encoded, gains, linear, target
 from endorender.inverse.unknowns import unknowns
+from endorender.render import radiance
 from endorender.scene import LOOKS, Point, Response
 from endorender.scene.response import LUMA
 from tests.render.scenes import cube_scene, tube_scene
@@ -195,3 +201,26 @@ def test_channels_and_views_share_a_picture_of_the_jacobian():
     assert _groups("camera.pose", np.ones((2, 6), bool))[1] == [1, 7]
     assert _groups("phase.g", np.ones((), bool)) == [[0]]
     assert _groups("tissue.sigma_t", np.array([False, True, True])) == [[0], [1]]
+
+
+def test_the_sheet_shows_pictures_without_the_noise_of_a_fit(monkeypatch):
+    scene = tube_scene(size=(24, 16), sigma_t=(0.0, 3.0, 3.0, 3.0))
+    truth = radiance([scene], 512, seed=2)[0].mean
+    noisy = np.stack([radiance([scene], 2, seed)[0].mean for seed in (0, 1)])[:, None]
+    photograph = np.full((1, 16, 24, 3), 90, np.uint8)
+    problem = SimpleNamespace(
+        views=(scene,), scenes=lambda values: [scene], statistics=False, response=Response(exposure=1)
+    )
+    problem.wanted = lambda pictures, visible: photograph
+    state = SimpleNamespace(pictures=noisy, values={}, gain=np.ones((1, 1, 1, 3)), loss=0.1)
+    found = SimpleNamespace(problem=problem, before=state, after=state)
+    shown = _radiance(found, state)
+    assert shown.shape == (1, 16, 24, 3)
+    error = [np.abs(p - truth).mean() for p in (shown[0], noisy.mean(0)[0])]
+    assert error[0] < 0.5 * error[1]
+    monkeypatch.setitem(sys.modules, "pyoidn", None)
+    np.testing.assert_array_equal(_radiance(found, state), noisy.mean(0))
+    done = Calibrated(found, scene.camera, 100.0, None, "pixel by pixel")
+    with Image.open(io.BytesIO(done._repr_png_())) as sheet:
+        assert sheet.width > 600
+    assert repr(done) == "Calibrated(pixel by pixel; loss 0.1 -> 0.1)"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from endorender.errors import UserError
+from tests.pages import faults
 from tests.training.conftest import TubeFrame
 from tests.training.tunnels import LOOKS, shortened, table, tubes
 from training.data import FrameSet
@@ -157,6 +158,7 @@ def test_the_page_stands_alone_and_names_its_protocol(done, name):
     assert 'src="data:image/png;base64,' in text
     assert not re.search(r"https?://|url\(|@import", text)  # nothing is loaded
     assert {p.suffix for p in (done / "figures").iterdir()} == {".png", ".pdf"}
+    assert faults(done / "index.html") == []
 
 
 def test_another_experiment_folder_or_name_is_refused(tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from endorender.errors import UserError
+from tests.pages import faults
 from training import curves, figures
 from training.compare import load_evaluation, sections
 from training.evaluate import evaluate
@@ -102,6 +103,10 @@ def test_the_page_is_self_contained_and_well_formed(page):
     assert not re.search(r"https?://|url\(|@import", text)
     assert "&lt;script&gt;alert(" in text
     assert text.count('<section class="section">') == 3  # the two sets of frames, and where they come from
+
+
+def test_the_page_is_fit_for_phone_and_desktop_keyboard_and_screen_reader(page):
+    assert faults(page) == []
 
 
 def test_the_page_says_the_figures_of_the_tables(page, evaluations):
