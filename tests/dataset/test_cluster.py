@@ -144,7 +144,24 @@ def test_ctrl_c_ends_all_processes_and_loses_no_frame(folder, whole, tmp_path):
 
 def _interrupted(folder, root, home):
     """(process, its stderr) of a run that heard Ctrl-C after its first frames."""
-    options = ["--ct", folder, "--views", 4, "--size", "24x18", "--spp", 2, "--seed", 3, "--out", root, "--workers", 2]
+    options = [
+        "--ct",
+        folder,
+        "--views",
+        4,
+        "--size",
+        "24x18",
+        "--spp",
+        2,
+        "--seed",
+        3,
+        "--preset",
+        "paper4",
+        "--out",
+        root,
+        "--workers",
+        2,
+    ]
     command = [sys.executable, "-m", "endorender", "render", *map(str, options)]
     how = {"cwd": REPOSITORY, "env": {**os.environ, "RAY_TMPDIR": home}, "stderr": subprocess.PIPE, "text": True}
     # A shell's background jobs ignore Ctrl-C, and so would what they start.
