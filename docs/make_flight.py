@@ -21,9 +21,9 @@ from endorender.dataset.sheet import colour_depth
 from training.depth_files import SideBySide
 
 STATIC = Path(__file__).parent / "_static"
-CT, FROM_MM, STEP_MM, FRAMES, RATE = "phantom:4", 190.0, 1.8, 48, 12
+CT, FROM_MM, STEP_MM, FRAMES, RATE = "phantom:4", 190.0, 2.0, 42, 12
 SMOOTH_MM, AHEAD_MM, FAR_MM = 8.0, 18.0, 60.0
-PICTURE = {"size": "208x156", "spp": 10}
+PICTURE = {"size": "192x144", "spp": 8}
 
 
 def flight(frames: int = FRAMES) -> np.ndarray:
