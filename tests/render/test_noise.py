@@ -112,7 +112,9 @@ def test_a_noise_that_cannot_be_is_refused():
 
 
 def test_a_dataset_says_what_its_frames_took(tmp_path):
-    config = configure(ct="phantom:1", views=1, size="24x18", spp=300, noise=0.08, seed=2, denoise=True, preset="paper4")
+    config = configure(
+        ct="phantom:1", views=1, size="24x18", spp=300, noise=0.08, seed=2, denoise=True, preset="paper4"
+    )
     frames = open_dataset(generate(config, tmp_path / "frames")).frames
     traced = {f.variation: f.spp for f in frames if f.traced_with}
     assert all(FEWEST <= spp < 300 for spp in traced.values())
