@@ -29,10 +29,12 @@ RESPONSES: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "metered": 50,
             "target": 151,
-            "contrast": 1.12,
-            "hue": 0.3,
-            "white": 0.6,
-            "veil": [0.004, 0.0024, 0.002],
+            "contrast": 1.18,
+            "hue": 0.6,
+            # Warm: what burns out is red, while luminance is at 240.
+            "white_balance": [1.4, 1.0, 0.9],
+            "white": 0.4,
+            "veil": [0.002, 0.002, 0.0015],
             **_SENSOR,
         },
     ),

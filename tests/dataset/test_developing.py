@@ -40,7 +40,8 @@ def test_pictures_are_as_bright_and_as_flat_as_real_scopes(name):
     pictures = shown(Response(**RESPONSES[name][1]))
     np.testing.assert_allclose(percentiles(pictures, wanted), list(wanted.values()), atol=LEVELS)
     burnt = np.mean([(picture.max(-1) == 255).mean() for picture in pictures])
-    assert burnt < 1e-3 if name == "bronchoscope" else 0.01 < burnt < 0.1
+    least, most = {"colonoscope": (0.05, 0.15), "bronchoscope": (0, 1e-3), "sinuscope": (0.01, 0.1)}[name]
+    assert least <= burnt < most
     # The looks of the paper are further away: this test can fail.
     if len(wanted) > 2:  # two figures some look meets
         off = [
