@@ -1,10 +1,16 @@
 """What there is to see: tissue, phase functions, surface, lights, cameras, and the scene that holds them."""
 
-from endorender.scene import lamps, surfaces  # what stands there registers itself: a file is all that it takes
+from endorender.scene import lamps, lenses, surfaces  # what stands there registers itself: a file is all that it takes
 from endorender.scene.camera import Pinhole, ThinLens, cameras
-from endorender.scene.distorted import BrownConrady, Fisheye, Scaramuzza
 from endorender.scene.environment import Constant, EnvironmentMap
-from endorender.scene.light import Directional, Disk, Endoscope, Point, Rectangle, Ring, Spot, lights
+from endorender.scene.lamps.area import Disk, Rectangle, Ring
+from endorender.scene.lamps.directional import Directional
+from endorender.scene.lamps.endoscope import Endoscope
+from endorender.scene.lamps.point import Point, Spot
+from endorender.scene.lenses.brown_conrady import BrownConrady
+from endorender.scene.lenses.fisheye import Fisheye
+from endorender.scene.lenses.scaramuzza import Scaramuzza
+from endorender.scene.light import lights
 from endorender.scene.looks import LOOKS, Look
 from endorender.scene.mucosa import Mucosa, mucosas
 from endorender.scene.phase import (
@@ -67,6 +73,7 @@ __all__ = [
     "cameras",
     "coats",
     "lamps",
+    "lenses",
     "lights",
     "mucosas",
     "phase_functions",

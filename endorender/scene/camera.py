@@ -23,6 +23,7 @@ cameras = Registry("camera")
 PARAMETERS = 12  # floats that describe any camera's optics to its device function
 FILM = 8  # floats of `film()`
 MASKS = ("none", "circle", "octagon", "corners")
+FOLDS = "distortion folds the image over: "  # what a lens is refused for that sends two directions to one place
 
 
 class Camera(Model):

@@ -1,7 +1,7 @@
-"""Lights. Every light is one of two things to the renderer: rows of emitters (this file), or an environment.
+"""What lights are made of. Every light is one of two things to the renderer: rows of emitters, or an environment.
 
-What a new light needs it brings along: its `emitters`, of a new outline its `Shape`, of a new fall-off its `Profile`. A
-file in `endorender.scene.lamps` is found by itself.
+What a light needs it brings along: its `emitters`, of a new outline its `Shape`, of a new fall-off its `Profile`. The
+lights themselves stand in `endorender.scene.lamps`, where a new file is found by itself, and in `environment`.
 
 One convention for all that stand somewhere: `intensity` is radiant intensity along the axis, in radiance × mm², so
 that a light of any size gives intensity / r² at a distance r that is large beside it. Area lights spread it evenly over
@@ -53,8 +53,6 @@ RGB = Annotated[Vec3, BeforeValidator(_grey), AfterValidator(_non_negative)]  # 
 Direction = Annotated[Vec3, AfterValidator(_not_null)]
 
 THIN = 1e-3  # mm: smaller lights have radiances beyond single precision
-# Light guides of the Olympus CF-H190L around its lens, camera frame, mm.
-CF_H190L = ((3.236, 0.554, 0.0), (-2.774, 2.657, 0.0), (-1.272, -3.140, 0.0))
 
 
 class Kind(IntEnum):
@@ -254,139 +252,3 @@ def across(axis: Float[np.ndarray, " 3"], up: Any = None) -> Float[np.ndarray, "
     right = np.cross(hint, axis)
     right /= np.linalg.norm(right)
     return np.stack([right, np.cross(axis, right)])
-
-
-@lights.register("endoscope", cases=[{}, {"mu": 2.767, "radius": 0.8}, {"guides": [(1, 0, 0)], "radius": 0, "mu": 1}])
-class Endoscope(Light):
-    """Light guides around the lens, moving with the camera.
-
-    The fall-off exp(−μ (1 − cos θ)) is that of published calibrations (μ = 2.767 is an example; 0 is a bare
-    guide). The intensity is that of all guides together.
-    """
-
-    guides: tuple[Vec3, ...] = Field(CF_H190L, min_length=1, description="positions, camera frame, mm")
-    radius: float = Field(0.4, ge=0, description="of each guide, mm; below 0.001 a point")
-    intensity: float = Field(1000.0, ge=0, description="radiance × mm²")
-    mu: float = Field(0.0, ge=0, description="angular fall-off")
-
-    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
-        """The guides in the world; each faces along the camera's z axis."""
-        n = len(self.guides)
-        rot, origin = world_from_camera[:3, :3], world_from_camera[:3, 3]
-        return Emitters(
-            Kind.AREA if self.radius >= THIN else Kind.SPOT,
-            np.asarray(self.guides) @ rot.T + origin,
-            np.tile(rot[:, 2], (n, 1)),
-            np.tile(self.tint() * self.intensity / n, (n, 1)),
-            half=np.tile(self.radius * rot[:, :2].T, (n, 1, 1)) if self.radius >= THIN else None,
-            mu=self.mu,
-            shape=Round if self.radius >= THIN else None,
-        )
-
-
-@lights.register("point", cases=[{"position": (0.0, 0.0, 0.0)}, {"attached": "world", "temperature": 3000}])
-class Point(Placed):
-    """A point that shines evenly in every direction."""
-
-    intensity: RGB = Field((1000.0, 1000.0, 1000.0), description="radiance × mm²")
-
-    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
-        """One row without an axis."""
-        position = self._at(world_from_camera)[1]
-        return Emitters(Kind.POINT, position, np.zeros((1, 3)), (self.tint() * self.intensity)[None])
-
-
-@lights.register("spot", cases=[{}, {"inner": 10, "outer": 10, "direction": (1, 2, 3), "attached": "world"}])
-class Spot(Aimed):
-    """A point that shines into a cone: fully up to the inner angle, nothing beyond the outer one.
-
-    In between it fades as 3 t² − 2 t³, t from 0 to 1 between the cosines of the two angles (our choice).
-    """
-
-    inner: float = Field(20.0, ge=0, le=90, description="from the axis, degrees")
-    outer: float = Field(30.0, gt=0, le=90, description="from the axis, degrees")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Spot:
-        if self.inner > self.outer:
-            raise ValueError("a spot's inner angle cannot exceed its outer one")
-        return self
-
-    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
-        """One row with a cone."""
-        rot, position = self._at(world_from_camera)
-        cone = (math.cos(math.radians(self.outer)), math.cos(math.radians(self.inner)))
-        return Emitters(Kind.SPOT, position, (rot @ self._axis())[None], self._lit(), cone=cone)
-
-
-@lights.register("disk", cases=[{}, {"radius": 4, "direction": (0.3, -1, 2), "temperature": 3000}])
-class Disk(Aimed):
-    """A Lambertian disk, shining to one side: of radiance intensity / (π radius²)."""
-
-    radius: float = Field(1.0, ge=THIN, description="mm")
-
-    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
-        """One row."""
-        rot, position = self._at(world_from_camera)
-        half = self.radius * across(self._axis())[None] @ rot.T
-        axis = (rot @ self._axis())[None]
-        return Emitters(Kind.AREA, position, axis, self._lit(), half, lambert=True, shape=Round)
-
-
-@lights.register("ring", cases=[{}, {"inner": 0.5, "radius": 3, "position": (1, 0, 0), "direction": (0, 1, 3)}])
-class Ring(Aimed):
-    """A Lambertian annulus, shining to one side: of radiance intensity / (π (radius² − inner²))."""
-
-    radius: float = Field(6.0, ge=THIN, description="outer, mm")
-    inner: float = Field(4.5, ge=0, description="radius of the hole, mm")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Ring:
-        if self.inner > 0.999 * self.radius:
-            raise ValueError("a ring's inner radius must be less than 0.999 of its outer one")
-        return self
-
-    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
-        """One row with a hole."""
-        rot, position = self._at(world_from_camera)
-        half = self.radius * across(self._axis())[None] @ rot.T
-        hole = self.inner / self.radius
-        axis = (rot @ self._axis())[None]
-        return Emitters(Kind.AREA, position, axis, self._lit(), half, hole, lambert=True, shape=Round)
-
-
-@lights.register("rectangle", cases=[{}, {"width": 3, "height": 5, "direction": (1, 0.5, 2), "up": (1, 1, 0)}])
-class Rectangle(Aimed):
-    """A Lambertian rectangle, shining to one side: of radiance intensity / (width · height)."""
-
-    width: float = Field(4.0, ge=THIN, description="mm")
-    height: float = Field(2.0, ge=THIN, description="mm, along `up`")
-    up: Direction = Field((0.0, -1.0, 0.0), description="made perpendicular to the direction")
-
-    @model_validator(mode="after")
-    def _upright(self) -> Rectangle:
-        if np.linalg.norm(np.cross(self._axis(), self.up)) < 1e-6 * np.linalg.norm(self.up):
-            raise ValueError("a rectangle's up cannot be along its direction")
-        return self
-
-    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
-        """One row."""
-        rot, position = self._at(world_from_camera)
-        half = (across(self._axis(), self.up) * [[self.width / 2], [self.height / 2]])[None] @ rot.T
-        axis = (rot @ self._axis())[None]
-        return Emitters(Kind.AREA, position, axis, self._lit(), half, lambert=True, shape=Rectangular)
-
-
-@lights.register("directional", cases=[{}, {"direction": (1, 0, 0.2), "attached": "camera", "temperature": 6500}])
-class Directional(Light):
-    """Parallel light from infinitely far away."""
-
-    direction: Direction = Field((0.0, 0.0, -1.0), description="of travel, in the frame it is attached to")
-    irradiance: float = Field(1.0, ge=0, description="on a surface that faces it, radiance × sr")
-    attached: Literal["camera", "world"] = Field("world", description="the frame it turns with")
-
-    def emitters(self, world_from_camera: Float[np.ndarray, "4 4"]) -> Emitters:
-        """One row without a place."""
-        rot = world_from_camera[:3, :3] if self.attached == "camera" else np.eye(3)
-        axis = rot @ np.asarray(self.direction) / np.linalg.norm(self.direction)
-        return Emitters(Kind.DIRECTIONAL, np.zeros((1, 3)), axis[None], (self.tint() * self.irradiance)[None])

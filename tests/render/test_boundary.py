@@ -18,8 +18,8 @@ from endorender.render.medium.labels import held_blocks
 from endorender.render.medium.prepared import prepare
 from endorender.render.medium.table import pack_table
 from endorender.render.medium.traits import Traits
-from endorender.render.transport import refraction, shading, tracking
-from endorender.render.transport.view import pack_view
+from endorender.render.transport import refraction, tracking
+from endorender.render.transport.view import pack_view, unpack
 from endorender.render.transport.world import World
 from endorender.scene import Constant, Directional, Disk, HenyeyGreenstein, Pinhole, Point, Scene, Tissue
 from endorender.scene.halfspace import reflectance
@@ -136,7 +136,6 @@ def _seeker(scene, prepared):
     traits = Traits.of(scene)
     args = (prepared.kind, "interface", str(prepared.low.dtype), type(scene.phase))
     wall = refraction.device(*args, 3, traits)
-    shade = shading.device(args[0], args[1], args[3], 3, traits)
     tracking.device(*args[:3], traits)
 
     @ti.kernel
@@ -150,7 +149,7 @@ def _seeker(scene, prepared):
         out: ti.types.ndarray(),
     ):
         for i in range(ends.shape[0]):
-            q = shade.unpack(view)
+            q = unpack(view)
             medium = ti.static(Medium(field, smooth, None, table, labels, q.inv, q.threshold, q.wall_hu))
             world = ti.static(World(medium, q))
             rng = random.start(ti.u64(1), i, 0)

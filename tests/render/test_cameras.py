@@ -10,7 +10,7 @@ from endorender.render.device import backend
 from endorender.render.device.rng import rand2
 from endorender.render.integrators.volpath_simple import radiance_simple
 from endorender.render.transport import camera_rays
-from endorender.render.transport.shading import View
+from endorender.render.transport.view import View
 from endorender.scene import Constant, Pinhole, ThinLens, cameras
 from endorender.scene.camera import FILM, PARAMETERS
 from tests.render.scenes import affine, cube_scene, tube_scene

@@ -10,9 +10,9 @@ from endorender.errors import UserError
 from endorender.render import geometry, radiance
 from endorender.render.images.gradient import gradient
 from endorender.render.integrators import integrators
-from endorender.scene import Constant, Directional, Isotropic, Point, Scene, cameras, lights, phase_functions
+from endorender.scene import Constant, Directional, Disk, Isotropic, Point, Scene, cameras, lights, phase_functions
 from endorender.scene.halfspace import reflectance
-from endorender.scene.light import Disk, Shape, shapes
+from endorender.scene.light import Shape, shapes
 from endorender.scene.surface import coats
 from tests.plugin.fibrescope_optics import Beacon, Fog, Linear, Matte, Overhead, Pair
 from tests.registering import registered

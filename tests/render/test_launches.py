@@ -31,7 +31,8 @@ def watched(monkeypatch):
     def watching(launch, *args, **named):
         def one(*given):
             launch(*given)
-            seen.append((int(given[5][0]), given[6]))
+            window, _, spent = given
+            seen.append((int(spent[0]), window.most_work))
 
         trace(one, *args, **named)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from endorender.engine import ti
 from endorender.render.device import backend
 
 SECONDS = 0.3  # to spend on a launch: well below what a user takes for a hang
@@ -26,7 +27,9 @@ PATH_WORK = 1 << 22  # 0.1 s; 10 000 scatterings in the densest of media take a 
 # Threads that keep a card of 132 multiprocessors busy, 2048 on each: pixels alone are too few.
 THREADS = 1 << 18
 
-Launch = Callable[[int, int, int, int, Any, Any, int], None]
+# A launch's share: samples begin to end of the pixels first to last, until most_work is done.
+Window = ti.types.struct(first=ti.i32, last=ti.i32, begin=ti.i32, end=ti.i32, most_work=ti.i32)
+Launch = Callable[[Any, Any, Any], None]
 
 
 def lanes(pixels: int, spp: int) -> int:
@@ -47,10 +50,9 @@ def trace(
 ) -> None:
     """Cover pixels × samples by launches that are timed and sized on the go. The result does not depend on them.
 
-    pixels, spp: or lanes, and the samples of each. launch: called with the first pixel and the one behind the last,
-    likewise of the samples, `taken` (N,) int32 samples that each pixel has, `spent` (2,) int32 and the budget. It adds
-    work to the first of `spent`, takes no path once that reaches the budget, and sets the second where it left paths
-    out. progress: gets the share that is done.
+    pixels, spp: or lanes, and the samples of each. launch: called with a `Window`, `taken` (N,) int32 samples that each
+    pixel has, and `spent` (2,) int32. It adds work to the first of `spent`, takes no path once that is `most_work`,
+    and sets the second where it left paths out. progress: gets the share that is done.
     most_pixels: of a launch. taken: (N,) samples that each pixel has beforehand; `spp` and more: it gets none.
     """
     # Elsewhere than on a CPU a launch takes one sample of many pixels: a card wants many threads with little work each,
@@ -70,7 +72,7 @@ def trace(
             while not whole:
                 spent.fill(0)
                 began = time.perf_counter()
-                launch(done, done + block, sample, sample + step, counts, spent, int(budget))
+                launch(Window(done, done + block, sample, sample + step, int(budget)), counts, spent)
                 backend.wait()
                 took = time.perf_counter() - began
                 work, left_out = backend.fetch(spent).tolist()

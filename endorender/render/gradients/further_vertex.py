@@ -104,20 +104,25 @@ def device(kind: str, surface: str, phase: Any, lit: bool, traits: Traits) -> Si
         return out
 
     @ti.func
-    def offer(kept: ti.template(), world: ti.template(), path: ti.template(), o, d, length, inside, most_air, ambient):
-        """A candidate from a flight, kept in place of the one before with a chance in proportion to its weight."""
-        new = candidate(world, o, d, length, path.beta, path.dl, most_air, ambient, path.side)
-        new.scatterings, new.inside = path.scatterings, ti.cast(inside, ti.i32)
+    def offer(kept: ti.template(), world: ti.template(), record: ti.template(), start, length, most_air, ambient):
+        """A candidate from a flight, kept in place of the one before with a chance in proportion to its weight.
+
+        start, length: mm of the flight before the grid, and in the medium.
+        """
+        path = ti.static(record.path)
+        o = path.o + start * path.d
+        new = candidate(world, o, path.d, length, path.beta, record.dl, most_air, ambient, record.side)
+        new.scatterings, new.inside = path.scatterings, ti.cast(path.inside, ti.i32)
         new.all_weights = kept.all_weights + new.weight
-        if rand(path.side) * new.all_weights < new.weight:
+        if rand(record.side) * new.all_weights < new.weight:
             kept = new
         else:
             kept.all_weights = new.all_weights
 
     @ti.func
-    def put_kept(world: ti.template(), path: ti.template(), sums: ti.template(), kept):
+    def put_kept(world: ti.template(), record: ti.template(), sums: ti.template(), kept):
         """What the path from the vertex that was kept has brought."""
-        value = path.dl.dot(kept.om * path.radiance) * kept.all_weights / kept.weight
-        add_at(sums, slope.sigma_place(world, kept.x, path.side), value, path.side)
+        value = record.dl.dot(kept.om * record.path.radiance) * kept.all_weights / kept.weight
+        add_at(sums, slope.sigma_place(world, kept.x, record.side), value, record.side)
 
     return SimpleNamespace(none=none, offer=offer, put_kept=put_kept, albedo_of=albedo_of)

@@ -22,12 +22,10 @@ from endorender.render.transport.emitters import E
 vec2 = ti.math.vec2
 
 
-class Path(NamedTuple):
-    """What a walk knows of its path: names for variables of the kernel, by `ti.static(Path(...))`."""
+class Record(NamedTuple):
+    """What is noted of a path, and where: names for variables of the kernel, by `ti.static(Record(...))`."""
 
-    radiance: Any  # (3,) what it has brought so far
-    beta: Any  # (3,) throughput
-    scatterings: Any
+    path: Any  # `steps.Path`
     keeps: Any  # whether this leg is noted
     dl: Any  # (3,) the picture's gradient
     ray: Any  # `attenuation.Ray`
@@ -59,144 +57,146 @@ def device(kind: str, surface: str, dtype: str, phase: Any, traits: Traits, want
     passing = shadow_rays.device(kind, surface, dtype, phase, traits, PLACES, COATED).passing
 
     @ti.func
-    def attenuated(world: ti.template(), path: ti.template(), o, d, end, tag, gain, base):
+    def attenuated(world: ti.template(), record: ti.template(), o, d, end, tag, gain, base):
         """By what the ray o + t d met before t = end."""
-        for i in range(attenuation.points(path.ray)):
-            length, t = attenuation.point(path.ray, i)
+        for i in range(attenuation.points(record.ray)):
+            length, t = attenuation.point(record.ray, i)
             if t <= end:
-                put_at(path.tape, slope.sigma_place(world, o + t * d, path.side), tag, -length * gain, base)
+                put_at(record.tape, slope.sigma_place(world, o + t * d, record.side), tag, -length * gain, base)
 
     @ti.func
-    def flown(world: ti.template(), path: ti.template(), o, d):
+    def flown(world: ti.template(), record: ti.template()):
         """A flight, as far as it went."""
         if ti.static(SIGMA):
-            attenuated(world, path, o, d, FAR, TOTAL, 1.0, path.dl.dot(path.radiance))
+            o, d = record.path.o, record.path.d
+            attenuated(world, record, o, d, FAR, TOTAL, 1.0, record.dl.dot(record.path.radiance))
 
     @ti.func
-    def met(world: ti.template(), path: ti.template(), e, met, o, d, start, length, came):
+    def met(world: ti.template(), record: ti.template(), e, met, start, length, came):
         """Emitter e, which a ray passes: met.distance away, of that at most `length` mm in the medium."""
         emitters = ti.static(world.emitters)
-        plain = path.beta * met.shine
-        gain = path.dl.dot(plain * lighting.vector(emitters, e, E.COLOUR))
-        slot = path.rest + e * (E.COLOUR + 3)
+        o, d = record.path.o, record.path.d
+        plain = record.path.beta * met.shine
+        gain = record.dl.dot(plain * lighting.vector(emitters, e, E.COLOUR))
+        slot = record.rest + e * (E.COLOUR + 3)
         reach = ti.math.clamp(met.distance - start, 0.0, length)
         if ti.static(LIGHTS):
-            if path.keeps:
-                put3(path.tape, slot + E.COLOUR, OWN, path.dl * plain, 0.0)
+            if record.keeps:
+                put3(record.tape, slot + E.COLOUR, OWN, record.dl * plain, 0.0)
                 fall = -1.0 - d.dot(lighting.vector(emitters, e, E.AXIS))
-                put(path.tape, slot + E.MU, OWN, fall * gain, 0.0)
+                put(record.tape, slot + E.MU, OWN, fall * gain, 0.0)
         if ti.static(SIGMA):
-            if path.keeps:
-                attenuated(world, path, o, d, met.distance, OWN, gain, 0.0)
+            if record.keeps:
+                attenuated(world, record, o, d, met.distance, OWN, gain, 0.0)
         if ti.static(PLACES):
-            if path.keeps and came.any == 1:
-                point = o + d * (start + rand(path.side) * reach)
-                move.put_light(world, path.tape, slot, e, came, d, met.distance, reach, point, gain)
+            if record.keeps and came.any == 1:
+                point = o + d * (start + rand(record.side) * reach)
+                move.put_light(world, record.tape, slot, e, came, d, met.distance, reach, point, gain)
 
     @ti.func
-    def escaped(path: ti.template(), got):
+    def escaped(record: ti.template(), got):
         """Into the sky, which brings `got`."""
         if ti.static(SKY):
-            if path.keeps:
-                put3(path.tape, path.once + G.SKY, OWN, path.dl * got, 0.0)
+            if record.keeps:
+                put3(record.tape, record.once + G.SKY, OWN, record.dl * got, 0.0)
 
     @ti.func
-    def _coat(path: ti.template(), tag, by, base):
-        put(path.tape, path.once + G.SPECULAR, tag, by[0], base)
-        put(path.tape, path.once + G.ROUGHNESS, tag, by[1], base)
+    def _coat(record: ti.template(), tag, by, base):
+        put(record.tape, record.once + G.SPECULAR, tag, by[0], base)
+        put(record.tape, record.once + G.ROUGHNESS, tag, by[1], base)
 
     @ti.func
-    def emerged(world: ti.template(), path: ti.template(), ev, d):
+    def emerged(world: ti.template(), record: ti.template(), ev):
         """Out of the tissue, through the coat."""
         if ti.static(COATED):
-            if path.keeps:
-                _coat(path, TOTAL, -passing(world, ev.coat, ev.n, d), path.dl.dot(path.radiance))
+            if record.keeps:
+                _coat(record, TOTAL, -passing(world, ev.coat, ev.n, record.path.d), record.dl.dot(record.path.radiance))
 
     @ti.func
-    def collided(world: ti.template(), path: ti.template(), x, hu, ev, node, most_air):
+    def collided(world: ti.template(), record: ti.template(), x, hu, ev, node, most_air):
         """At x, where the field is `hu`. node: voxel of a grid whose albedo was taken. Row of the table, or voxel."""
         at = node
         m = ti.static(world.medium)
         if ti.static(not GRID and (SIGMA or ALBEDO or FORWARD)):
-            at = slope.row(hu, m.wall_hu, path.side)
+            at = slope.row(hu, m.wall_hu, record.side)
         if ti.static(SIGMA):
-            if path.keeps:
+            if record.keeps:
                 v, there = hu, ti.math.ivec2(slope.sigma_slot(at), 0)
                 if ti.static(GRID):  # as statements: see the light's sample in volpath
-                    v, there = look.value(m, x), slope.sigma_place(world, x, path.side)
+                    v, there = look.value(m, x), slope.sigma_place(world, x, record.side)
                 sigma = ti.max(look.sigma(m, x * m.inv, v), 1e-9)
                 near = sigma / (sigma * sigma + most_air * most_air)
-                put_at(path.tape, there, TOTAL, near, path.dl.dot(path.radiance))
+                put_at(record.tape, there, TOTAL, near, record.dl.dot(record.path.radiance))
         if ti.static(ALBEDO):
-            if path.keeps:
+            if record.keeps:
                 for c in ti.static(range(3)):
                     if ev.albedo[c] > 0.0:
                         slot, inverse = slope.albedo_slot(world, at, c), 1.0 / ev.albedo[c]
-                        put(path.tape, slot, RED + c, inverse, path.dl[c] * path.radiance[c])
+                        put(record.tape, slot, RED + c, inverse, record.dl[c] * record.path.radiance[c])
         return at
 
     @ti.func
-    def seen(world: ti.template(), path: ti.template(), o, d, hit, in_camera, at_pixel):
+    def seen(world: ti.template(), record: ti.template(), hit, in_camera, at_pixel):
         """By the camera, if this is the first scattering: see `motion.put_camera`."""
         if ti.static(POSE):
-            if path.keeps and path.scatterings == 1:
-                base = path.dl.dot(path.radiance)
-                s = rand(path.side)
-                move.put_camera(world, path.tape, path.once, base, o, d, hit, in_camera, at_pixel, s)
+            if record.keeps and record.path.scatterings == 1:
+                base = record.dl.dot(record.path.radiance)
+                s, o, d = rand(record.side), record.path.o, record.path.d
+                move.put_camera(world, record.tape, record.once, base, o, d, hit, in_camera, at_pixel, s)
 
     @ti.func
-    def lit(world: ti.template(), path: ti.template(), here: ti.template(), light, way, plain, group: ti.template()):
+    def lit(world: ti.template(), record: ti.template(), here: ti.template(), light, way, plain, group: ti.template()):
         """By a sampled light, through `way` (of `shadow_rays`). plain: what it brings over its radiance. group: 1: the
         environment."""
         w, d = light.direction, here.place.d
         got = plain * light.radiance
-        gain = path.dl.dot(got)
-        if path.keeps and way.seen > 0.0:
+        gain = record.dl.dot(got)
+        if record.keeps and way.seen > 0.0:
             emitters = ti.static(world.emitters)
-            slot = path.rest + light.index * (E.COLOUR + 3)
+            slot = record.rest + light.index * (E.COLOUR + 3)
             if ti.static(LIGHTS and group == 0):
-                put3(path.tape, slot + E.COLOUR, OWN, path.dl * plain * light.shine, 0.0)
+                put3(record.tape, slot + E.COLOUR, OWN, record.dl * plain * light.shine, 0.0)
                 if ti.cast(emitters[light.index, E.KIND], ti.i32) != POINT:
                     fall = -1.0 - w.dot(lighting.vector(emitters, light.index, E.AXIS))
-                    put(path.tape, slot + E.MU, OWN, fall * gain, 0.0)
+                    put(record.tape, slot + E.MU, OWN, fall * gain, 0.0)
             if ti.static(SKY and group == 1):
-                put3(path.tape, path.once + G.SKY, OWN, path.dl * got, 0.0)
+                put3(record.tape, record.once + G.SKY, OWN, record.dl * got, 0.0)
             if ti.static(SIGMA):
-                attenuated(world, path, way.at, w, FAR, OWN, gain, 0.0)
+                attenuated(world, record, way.at, w, FAR, OWN, gain, 0.0)
             if ti.static(PLACES and group == 0):
                 move.put_light(
-                    world, path.tape, slot, light.index, here.place, w, light.distance, way.length, way.point, gain
+                    world, record.tape, slot, light.index, here.place, w, light.distance, way.length, way.point, gain
                 )
             if ti.static(FORWARD):
                 if here.ev.kind == PHASE:
-                    slope.put_phase(world, path.tape, here.at, d.dot(w), here.ev.phase, OWN, gain, 0.0)
+                    slope.put_phase(world, record.tape, here.at, d.dot(w), here.ev.phase, OWN, gain, 0.0)
             if ti.static(POSE):
-                if path.scatterings == 1:
-                    move.put_bend(world, path.tape, path.once, OWN, gain, 0.0, d, w, here.hit, here.ev.phase)
+                if record.path.scatterings == 1:
+                    move.put_bend(world, record.tape, record.once, OWN, gain, 0.0, d, w, here.hit, here.ev.phase)
             if ti.static(COATED):
                 by = way.coat
                 if here.ev.kind == COAT:
                     rough = slope.roughness_slope(d, w, here.ev.film, here.ev.coat)
                     by += vec2(1.0 / here.ev.coat[1], rough)
-                _coat(path, OWN, by * gain, 0.0)
+                _coat(record, OWN, by * gain, 0.0)
 
     @ti.func
-    def turned(world: ti.template(), path: ti.template(), here: ti.template(), turn):
+    def turned(world: ti.template(), record: ti.template(), here: ti.template(), turn):
         """Onwards, as `shading.sample` drew it."""
         w, d = turn.direction, here.place.d
-        base = path.dl.dot(path.radiance)
+        base = record.dl.dot(record.path.radiance)
         if ti.static(FORWARD):
-            if path.keeps and here.ev.kind == PHASE:
-                slope.put_phase(world, path.tape, here.at, d.dot(w), here.ev.phase, TOTAL, 1.0, base)
+            if record.keeps and here.ev.kind == PHASE:
+                slope.put_phase(world, record.tape, here.at, d.dot(w), here.ev.phase, TOTAL, 1.0, base)
         if ti.static(POSE):
-            if path.keeps and path.scatterings == 1:
-                move.put_bend(world, path.tape, path.once, TOTAL, 1.0, base, d, w, here.hit, here.ev.phase)
+            if record.keeps and record.path.scatterings == 1:
+                move.put_bend(world, record.tape, record.once, TOTAL, 1.0, base, d, w, here.hit, here.ev.phase)
         if ti.static(COATED):
-            if path.keeps and here.ev.kind == COAT:
+            if record.keeps and here.ev.kind == COAT:
                 by = -passing(world, here.ev.coat, here.ev.n, d)
                 if turn.reflected == 1:
                     by = vec2(1.0 / here.ev.coat[1], slope.roughness_slope(d, w, here.ev.film, here.ev.coat))
-                _coat(path, TOTAL, by, base)
+                _coat(record, TOTAL, by, base)
 
     return SimpleNamespace(
         flown=flown, met=met, escaped=escaped, emerged=emerged, collided=collided, seen=seen, lit=lit, turned=turned

@@ -9,7 +9,7 @@ from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand
 from endorender.render.gradients import attenuation
 from endorender.render.medium.traits import Traits
-from endorender.render.transport import shading, shadow_rays
+from endorender.render.transport import coating, shadow_rays
 from endorender.render.transport.shadow_rays import Marks
 from endorender.scene import surface as coat_model
 
@@ -22,7 +22,7 @@ def device(
 ) -> SimpleNamespace:
     """Taichi functions for one kind of medium and surface mode. places: whether a point on the way is wanted. coat:
     whether the derivatives by the coat are."""
-    shade = shading.device(kind, surface, phase, 3, traits)
+    film = coating.device(kind, surface, traits)
     shadow = shadow_rays.device(kind, surface, dtype, phase, 3, traits)
     WALL = surface == "interface"
     Lit = ti.types.struct(seen=float, at=vec3, length=float, point=vec3, coat=vec2)
@@ -36,8 +36,8 @@ def device(
         up, down = here, here
         up[0] = ti.min(1.002 * here[0], ti.static(coat_model.ALPHA[1]))
         down[0] = ti.max(0.998 * here[0], ti.static(coat_model.ALPHA[0]))
-        mirror = shade.mirrored(world, here, n, d)
-        by_alpha = (shade.mirrored(world, up, n, d) - shade.mirrored(world, down, n, d)) / (up[0] - down[0])
+        mirror = film.mirrored(world, here, n, d)
+        by_alpha = (film.mirrored(world, up, n, d) - film.mirrored(world, down, n, d)) / (up[0] - down[0])
         return vec2(mirror / ti.max(here[1], 1e-6), by_alpha) / ti.max(1.0 - mirror, 1e-6)
 
     @ti.func

@@ -20,28 +20,34 @@ from endorender.errors import UserError
 from endorender.render.device import backend, launches, sampling
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
-from endorender.render.device.rng import rand, rand2
+from endorender.render.device.launches import Window
+from endorender.render.device.rng import rand2
 from endorender.render.gradients import attenuation, derivatives, further_vertex, recorder, shadow_rays
 from endorender.render.gradients.attenuation import SCRATCH, Ray, Stretch
 from endorender.render.gradients.coverage import refuse
 from endorender.render.gradients.derivatives import G
-from endorender.render.gradients.recorder import Path, Vertex
+from endorender.render.gradients.recorder import Record, Vertex
 from endorender.render.gradients.tape import MARGIN, TAPE, Sums, Tape, settle
 from endorender.render.integrators.models import Progress
 from endorender.render.medium.collision import UNWATCHED, Flight
 from endorender.render.medium.prepared import Prepared, prepare
 from endorender.render.medium.traits import Traits
-from endorender.render.transport import camera_rays, illumination, shading, tracking
+from endorender.render.transport import camera_rays, illumination, shading, steps
 from endorender.render.transport.emitters import E, pack_emitters
-from endorender.render.transport.film import Film, Radiance
-from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
-from endorender.render.transport.world import Lit, World, packed
+from endorender.render.transport.film import Film, Radiance, add_sample
+from endorender.render.transport.steps import Path
+from endorender.render.transport.tracking import COLLISION, NOTHING, SURFACE
+from endorender.render.transport.view import unpack
+from endorender.render.transport.world import Array, Lit, World, packed
 from endorender.scene.scene import Scene
 
 vec2, vec3, vec4 = ti.math.vec2, ti.math.vec3, ti.math.vec4
 C_PER_VOXEL = 0.015  # c of the estimator of extinction, over the voxel's edge
 LINES = 1024  # pixels of a launch, each with a tape
 WALK, AGAIN, TAIL, DONE = range(4)  # a path; once more if it did not fit the tape; the path from its further vertex
+# rest: slot of the first emitter. most_air: c of the estimator, mm⁻¹. ambient: radiance to expect beside that of the
+# emitters. grain: what sums are multiples of.
+Estimator: Any = ti.types.struct(rest=ti.i32, most_air=ti.f32, ambient=ti.f32, grain=ti.f64)
 
 
 def traced(scene: Scene, spp: int, seed: int, frame: int, progress: Progress | None, smooth_pixels: bool) -> Radiance:
@@ -89,10 +95,11 @@ def run(
     # Of the size of a whole gradient, 2⁻³⁶: a path's share is far above it, and sums stay below 2⁵³ of it.
     whole = max(float(np.abs(image_gradient).sum()) * spp * ambient, 1e-30)
     grain = 2.0 ** (math.ceil(math.log2(whole)) - 36)
-    work = [film.mean, film.squares, backend.resident(image_gradient.astype(np.float32)), grads, *tape]
+    work = [film.sums, backend.resident(image_gradient.astype(np.float32)), grads, *tape]
+    estimator = Estimator(rest, most_air, ambient, grain)
 
-    def launch(p0: int, p1: int, s0: int, s1: int, *counts: Any) -> None:
-        kernel(*fixed, *work, rest, most_air, ambient, grain, p0, p1, s0, s1, *counts, scene.max_scatterings, key)
+    def launch(*share: Any) -> None:
+        kernel(*fixed, *work, estimator, *share, key)
 
     launches.trace(launch, n, spp, progress, LINES)
     return film.developed(spp)[0], backend.fetch(grads)
@@ -116,14 +123,13 @@ def tracer(
     B-spline over three pixels instead of the box, at whose edges the light that a moving camera sees would jump.
     """
     SPREAD = backend.spread()
-    t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, 3, traits)
     lighting = illumination.device(3, lit.outlines)
+    step = steps.device(kind, surface, dtype, phase, 3, lit, traits)
     slope = derivatives.device(kind, surface, phase, traits)
     note = recorder.device(kind, surface, dtype, phase, traits, wanted)
     eye = camera_rays.device(camera)
-    COAT, PHASE = shading.COAT, shading.PHASE
-    WALL, GRID = surface == "interface", kind != "tissue"
+    PHASE, GRID = shading.PHASE, kind != "tissue"
     EMITTERS, ENVIRONMENT, EVEN = lit.emitters, lit.environment, lit.even
     AIR, BACKWARD = "air" in wanted, len(wanted) > 0
     extra = further_vertex.device(kind, surface, phase, EMITTERS, traits)
@@ -135,62 +141,33 @@ def tracer(
 
     @ti.kernel
     def trace(
-        field: ti.types.ndarray(),
-        smooth: ti.types.ndarray(),
-        cells: ti.types.ndarray(),
-        table: ti.types.ndarray(),
-        labels: ti.types.ndarray(),
-        grid: ti.types.ndarray(),
-        phase_data: ti.types.ndarray(),
-        coats: ti.types.ndarray(),
-        capsules: ti.types.ndarray(),
-        buckets: ti.types.ndarray(),
-        view: ti.types.ndarray(),
-        emitters: ti.types.ndarray(),
-        env: ti.types.ndarray(),
-        alias: ti.types.ndarray(),
-        mean: ti.types.ndarray(),
-        squares: ti.types.ndarray(),
-        weights: ti.types.ndarray(),
-        grads: ti.types.ndarray(),
-        slots: ti.types.ndarray(),
-        weighed: ti.types.ndarray(),
-        rest: ti.i32,
-        most_air: ti.f32,
-        ambient: ti.f32,
-        grain: ti.f64,
-        first: ti.i32,
-        last: ti.i32,
-        sample0: ti.i32,
-        sample1: ti.i32,
-        taken: ti.types.ndarray(),
-        spent: ti.types.ndarray(),
-        most_work: ti.i32,
-        max_scatterings: ti.i32,
-        frame_key: ti.u64,
-    ):
-        """weights: (N, 3) the picture's gradient. rest: slot of the first emitter. most_air: c of the estimator, mm⁻¹.
-
-        ambient: radiance to expect beside that of the emitters. slots, weighed: the tape, a line for each pixel of the
-        launch. grain: what sums are multiples of.
-        """
-        for unit in range(first * SPREAD, last * SPREAD):
+        field: Array, smooth: Array, cells: Array, table: Array, labels: Array, grid: Array, phase_data: Array,
+        coats: Array, capsules: Array, buckets: Array, view: Array, emitters: Array, env: Array, alias: Array,
+        sums: Array, weights: Array, grads: Array, slots: Array, weighed: Array, estimator: Estimator,
+        window: Window, taken: Array, spent: Array, frame_key: ti.u64,
+    ):  # fmt: skip
+        """sums: of `film.Film`. weights: (N, 3) the picture's gradient. slots, weighed: the tape, a line for each pixel
+        of the launch."""
+        for unit in range(window.first * SPREAD, window.last * SPREAD):
             if unit % SPREAD != 0:
                 continue
             pixel = unit // SPREAD
-            q = shade.unpack(view)
+            q = unpack(view)
             world = ti.static(
                 World.of(
                     q, field, smooth, cells, table, labels, grid, phase_data, coats, capsules, buckets, emitters, env,
                     alias
                 )
             )  # fmt: skip
-            m = ti.static(world.medium)
-            sums = ti.static(Sums(grads, grain, field))
+            deposits = ti.static(Sums(grads, estimator.grain, field))
+            rest = estimator.rest
             once = rest + emitters.shape[0] * (E.COLOUR + 3)  # slot of what a view has once
-            from_sample = ti.max(sample0, taken[pixel])
-            for sample in range(from_sample, eye.samples(pixel, q, from_sample, sample1)):
-                if spent[0] >= most_work:
+            average, scatter = vec3(0.0), vec3(0.0)
+            for c in ti.static(range(3)):
+                average[c], scatter[c] = sums[pixel, 0, c], sums[pixel, 1, c]
+            begin = ti.max(window.begin, taken[pixel])
+            for sample in range(begin, eye.samples(pixel, q, begin, window.end)):
+                if spent[0] >= window.most_work:
                     spent[1] = 1
                     break
                 key = random.start(frame_key, pixel, sample)
@@ -212,8 +189,9 @@ def tracer(
                 while leg < DONE:
                     o, d, vertex, density = lens, ahead, lens, -1.0
                     radiance, beta = vec3(0.0), vec3(1.0)
-                    scatterings, step, inside, entered, leg_key = 0, 0, False, False, key
-                    end = ti.math.ivec2(pixel - first, 0)  # of the tape
+                    scatterings, number, inside, entered, leg_key = 0, 0, False, False, key
+                    path = ti.static(Path(o, d, inside, entered, vertex, density, radiance, beta, scatterings, rng))
+                    end = ti.math.ivec2(pixel - window.first, 0)  # of the tape
                     place = Scattered(at=o, d=d, phase=0.0, any=0)  # of the last vertex
                     if leg == TAIL:
                         o, d, scatterings, inside, entered = kept.x, kept.d, kept.scatterings, kept.inside != 0, True
@@ -226,41 +204,27 @@ def tracer(
                     tape = ti.static(Tape(slots, weighed, end))
                     count, air, gone = 0, Stretch(length=0.0, at=0.0), 0.0
                     ray = ti.static(Ray(watched, keeps, count, air, gone, tape, side))
-                    path = ti.static(Path(radiance, beta, scatterings, keeps, dl, ray, side, tape, rest, once))
+                    record = ti.static(Record(path, keeps, dl, ray, side, tape, rest, once))
                     while True:
                         # Every vertex has random numbers of its own: a decision that falls otherwise spoils no others.
-                        step += 1
+                        number += 1
                         leg_work += ti.static(launches.EVENT_WORK) + ti.cast(random.drawn(began, rng), ti.i32)
                         if leg_work > ti.static(launches.PATH_WORK):
                             break
-                        rng = random.mix(leg_key + ti.cast(step, ti.u64) * ti.u64(0xD1342543DE82EF95))
+                        rng = random.mix(leg_key + ti.cast(number, ti.u64) * ti.u64(0xD1342543DE82EF95))
                         began = rng
-                        starts = leg == TAIL and step == 1
+                        starts = leg == TAIL and number == 1
                         if ti.static(BACKWARD):
                             if leg == AGAIN and end[1] > ti.static(TAPE - MARGIN):
-                                settle(tape, total, sums, side)
+                                settle(tape, total, deposits, side)
 
                         # 1. Fly, unless the path begins at a collision.
-                        event, hit, hu, length, start = COLLISION, 0.0, kept.hu, 0.0, 0.0
+                        event, hit, hu, start, length = COLLISION, 0.0, kept.hu, 0.0, 0.0
                         attenuation.begin(ray)
                         if not starts:
-                            event, hit, hu = NOTHING, FAR, 0.0
-                            outside = False
-                            if not entered:
-                                span = t.clip(m, o, d)
-                                start, outside = span[0], span[1] <= span[0]
-                                inside = t.value(m, o + d * start) >= q.threshold
-                                entered = True
-                            if not outside:
-                                budget, unused = sampling.exponential(rng), vec3(1.0)
-                                flight = ti.static(Flight(budget, unused, 0, rng, ray))
-                                event, hit, hu, _ = t.march(
-                                    m, o, d, start, FAR, inside, ti.static(False), False, flight
-                                )
-                                if inside if ti.static(WALL) else True:
-                                    length = ti.max(hit - start, 0.0)
-                                if event == NOTHING:
-                                    hit = FAR
+                            budget, unused = sampling.exponential(rng), vec3(1.0)
+                            flight = ti.static(Flight(budget, unused, 0, rng, ray))
+                            event, hit, hu, start, length = step.fly(world, path, flight, False)
 
                         # 2. Light met on the way. It has come through the medium as far as the light only.
                         if ti.static(EMITTERS):
@@ -268,122 +232,96 @@ def tracer(
                                 met = lighting.met_emitter(emitters, e, o, d, hit, vertex, density)
                                 if met.shine > 0.0:
                                     radiance += beta * met.shine * lighting.vector(emitters, e, E.COLOUR)
-                                    note.met(world, path, e, met, o, d, start, length, place)
+                                    note.met(world, record, e, met, start, length, place)
 
                         # 3. Attenuation on the way, and a candidate for the further vertex.
-                        note.flown(world, path, o, d)
+                        note.flown(world, record)
                         if ti.static(AIR):
-                            if keeps and length > 1e-6 and scatterings < max_scatterings:
-                                extra.offer(kept, world, path, o + start * d, d, length, inside, most_air, ambient)
+                            if keeps and length > 1e-6 and scatterings < q.max_scatterings:
+                                extra.offer(kept, world, record, start, length, estimator.most_air, estimator.ambient)
                         if event == NOTHING:
                             if ti.static(ENVIRONMENT or EVEN):
                                 got = beta
                                 if ti.static(ENVIRONMENT):
-                                    sky = lighting.environment(env, q.to_map @ d)
+                                    sky = lighting.met_environment(env, q.to_map @ d, density)
                                     got *= sky.radiance
-                                    if density >= 0.0:
-                                        got *= density / (density + sky.density)
+                                    got *= sky.weight
                                 else:
-                                    got *= vec3(env[0, 0, 0], env[0, 0, 1], env[0, 0, 2])
+                                    got *= lighting.even(env)
                                 radiance += got
-                                note.escaped(path, got)
+                                note.escaped(record, got)
                             break
 
                         # 4. What it is that the path has met.
                         x = o + hit * d
                         ev = shade.event(world, x, d, hu, event == COLLISION, inside, False, rng)
-                        if ti.static(WALL):
+                        if ti.static(step.LEAVES):
                             if event == SURFACE and inside:
-                                note.emerged(world, path, ev, d)
-                                beta *= 1.0 - ev.reflect
-                                o = x + q.nudge * d
-                                inside = t.value(m, o) >= q.threshold
+                                note.emerged(world, record, ev)
+                                step.emerge(world, path, ev, x)
                                 continue
                         at = 0  # row of the table, or voxel
                         if event == COLLISION:
-                            if scatterings == max_scatterings:
+                            if scatterings == q.max_scatterings:
                                 break
                             scatterings += 1
                             if ti.static(GRID):
                                 # The node whose albedo colours the path is the one that gets the derivative.
                                 at = slope.place(world, x, rng)
                                 ev.albedo = extra.albedo_of(world, at)
-                            at = note.collided(world, path, x, hu, ev, at, most_air)
-                            note.seen(world, path, o, d, hit, in_camera, at_pixel)
+                            at = note.collided(world, record, x, hu, ev, at, estimator.most_air)
+                            note.seen(world, record, hit, in_camera, at_pixel)
                             if not starts:
                                 if ev.kind == PHASE:
                                     beta *= ev.albedo
-                                top = beta.max()
-                                if top < q.roulette:
-                                    if rand(rng) * q.roulette >= top:
-                                        break
-                                    beta *= q.roulette / top
+                                if not step.survives(world, path):
+                                    break
                         place = Scattered(at=x, d=d, phase=ev.phase, any=ti.cast(ev.kind == PHASE, ti.i32))
                         here = ti.static(Vertex(ev, place, hit, at))
 
                         # 5. Next-event estimation: one shadow ray to each group of lights.
                         for group in ti.static(range(2)):
                             if ti.static((EMITTERS, ENVIRONMENT)[group]):
-                                light = lighting.dark()
-                                if ti.static(group == 0):
-                                    light = lighting.sample_emitter(emitters, x, rng)
-                                else:
-                                    light = lighting.sample_environment(env, alias, q.to_map, rng)
+                                light = lighting.sample(world, ti.static(group), x, rng)
                                 w = light.direction
                                 f = shade.bounce(world, ev, d, w)
                                 plain = beta * (f.shiny + f.diffuse)
-                                if light.density > 0.0:
-                                    plain *= light.density / (light.density + f.density)
+                                plain *= lighting.weight(light, f.density)
                                 if plain.max() > 0.0 and (light.shine > 0.0 or light.radiance.max() > 0.0):
-                                    so, within = x, inside
-                                    if ti.static(WALL):
-                                        if ev.kind == COAT:
-                                            so = x + q.nudge * ev.n
-                                            within = t.value(m, so) >= q.threshold
+                                    so, within = step.outlook(world, path, ev, x, w)
                                     way = visibility(world, so, w, light.distance, within, rng, ray)
                                     plain *= way.seen
                                     radiance += plain * light.radiance
-                                    note.lit(world, path, here, light, way, plain, ti.static(group))
+                                    note.lit(world, record, here, light, way, plain, ti.static(group))
 
                         # 6. Onwards.
                         turn = shade.sample(world, ev, d, rand2(rng), rng)
                         if turn.stop == 1:
                             break
-                        note.turned(world, path, here, turn)
-                        o = x
-                        if turn.reflected == 1:
-                            beta *= turn.weight
-                            d = turn.direction
-                            density = turn.density
-                            vertex = x
-                        if ti.static(WALL):
-                            if ev.kind == COAT:
-                                o = x + q.nudge * (ev.n if turn.reflected == 1 else d)
-                                inside = t.value(m, o) >= q.threshold
+                        note.turned(world, record, here, turn)
+                        step.onwards(world, path, ev, x, turn)
 
                     work += leg_work + ti.cast(random.drawn(began, rng), ti.i32)
                     # What the walk was for.
                     if leg == WALK:
-                        for c in ti.static(range(3)):
-                            value = radiance[c] * share
-                            delta = value - mean[pixel, c]
-                            mean[pixel, c] += delta / (sample + 1)
-                            squares[pixel, c] += delta * (value - mean[pixel, c])
+                        add_sample(average, scatter, radiance * share, sample + 1)
                     next_leg = DONE
                     if ti.static(BACKWARD):
                         if leg == TAIL:
-                            extra.put_kept(world, path, sums, kept)
+                            extra.put_kept(world, record, deposits, kept)
                         else:
                             each = dl * radiance
                             total = vec4(each.sum(), each)
                             if leg == WALK and end[1] > TAPE:
                                 next_leg = AGAIN
                             else:
-                                settle(tape, total, sums, side)
+                                settle(tape, total, deposits, side)
                                 if kept.all_weights > 0.0:
                                     next_leg = TAIL
                     leg = next_leg
                 taken[pixel] = sample + 1
                 ti.atomic_add(spent[0], work)
+            for c in ti.static(range(3)):
+                sums[pixel, 0, c], sums[pixel, 1, c] = average[c], scatter[c]
 
     return trace

@@ -14,26 +14,21 @@ from endorender.engine import ti
 from endorender.render.device import backend, launches, sampling
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
+from endorender.render.device.launches import Window
 from endorender.render.device.rng import rand, rand2
 from endorender.render.integrators.models import Progress
 from endorender.render.medium.collision import Flight
 from endorender.render.medium.prepared import prepare
 from endorender.render.medium.traits import Traits
-from endorender.render.transport import (
-    camera_rays,
-    illumination,
-    refraction,
-    shading,
-    shadow_rays,
-    side_branch,
-    tracking,
-)
+from endorender.render.transport import camera_rays, illumination, refraction, shading, shadow_rays, side_branch, steps
 from endorender.render.transport import noise as enough
-from endorender.render.transport.film import Film, Radiance
+from endorender.render.transport.film import Film, Radiance, add_sample
 from endorender.render.transport.noise import Noise
 from endorender.render.transport.shadow_rays import NOTHING_NOTED
-from endorender.render.transport.tracking import COLLISION, FAR, NOTHING, SURFACE
-from endorender.render.transport.world import Lit, World, packed
+from endorender.render.transport.steps import Path
+from endorender.render.transport.tracking import COLLISION, NOTHING, SURFACE
+from endorender.render.transport.view import unpack
+from endorender.render.transport.world import Array, Lit, World, packed
 from endorender.scene.scene import Scene
 
 
@@ -59,8 +54,8 @@ def traced(
     cut = backend.resident(np.zeros((n * lanes, 1 + channels), np.float32))
     key = random.key(seed, frame)
 
-    def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
-        kernel(*fixed, film.mean, film.squares, cut, p0, p1, s0, s1, *work, first.max_scatterings, key, lanes, spp)
+    def launch(*share: Any) -> None:
+        kernel(*fixed, film.sums, cut, *share, key, lanes, spp)
 
     pictures = enough.gather(launch, film, spp, noise, progress)
     samples = pictures[0].samples
@@ -87,14 +82,11 @@ def tracer(
 
     lit: which lights the scene has. traits: what else it asks for. branching: see `side_branch`.
     """
-    t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, channels, traits)
     lighting = illumination.device(channels, lit.outlines, lit.profiles)
-    chromatic, BENDS = traits.chromatic, traits.refracting
     shadow = shadow_rays.device(kind, surface, dtype, phase, channels, traits)
-    wall: Any = None
-    if BENDS:
-        wall = refraction.device(kind, surface, dtype, phase, channels, traits, lit.outlines, lit.profiles)
+    step = steps.device(kind, surface, dtype, phase, channels, lit, traits)
+    wall = step.wall
     aside: Any = None
     if branching:
         aside = side_branch.device(kind, surface, dtype, phase, channels, traits, lit.outlines, lit.profiles)
@@ -102,75 +94,39 @@ def tracer(
     eye = camera_rays.device(camera)
     SPREAD = backend.spread()
     COAT, PHASE, FORWARD = shading.COAT, shading.PHASE, shading.FORWARD
-    Spectrum = shade.Spectrum
-    WALL, HYBRID = surface == "interface", surface == "hybrid"
-    TINTED = HYBRID or shade.COVER
-    similar = traits.similar
+    Spectrum, BENDS = shade.Spectrum, traits.refracting
+    TINTED = surface == "hybrid" or shade.COVER
     EMITTERS, AREAS, ENVIRONMENT, EVEN = lit.emitters, len(lit.outlines) > 0, lit.environment, lit.even
-
-    @ti.func
-    def per_channel(v):
-        """(3,) for red, green, blue -> the same for every look's channels; (C,) stays."""
-        out = Spectrum(0.0)
-        for c in ti.static(range(channels)):
-            out[c] = v[c % v.n]
-        return out
 
     @ti.kernel
     def trace(
-        field: ti.types.ndarray(),
-        smooth: ti.types.ndarray(),
-        cells: ti.types.ndarray(),
-        table: ti.types.ndarray(),
-        labels: ti.types.ndarray(),
-        grid: ti.types.ndarray(),
-        phase_data: ti.types.ndarray(),
-        coats: ti.types.ndarray(),
-        capsules: ti.types.ndarray(),
-        buckets: ti.types.ndarray(),
-        view: ti.types.ndarray(),
-        emitters: ti.types.ndarray(),
-        env: ti.types.ndarray(),
-        alias: ti.types.ndarray(),
-        mean: ti.types.ndarray(),
-        squares: ti.types.ndarray(),
-        cut: ti.types.ndarray(),
-        first: ti.i32,
-        last: ti.i32,
-        round0: ti.i32,
-        round1: ti.i32,
-        taken: ti.types.ndarray(),
-        spent: ti.types.ndarray(),
-        most_work: ti.i32,
-        max_scatterings: ti.i32,
-        frame_key: ti.u64,
-        lanes: ti.i32,
-        spp: ti.i32,
-    ):
-        for unit in range(first * SPREAD, last * SPREAD):
+        field: Array, smooth: Array, cells: Array, table: Array, labels: Array, grid: Array, phase_data: Array,
+        coats: Array, capsules: Array, buckets: Array, view: Array, emitters: Array, env: Array, alias: Array,
+        sums: Array, cut: Array, window: Window, taken: Array, spent: Array, frame_key: ti.u64,
+        lanes: ti.i32, spp: ti.i32,
+    ):  # fmt: skip
+        """sums: of `film.Film`. cut: (N, 1 + C) paths that were ended, and the throughput that they still had."""
+        for unit in range(window.first * SPREAD, window.last * SPREAD):
             if unit % SPREAD != 0:
                 continue
             slot = unit // SPREAD
             pixel, lane = slot // lanes, slot % lanes
-            q = shade.unpack(view)
+            q = unpack(view)
             world = ti.static(
                 World.of(
                     q, field, smooth, cells, table, labels, grid, phase_data, coats, capsules, buckets, emitters, env,
                     alias
                 )
             )  # fmt: skip
-            m = ti.static(world.medium)
-            average, scatter = Spectrum(0.0), Spectrum(0.0)
+            average, scatter, unspent = Spectrum(0.0), Spectrum(0.0), Spectrum(0.0)
             for c in ti.static(range(channels)):
-                average[c], scatter[c] = mean[slot, c], squares[slot, c]
-            ended, unspent = cut[slot, 0], Spectrum(0.0)  # paths that were ended; throughput they still had
-            for c in ti.static(range(channels)):
-                unspent[c] = cut[slot, 1 + c]
-            begin = ti.max(round0, taken[slot])
-            end = ti.min(round1, (spp - lane + lanes - 1) // lanes)
+                average[c], scatter[c], unspent[c] = sums[slot, 0, c], sums[slot, 1, c], cut[slot, 1 + c]
+            ended = cut[slot, 0]
+            begin = ti.max(window.begin, taken[slot])
+            end = ti.min(window.end, (spp - lane + lanes - 1) // lanes)
             for number in range(begin, eye.samples(pixel, q, begin, end)):
                 sample = number * lanes + lane
-                if spent[0] >= most_work:
+                if spent[0] >= window.most_work:
                     spent[1] = 1
                     break
                 rng = random.start(frame_key, pixel, sample)
@@ -178,17 +134,17 @@ def tracer(
                 even = random.lattice(frame_key, pixel, sample)
                 o, d, share_seen = eye.ray(pixel, even[:2], q, rng)
                 radiance, beta = Spectrum(0.0), Spectrum(1.0)
-                vertex = o  # where the direction was last sampled
-                density = -1.0  # of that direction; from the lens nothing else could have sampled it
-                branched = False  # whether a branch could have left from there, see `side_branch`
+                vertex, density = o, -1.0  # from the lens nothing else could have sampled the direction
+                link, exit = refraction.DIRECT, o
+                inside, entered, scatterings = False, False, 0
+                path = ti.static(
+                    Path(o, d, inside, entered, vertex, density, radiance, beta, scatterings, rng, link, exit)
+                )
                 fork = Fork(x=0.0, d=0.0, phase=0.0)
-                link, exit = refraction.DIRECT, o  # how the path has come from the vertex, see `refraction`
-                scatterings = 0
-                inside = False
-                entered = False  # the lens may lie outside the grid
+                branched = False  # whether a branch could have left from there, see `side_branch`
                 share, hero = ti.math.vec3(1.0), 0  # spectral MIS weight, and the channel that decides collisions
                 budget = sampling.minus_log(1.0 - even[2])  # optical depth until the next tentative collision
-                if ti.static(chromatic):
+                if ti.static(traits.chromatic):
                     hero = ti.min(ti.cast(rand(rng) * 3.0, ti.i32), 2)
                 flight = ti.static(Flight(budget, share, hero, rng))
                 while True:
@@ -199,107 +155,62 @@ def tracer(
                         break
                     reduced = scatterings >= q.similar_after
                     # 1. Fly: to the wall, to a collision, or out.
-                    event, hit, hu = NOTHING, FAR, 0.0
-                    start, outside = 0.0, False
-                    if not entered:
-                        # From here on every vertex lies in the grid.
-                        span = t.clip(m, o, d)
-                        start, outside = span[0], span[1] <= span[0]
-                        if ti.static(WALL):
-                            inside = t.value(m, o + d * start) >= q.threshold
-                        entered = True
-                    if not outside:
-                        before = share
-                        event, hit, hu, _ = t.march(m, o, d, start, FAR, inside, ti.static(False), reduced, flight)
-                        if event == NOTHING:
-                            hit = FAR
-                        if ti.static(chromatic):
-                            beta *= per_channel(share / ti.max(before, 1e-30))
+                    event, hit, hu, _, _ = step.fly(world, path, flight, reduced)
                     if ti.static(branching):
                         branched = branched and event == COLLISION
+
                     # 2. Light met on the way, weighed against its chance to be sampled from the last vertex.
                     if ti.static(AREAS):
                         if ti.static(BENDS):
-                            radiance += beta * wall.met(world, o, d, hit, vertex, density, link, exit, rng)
+                            radiance += beta * wall.met(world, path, hit)
                         else:
                             radiance += beta * lighting.met_emitters(emitters, o, d, hit, vertex, density)
                     if event == NOTHING:
                         if ti.static(ENVIRONMENT):
-                            sky = lighting.environment(env, q.to_map @ d)
-                            weight = 1.0
-                            sampled = density >= 0.0
+                            sampled = density
                             if ti.static(BENDS):
-                                sampled = sampled and not inside  # from the tissue no sky is sampled
-                            if sampled:
-                                weight = density / (density + sky.density)
-                            radiance += beta * weight * sky.radiance
+                                if inside:  # from the tissue no sky is sampled
+                                    sampled = -1.0
+                            sky = lighting.met_environment(env, q.to_map @ d, sampled)
+                            radiance += beta * sky.weight * sky.radiance
                         if ti.static(EVEN):
-                            for c in ti.static(range(channels)):
-                                radiance[c] += beta[c] * env[0, 0, c]
+                            radiance += beta * lighting.even(env)
                         break
 
                     # 3. What it is that the path has met.
                     x = o + hit * d
                     ev = shade.event(world, x, d, hu, event == COLLISION, inside, reduced, rng)
-                    if ti.static(WALL):
-                        if ti.static(BENDS):
-                            if event == SURFACE and inside:
-                                link = (
-                                    refraction.JOINED
-                                    if link == refraction.DIRECT and density >= 0.0
-                                    else refraction.STRAY
-                                )
-                                turned, gone = wall.leave(world, ev, x, d, rng)
-                                if gone == 0:
-                                    link = refraction.STRAY
-                                d, density, exit = turned, -1.0, x
-                                o = x + q.nudge * (-ev.n if gone == 1 else ev.n)
-                                inside = t.value(m, o) >= q.threshold
-                                continue
-                        elif ti.static(not shade.BORDER):
-                            if event == SURFACE and inside:
-                                # Out of the tissue: light that comes in here has lost what the coat reflects.
-                                beta *= 1.0 - ev.reflect
-                                o = x + q.nudge * d
-                                inside = t.value(m, o) >= q.threshold
-                                continue
+                    if ti.static(step.LEAVES):
+                        if event == SURFACE and inside:
+                            step.emerge(world, path, ev, x)
+                            continue
                     scatters = event == COLLISION
                     if ti.static(shade.COVER):
                         scatters = scatters or ev.kind == COAT
                     if scatters:
                         if ev.kind != FORWARD:
-                            if scatterings == max_scatterings:
+                            if scatterings == q.max_scatterings:
                                 ended += 1.0
                                 unspent += beta
                                 break
                             scatterings += 1
                         if ev.kind == PHASE or ev.kind == FORWARD:
                             beta *= ev.albedo
-                        # Roulette, never capped below 1: a cap makes the variance diverge at high albedo.
-                        top = beta.max()
-                        if top < q.roulette:
-                            if rand(rng) * q.roulette >= top:
-                                break
-                            beta *= q.roulette / top
-                        if ti.static(similar):
+                        if not step.survives(world, path):
+                            break
+                        if ti.static(traits.similar):
                             if ev.kind == FORWARD:
                                 o = x
                                 continue
 
                     # 4. Next-event estimation: one shadow ray to each group of lights.
+                    late = scatterings >= q.similar_after
                     if ti.static(BENDS and EMITTERS):
                         if ev.kind == PHASE:
-                            radiance += beta * wall.connect(
-                                world, ev, x, d, scatterings >= q.similar_after, budget, rng
-                            )
+                            radiance += beta * wall.connect(world, ev, x, d, late, budget, rng)
                     for group in ti.static(range(2)):
                         if ti.static((EMITTERS, ENVIRONMENT)[group]):
-                            light = lighting.dark()
-                            # Not `a if ti.static(c) else b`: Taichi 1.7.4 runs both, and one of them twice.
-                            if ti.static(group == 0):
-                                light = lighting.sample_emitter(emitters, x, rng)
-                            else:
-                                light = lighting.sample_environment(env, alias, q.to_map, rng)
+                            light = lighting.sample(world, ti.static(group), x, rng)
                             f = shade.bounce(world, ev, d, light.direction)
                             gain = Spectrum(f.shiny + f.diffuse)
                             if ti.static(TINTED):
@@ -309,28 +220,23 @@ def tracer(
                             if ti.static(BENDS):
                                 if ev.kind == PHASE:
                                     gain *= 0.0  # of what lies beyond the wall, `connect` brings emitters
-                            if light.density > 0.0:
-                                gain *= light.density / (light.density + f.density)
+                            gain *= lighting.weight(light, f.density)
                             if ti.static(branching and group == 0):
                                 if branched and ev.kind == PHASE:
                                     gain *= aside.share(world, fork, d, density, light.index)
                             if gain.max() > 0.0:
-                                so, within = x, inside
-                                if ti.static(WALL):
-                                    if ev.kind == COAT:
-                                        so = shade.beside(world, ev, x, light.direction)
-                                        within = t.value(m, so) >= q.threshold
-                                late = scatterings >= q.similar_after
+                                w = light.direction
+                                so, within = step.outlook(world, path, ev, x, w)
                                 arrives = shadow.visibility(
-                                    world, so, light.direction, light.distance, within, late, budget, rng, NOTHING_NOTED
+                                    world, so, w, light.distance, within, late, budget, rng, NOTHING_NOTED
                                 )
-                                radiance += gain * per_channel(arrives)
-
+                                radiance += gain * step.per_channel(arrives)
                     if ti.static(branching):
                         fork = Fork(x=x, d=d, phase=ev.phase)
-                        branched = ev.kind == PHASE and scatterings < max_scatterings
+                        branched = ev.kind == PHASE and scatterings < q.max_scatterings
                         if branched:
                             radiance += beta * aside.branch(world, fork, budget, rng)
+
                     # 5. Onwards.
                     u = rand2(rng)
                     if ev.kind == PHASE and scatterings == 1:
@@ -338,32 +244,13 @@ def tracer(
                     turn = shade.sample(world, ev, d, u, rng)
                     if turn.stop == 1:
                         break
-                    o = x
-                    if turn.reflected == 1:
-                        beta *= turn.weight
-                        d = turn.direction
-                        density = turn.density
-                        vertex = x
-                        link = refraction.DIRECT
-                    if ti.static(WALL):
-                        if ev.kind == COAT:
-                            if ti.static(BENDS):
-                                if turn.reflected == 0:
-                                    d = refraction.bend(ev.n, d, 1.0 / ev.coat[2])
-                                    density, link = -1.0, refraction.STRAY
-                            o = shade.beside(world, ev, x, d) if turn.reflected == 1 else x + q.nudge * d
-                            inside = t.value(m, o) >= q.threshold
+                    step.onwards(world, path, ev, x, turn)
 
-                radiance *= share_seen
-                # Welford 1962: mean and sum of squared deviations, the same whatever the launches.
-                delta = radiance - average
-                average += delta / (number + 1)
-                scatter += delta * (radiance - average)
+                add_sample(average, scatter, radiance * share_seen, number + 1)
                 taken[slot] = number + 1
                 ti.atomic_add(spent[0], work + ti.cast(random.drawn(began, rng), ti.i32))
             for c in ti.static(range(channels)):
-                mean[slot, c], squares[slot, c] = average[c], scatter[c]
-                cut[slot, 1 + c] = unspent[c]
+                sums[slot, 0, c], sums[slot, 1, c], cut[slot, 1 + c] = average[c], scatter[c], unspent[c]
             cut[slot, 0] = ended
 
     return trace

@@ -12,16 +12,18 @@ from endorender.engine import ti
 from endorender.render.device import backend, launches
 from endorender.render.device import rng as random
 from endorender.render.device.cache import kernels
+from endorender.render.device.launches import Window
 from endorender.render.device.rng import rand, rand2
 from endorender.render.integrators.models import Progress
 from endorender.render.medium.labels import blocks
 from endorender.render.medium.majorants import bounds
 from endorender.render.medium.prepared import prepare
 from endorender.render.medium.traits import Traits
-from endorender.render.transport import camera_rays, illumination, refraction, shading, tracking
+from endorender.render.transport import camera_rays, coating, colour, illumination, refraction, shading, tracking
 from endorender.render.transport.film import Film, Radiance
 from endorender.render.transport.tracking import FAR
-from endorender.render.transport.world import Lit, World, packed
+from endorender.render.transport.view import unpack
+from endorender.render.transport.world import Array, Lit, World, packed
 from endorender.scene.scene import Scene
 from endorender.scene.tissue import Tissue
 
@@ -32,6 +34,8 @@ vec3 = ti.math.vec3
 def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: Lit, traits: Traits):
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, 3, traits)
+    colours = colour.device(kind, surface, phase, 3, traits)
+    film = coating.device(kind, surface, traits)
     lighting = illumination.device(3, lit.outlines, lit.profiles)
     eye = camera_rays.device(camera)
     WALL, BENDS = surface == "interface", traits.refracting
@@ -47,9 +51,9 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: L
         if ti.static(traits.similar):
             if reduced:
                 row = t.block(m, x * m.inv)
-                less = shade.colour(world, v, x, row, rng)[0] * t.straight(m, v, row)[0]
+                less = colours.colour(world, v, x, row, rng)[0] * t.straight(m, v, row)[0]
                 if ti.static(surface == "hybrid"):
-                    less *= 1.0 - shade.border(world, x, v, row)[1]
+                    less *= 1.0 - colours.border(world, x, v, row)[1]
                 s *= 1.0 - less
         return s
 
@@ -62,35 +66,12 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: L
 
     @ti.kernel
     def trace(
-        field: ti.types.ndarray(),
-        smooth: ti.types.ndarray(),
-        cells: ti.types.ndarray(),
-        table: ti.types.ndarray(),
-        labels: ti.types.ndarray(),
-        grid: ti.types.ndarray(),
-        phase_data: ti.types.ndarray(),
-        coats: ti.types.ndarray(),
-        capsules: ti.types.ndarray(),
-        buckets: ti.types.ndarray(),
-        view: ti.types.ndarray(),
-        emitters: ti.types.ndarray(),
-        env: ti.types.ndarray(),
-        alias: ti.types.ndarray(),
-        majorant: float,
-        mean: ti.types.ndarray(),
-        squares: ti.types.ndarray(),
-        first: ti.i32,
-        last: ti.i32,
-        sample0: ti.i32,
-        sample1: ti.i32,
-        taken: ti.types.ndarray(),
-        spent: ti.types.ndarray(),
-        most_work: ti.i32,
-        max_scatterings: ti.i32,
-        frame_key: ti.u64,
-    ):
-        for pixel in range(first, last):
-            q = shade.unpack(view)
+        field: Array, smooth: Array, cells: Array, table: Array, labels: Array, grid: Array, phase_data: Array,
+        coats: Array, capsules: Array, buckets: Array, view: Array, emitters: Array, env: Array, alias: Array,
+        majorant: float, sums: Array, window: Window, taken: Array, spent: Array, frame_key: ti.u64,
+    ):  # fmt: skip
+        for pixel in range(window.first, window.last):
+            q = unpack(view)
             world = ti.static(
                 World.of(
                     q, field, smooth, cells, table, labels, grid, phase_data, coats, capsules, buckets, emitters, env,
@@ -98,9 +79,9 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: L
                 )
             )  # fmt: skip
             m = ti.static(world.medium)
-            from_sample = ti.max(sample0, taken[pixel])
-            for sample in range(from_sample, eye.samples(pixel, q, from_sample, sample1)):
-                if spent[0] >= most_work:
+            begin = ti.max(window.begin, taken[pixel])
+            for sample in range(begin, eye.samples(pixel, q, begin, window.end)):
+                if spent[0] >= window.most_work:
                     spent[1] = 1
                     break
                 rng = random.start(frame_key, pixel, sample)
@@ -158,7 +139,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: L
                     if ti.static(shade.COVER):
                         scatters = scatters or event.kind == shade.COAT
                     if scatters:
-                        if scatterings == max_scatterings:
+                        if scatterings == q.max_scatterings:
                             break
                         scatterings += 1
                     if event.kind == shade.PHASE:
@@ -206,7 +187,7 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: L
                                 break
                             so += (next_s + q.nudge) * light.direction
                             left -= next_s + q.nudge
-                            through *= shade.passed(world, so, light.direction, t.normal(m, so))
+                            through *= film.passed(world, so, light.direction, t.normal(m, so))
                         radiance += beta * weight * light.radiance * through
                     # 4. Onwards.
                     turn = shade.sample(world, event, d, rand2(rng), rng)
@@ -223,10 +204,10 @@ def _tracer(kind: str, surface: str, dtype: str, phase: Any, camera: Any, lit: L
                     if event.kind == shade.COAT:
                         o = shade.beside(world, event, x, d) if turn.reflected == 1 else x + q.nudge * d
                 radiance *= share_seen
-                delta = radiance - vec3(mean[pixel, 0], mean[pixel, 1], mean[pixel, 2])
+                delta = radiance - vec3(sums[pixel, 0, 0], sums[pixel, 0, 1], sums[pixel, 0, 2])
                 for c in ti.static(range(3)):
-                    mean[pixel, c] += delta[c] / (sample + 1)
-                    squares[pixel, c] += delta[c] * (radiance[c] - mean[pixel, c])
+                    sums[pixel, 0, c] += delta[c] / (sample + 1)
+                    sums[pixel, 1, c] += delta[c] * (radiance[c] - sums[pixel, 0, c])
                 taken[pixel] = sample + 1
                 ti.atomic_add(spent[0], work + ti.cast(random.drawn(began, rng), ti.i32))
 
@@ -280,8 +261,8 @@ def radiance_simple(scene: Scene, spp: int, seed: int, frame: int = 0, progress:
     most = float(max(majorant, 1e-6))
     key = random.key(seed, frame)
 
-    def launch(p0: int, p1: int, s0: int, s1: int, *work: Any) -> None:
-        kernel(*fixed, most, film.mean, film.squares, p0, p1, s0, s1, *work, scene.max_scatterings, key)
+    def launch(*share: Any) -> None:
+        kernel(*fixed, most, film.sums, *share, key)
 
     launches.trace(launch, scene.camera.width * scene.camera.height, spp, progress)
     return film.developed(spp)[0]

@@ -46,26 +46,23 @@ class Film:
     """Where a kernel gathers samples: running mean and sum of squared deviations of each lane (Welford 1962).
 
     lanes: of a pixel, one behind the other; lane k has taken the samples k, k + lanes, ...
+    sums: (N, 2, C), both of every lane.
     """
 
     def __init__(self, camera: Any, channels: int = 3, lanes: int = 1):
         self.camera, self.channels, self.lanes = camera, channels, lanes
         self.pixels = camera.width * camera.height
-        self.mean, self.squares = (
-            backend.resident(np.zeros((self.pixels * lanes, channels), np.float32)) for _ in range(2)
-        )
+        self.sums = backend.resident(np.zeros((self.pixels * lanes, 2, channels), np.float32))
 
     def developed(self, counts: int | np.ndarray) -> list[Radiance]:
         """A picture for every three channels. counts: samples of every pixel, or (N,) of each."""
         shape = (self.camera.height, self.camera.width, self.channels // 3, 3)
         each = np.broadcast_to(np.asarray(counts, np.int64), self.pixels)
-        gathered = self.mean, self.squares
+        sums = self.sums
         if self.lanes > 1:
-            gathered = tuple(backend.resident(np.zeros((self.pixels, self.channels), np.float32)) for _ in range(2))
-            gatherer()(
-                self.mean, self.squares, *gathered, self.lanes, backend.resident(each.astype(np.int32)), self.channels
-            )
-        mean, squares = (backend.fetch(array).reshape(shape) for array in gathered)
+            sums = backend.resident(np.zeros((self.pixels, 2, self.channels), np.float32))
+            gatherer()(self.sums, sums, self.lanes, backend.resident(each.astype(np.int32)), self.channels)
+        mean, squares = (backend.fetch(sums)[:, n].reshape(shape) for n in range(2))
         over = np.maximum((each - 1) * each, 1).astype(np.float32).reshape(*shape[:2], 1, 1)
         variance = squares / over
         samples = None if isinstance(counts, int) else each.astype(np.int32).reshape(shape[:2])
@@ -76,30 +73,36 @@ class Film:
         ]
 
 
+@ti.func
+def add_sample(mean: ti.template(), squares: ti.template(), value, count):
+    """Take one more sample into a running mean and sum of squared deviations; count: of samples, with this one."""
+    delta = value - mean
+    mean += delta / count
+    squares += delta * (value - mean)
+
+
 @kernels
 def gatherer() -> Any:
     """The kernel that puts a pixel's lanes together, always in one order (Chan, Golub, LeVeque 1979)."""
 
     @ti.kernel
     def gather(
-        lane_mean: ti.types.ndarray(),
-        lane_squares: ti.types.ndarray(),
-        mean: ti.types.ndarray(),
-        squares: ti.types.ndarray(),
+        of_lanes: ti.types.ndarray(),
+        sums: ti.types.ndarray(),
         lanes: ti.i32,
         spp: ti.types.ndarray(),
         channels: ti.i32,
     ):
-        for index in range(mean.shape[0] * channels):
+        for index in range(sums.shape[0] * channels):
             pixel, c = index // channels, index % channels
             count, average, scatter = 0.0, 0.0, 0.0
             for lane in range(lanes):
                 more = ti.cast((spp[pixel] - lane + lanes - 1) // lanes, ti.f32)
                 if more > 0:
-                    off = lane_mean[pixel * lanes + lane, c] - average
-                    scatter += lane_squares[pixel * lanes + lane, c] + off * off * (count * more / (count + more))
+                    off = of_lanes[pixel * lanes + lane, 0, c] - average
+                    scatter += of_lanes[pixel * lanes + lane, 1, c] + off * off * (count * more / (count + more))
                     average += off * (more / (count + more))
                     count += more
-            mean[pixel, c], squares[pixel, c] = average, scatter
+            sums[pixel, 0, c], sums[pixel, 1, c] = average, scatter
 
     return gather

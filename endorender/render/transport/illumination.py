@@ -29,7 +29,7 @@ def device(channels: int, outlines: tuple = (), profiles: tuple = ()) -> SimpleN
     # index, shine: of the emitter, and its radiance over its colour
     Light = ti.types.struct(direction=vec3, distance=float, radiance=Spectrum, density=float, index=int, shine=float)
     Met = ti.types.struct(distance=float, shine=float)
-    Sky = ti.types.struct(radiance=Spectrum, density=float)
+    Sky = ti.types.struct(radiance=Spectrum, density=float, weight=float)
 
     @ti.func
     def vector(emitters: ti.template(), e, column):
@@ -161,7 +161,23 @@ def device(channels: int, outlines: tuple = (), profiles: tuple = ()) -> SimpleN
         if col < 0:
             col += columns
         col = ti.min(col, columns - 1)
-        return Sky(radiance=between(env, row, col, v - row, g), density=env[row, col, C])
+        return Sky(radiance=between(env, row, col, v - row, g), density=env[row, col, C], weight=1.0)
+
+    @ti.func
+    def met_environment(env: ti.template(), w, density):
+        """`environment` that a path meets which was sent there with `density` (< 0: alone), with its weight by MIS."""
+        sky = environment(env, w)
+        if density >= 0.0:
+            sky.weight = density / (density + sky.density)
+        return sky
+
+    @ti.func
+    def even(env: ti.template()):
+        """(C,) radiance of an environment that is the same all round."""
+        out = Spectrum(0.0)
+        for c in ti.static(range(C)):
+            out[c] = env[0, 0, c]
+        return out
 
     @ti.func
     def sample_environment(env: ti.template(), alias: ti.template(), to_map, rng: ti.template()):
@@ -183,6 +199,25 @@ def device(channels: int, outlines: tuple = (), profiles: tuple = ()) -> SimpleN
         light.radiance = between(env, row, col, f, g) / ti.max(light.density, 1e-30)
         return light
 
+    @ti.func
+    def sample(world: ti.template(), group: ti.template(), x, rng: ti.template()):
+        """Of a group of lights: 0 the emitters, 1 the environment."""
+        light = dark()
+        # Not `a if ti.static(c) else b`: Taichi 1.7.4 runs both, and one of them twice.
+        if ti.static(group == 0):
+            light = sample_emitter(world.emitters, x, rng)
+        else:
+            light = sample_environment(world.env, world.alias, world.view.to_map, rng)
+        return light
+
+    @ti.func
+    def weight(light, density):
+        """Of a sampled light, by MIS against meeting it along a direction that is sampled with `density`."""
+        out = 1.0
+        if light.density > 0.0:
+            out = light.density / (light.density + density)
+        return out
+
     return SimpleNamespace(
         dark=dark,
         vector=vector,
@@ -192,5 +227,9 @@ def device(channels: int, outlines: tuple = (), profiles: tuple = ()) -> SimpleN
         sample_from=sample_from,
         met_emitters=met_emitters,
         environment=environment,
+        met_environment=met_environment,
+        even=even,
         sample_environment=sample_environment,
+        sample=sample,
+        weight=weight,
     )

@@ -16,7 +16,7 @@ from endorender.render.device.cache import kernels
 from endorender.render.device.rng import rand
 from endorender.render.medium.collision import UNWATCHED
 from endorender.render.medium.traits import Traits
-from endorender.render.transport import illumination, shading, tracking
+from endorender.render.transport import coating, colour, illumination, shading, tracking
 from endorender.render.transport.emitters import E
 from endorender.scene import surface as coat_model
 from endorender.scene.light import Kind
@@ -66,6 +66,8 @@ def device(
     """Taichi functions of a wall that refracts, for one kind of everything (see `volpath.tracer`)."""
     t = tracking.device(kind, surface, dtype, traits)
     shade = shading.device(kind, surface, phase, channels, traits)
+    colours = colour.device(kind, surface, phase, channels, traits)
+    film = coating.device(kind, surface, traits)
     lighting = illumination.device(channels, outlines, profiles)
     coat = coat_model.device()
     Spectrum = shade.Spectrum
@@ -82,7 +84,7 @@ def device(
         out = bend(ev.n, d, ev.coat[2])
         gone = 0
         if out.norm_sqr() > 0.0:
-            if rand(rng) < shade.passed(world, x, out, -ev.n):
+            if rand(rng) < film.passed(world, x, out, -ev.n):
                 gone = 1
         if gone == 0:
             out = d - 2.0 * ev.n.dot(d) * ev.n
@@ -142,7 +144,7 @@ def device(
             way.w = (y - way.p).normalized()
             if way.n.dot(way.w) < 1e-3:
                 break
-            way.coat = shade.coating(world, way.p, 0.0)
+            way.coat = film.coating(world, way.p, 0.0)
             old = omega
             omega = -bend(way.n, -way.w, 1.0 / way.coat[2])
             if (omega - old).norm() < STILL:
@@ -209,9 +211,7 @@ def device(
         way = seek(world, x, y, thin, rng)
         if way.kind == OPEN:
             f = shade.bounce(world, ev, d, light.direction)
-            gain = Spectrum(f.diffuse) * light.radiance * way.weight
-            if light.density > 0.0:
-                gain *= light.density / (light.density + f.density)
+            gain = Spectrum(f.diffuse) * light.radiance * way.weight * lighting.weight(light, f.density)
         elif way.kind == ENTRY:
             shine = ti.cast(emitters.shape[0], ti.f32)
             if kind_of == DIRECTIONAL:
@@ -222,7 +222,7 @@ def device(
             if shine > 0.0:
                 area = spread(world, way, y)
                 if area > 0.0:
-                    shine *= way.weight * shade.passed(world, way.p, way.w, way.n) / area
+                    shine *= way.weight * film.passed(world, way.p, way.w, way.n) / area
                     shine *= shade.bounce(world, ev, d, way.omega).diffuse
                     for c in ti.static(range(channels)):
                         gain[c] = emitters[e, E.COLOUR + c] * shine
@@ -239,7 +239,7 @@ def device(
                         end -= s
                         beyond = Spectrum(0.0)
                         if reduced:
-                            beyond = shade.beyond(world, o, hu, rng)
+                            beyond = colours.beyond(world, o, hu, rng)
                         gain *= beyond
                         continue
                 if event == t.SURFACE and (leg == 1 or way.kind == OPEN):
@@ -253,24 +253,25 @@ def device(
         return gain
 
     @ti.func
-    def met(world: ti.template(), o, d, hit, vertex, density, link, exit, rng: ti.template()):
-        """Radiance of the area lights that a path passes before `hit`, less what `connect` has brought already.
+    def met(world: ti.template(), path: ti.template(), hit):
+        """Radiance of the area lights that a path (`steps.Path`) passes before `hit`, less what `connect` has brought.
 
-        link: how the path got from `vertex` to o; exit: where it left the tissue. See SMALL.
+        See SMALL.
         """
         total = Spectrum(0.0)
         emitters = ti.static(world.emitters)
-        if link == DIRECT:
-            total = lighting.met_emitters(emitters, o, d, hit, vertex, density)
+        o, d = path.o, path.d
+        if path.link == DIRECT:
+            total = lighting.met_emitters(emitters, o, d, hit, path.vertex, path.density)
         else:
             for e in range(emitters.shape[0]):
-                one = lighting.met_emitter(emitters, e, o, d, hit, vertex, -1.0)
+                one = lighting.met_emitter(emitters, e, o, d, hit, path.vertex, -1.0)
                 if one.shine > 0.0:
                     facing = -d.dot(lighting.vector(emitters, e, E.AXIS))
                     counts = facing >= SMALL * emitters[e, E.PER_AREA] * one.distance**2
-                    if counts and link == JOINED:
-                        way = seek(world, vertex, o + one.distance * d, 0.0, rng)
-                        counts = not (way.kind == ENTRY and (way.p - exit).norm() < 0.1 * way.length)
+                    if counts and path.link == JOINED:
+                        way = seek(world, path.vertex, o + one.distance * d, 0.0, path.rng)
+                        counts = not (way.kind == ENTRY and (way.p - path.exit).norm() < 0.1 * way.length)
                     if counts:
                         for c in ti.static(range(channels)):
                             total[c] += emitters[e, E.COLOUR + c] * one.shine

@@ -7,7 +7,7 @@ from endorender.engine import ti
 from endorender.render.device.cache import kernels
 from endorender.render.medium.collision import UNWATCHED
 from endorender.render.medium.traits import Traits
-from endorender.render.transport import shading, tracking
+from endorender.render.transport import coating, colour, tracking
 from endorender.render.transport.tracking import COLLISION, SURFACE
 
 
@@ -30,7 +30,7 @@ class Marks(NamedTuple):
     """What somebody notes on the way: functions, called with these marks, and the variables that they change.
 
     leg(marks, budget, rng): before each leg. crossed(marks, o, w, s, within): s mm from o on. passed(marks, world,
-    here, n, w): through a coat, from `shading.coating`, with normal n. stretch: of a leg, as in `collision.Watch`.
+    here, n, w): through a coat, from `coating.coating`, with normal n. stretch: of a leg, as in `collision.Watch`.
     """
 
     leg: Any = _no_leg
@@ -48,7 +48,8 @@ NOTHING_NOTED = Marks()
 def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, traits: Traits) -> SimpleNamespace:
     """Taichi function `visibility` for one kind of everything (see `volpath.tracer`)."""
     t = tracking.device(kind, surface, dtype, traits)
-    shade = shading.device(kind, surface, phase, channels, traits)
+    colours = colour.device(kind, surface, phase, channels, traits)
+    film = coating.device(kind, surface, traits)
     WALL = surface == "interface"
     # What shadow rays bring: of red, green, blue; by the similarity relation of each look's channels.
     S = channels if traits.similar else 3
@@ -81,7 +82,7 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
                     left -= s
                     beyond = Seen(0.0)
                     if reduced:
-                        beyond = shade.beyond(world, o, hu, rng)
+                        beyond = colours.beyond(world, o, hu, rng)
                     seen *= beyond
                     continue
             marks.crossed(marks, o, w, s, within)
@@ -92,8 +93,8 @@ def device(kind: str, surface: str, dtype: str, phase: Any, channels: int, trait
             elif ti.static(WALL):
                 o += (s + world.view.nudge) * w
                 left -= s + world.view.nudge
-                here, n = shade.coating(world, o, 0.0), t.normal(m, o)
-                seen *= 1.0 - shade.mirrored(world, here, shade.filmed(world, o, w, n), w)
+                here, n = film.coating(world, o, 0.0), t.normal(m, o)
+                seen *= 1.0 - film.mirrored(world, here, film.filmed(world, o, w, n), w)
                 marks.passed(marks, world, here, n, w)
                 within = t.value(m, o) >= m.threshold
         return seen

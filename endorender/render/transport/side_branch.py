@@ -106,9 +106,7 @@ def device(
                 if there.kind == PHASE:
                     light = lighting.sample_from(world.emitters, e, y, rng)
                     f = shade.bounce(world, there, w, light.direction)
-                    gain = value * f.diffuse * there.albedo * light.radiance
-                    if light.density > 0.0:
-                        gain *= light.density / (light.density + f.density)
+                    gain = value * f.diffuse * there.albedo * light.radiance * lighting.weight(light, f.density)
                     if gain.max() > 0.0:
                         seen = shadow.visibility(
                             world, y, light.direction, light.distance, True, False, budget, rng, NOTHING_NOTED

@@ -1,7 +1,8 @@
 """What a scene is on the device, and how functions of a kernel are given it: as one thing with names.
 
-A kernel's own parameters stay a flat list: neither arrays in a bundle nor closures over resident arrays work on both
-engines, or without compiling anew. `packed` is that list, `World.of` names it again within the kernel.
+A kernel's own arrays stay a flat list: neither arrays in a bundle (docs/performance.md) nor closures over resident
+arrays work on both engines, or without compiling anew. `packed` is that list, `World.of` names it again within the
+kernel.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from endorender.engine import ti
 from endorender.render.device import backend
 from endorender.render.medium import mucosa
 from endorender.render.medium.field import Medium
@@ -18,18 +20,20 @@ from endorender.render.medium.labels import held_blocks
 from endorender.render.medium.majorants import cells
 from endorender.render.medium.prepared import Prepared, coat_field
 from endorender.render.medium.table import pack_table
-from endorender.render.transport import shading
+from endorender.render.transport import coating
 from endorender.render.transport.emitters import outlines, pack_emitters, profiles
 from endorender.render.transport.environment import pack_environment
 from endorender.render.transport.view import pack_view
 from endorender.scene.scene import Scene
+
+Array = ti.types.ndarray()  # of a kernel's parameter
 
 
 class World(NamedTuple):
     """All that a path can meet. Names for what a kernel has: see `medium.field.Medium`, which is made likewise."""
 
     medium: Medium
-    view: Any  # `shading.View`
+    view: Any  # `view.View`
     albedo: Any = None  # of a GridMedium: (I, J, K, C)
     phase: Any = None  # table of the phase function, if it is one
     coats: Any = None  # table of the coat, see `scene.surface`
@@ -87,7 +91,7 @@ def packed(scenes: Sequence[Scene], prepared: Prepared, roulette: float | None =
         held_blocks(first),
         prepared.albedo,
         backend.resident(first.phase.data()),
-        shading.coat_data(first.surface, first.coat),
+        coating.coat_data(first.surface, first.coat),
         *mucosa.layer(first),
         *map(backend.resident, (pack_view(first, prepared, roulette), emitters, env, alias)),
     ]

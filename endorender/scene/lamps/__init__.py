@@ -1,4 +1,5 @@
-"""Lights beside `endorender.scene.light`'s own: a file here that registers one is found by itself."""
+"""Lights that stand somewhere: a file here that registers one, made of what is in `endorender.scene.light`, is found by
+itself."""
 
 from endorender.registry import import_all
 
