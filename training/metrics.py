@@ -69,11 +69,15 @@ def boundary_f1(prediction: Float[Tensor, "H W"], truth: Float[Tensor, "H W"]) -
     """
     bounds = torch.tensor(BOUNDARY_RATIOS, dtype=torch.float64, device=truth.device)
     precision, recall = torch.zeros_like(bounds), torch.zeros_like(bounds)
+    logs = [depth.double().log() for depth in (prediction, truth)]
     for axis in (-2, -1):
-        steps = [depth.double().log().diff(dim=axis).flatten() for depth in (prediction, truth)]
-        compared = steps[0].isfinite() & steps[1].isfinite()
+        steps = [log.diff(dim=axis).flatten() for log in logs]
+        # Few neighbours are an edge by any r; NaN is above nothing.
+        steep = torch.maximum(steps[0].abs(), steps[1].abs()) > bounds[0].log()
+        steep &= steps[0].isfinite() & steps[1].isfinite()
+        steps = [step[steep] for step in steps]
         for sign in (-1, 1):
-            found, there = (sign * step[compared] > bounds.log()[:, None] for step in steps)
+            found, there = (sign * step > bounds.log()[:, None] for step in steps)
             hits = (found & there).sum(1)
             precision += hits / found.sum(1).clamp(min=1) / 4
             recall += hits / there.sum(1).clamp(min=1) / 4
