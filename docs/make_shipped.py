@@ -16,12 +16,13 @@ from cli.progress import stages
 from endorender.dataset import configure, generate
 from endorender.dataset.variation import SCOPES, WANDERING
 from training.evaluate import evaluate
+from training.experiments import experiment
 from training.presets import RESPONSE, SHAPE
 from training.shipping import card, ship
 from training.trainer import train
 
-# Frames by name: what `endorender render` takes. No experiment judges on these phantoms; those to train on and those
-# to judge on are apart, and nothing was chosen on the latter.
+# Frames by name: what `endorender render` takes; and those of the experiment `adapt` in `small`. No experiment judges on
+# what is trained on here; phantoms to train on and those to judge on are apart, and nothing was chosen on the latter.
 LENSES: dict[str, Any] = {"size": "120x96", "camera": {"choice": SCOPES}, "trajectory": WANDERING}
 FRAMES: dict[str, dict[str, Any]] = {
     "plain": {"preset": "synthetic", "ct": ["phantom:1301..1420"], "views": 40, **LENSES},
@@ -41,7 +42,9 @@ COMMON: dict[str, Any] = {"batch": 8, "loss": SHAPE, "ema": 0.999, "workers": 0,
 STAGES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "plain": (["plain"], {"model": {"type": "unet"}, "variations": ["synthetic"], "steps": 12_000}),
     "mixed": (["plain", "cinematic"], {"steps": 4000, "learning_rate": 7e-4}),
-}
+    "wide": (["plain", "cinematic", "study/data/plain", "study/data/learn"],
+             {"steps": 10_000, "learning_rate": 1e-3, "validate_every": 4000}),
+}  # fmt: skip
 TESTS = {"phantoms": "phantoms in four looks, and plain", "airway": "airway in four looks, and plain"}
 
 
@@ -50,6 +53,7 @@ def make(out: Path, others: dict[str, str]) -> None:
     run: Path | None = None
     judged = []
     with stages() as stage:
+        experiment("adapt", out / "study", "small", stage, until="render")
         for name, values in FRAMES.items():
             with stage(f"render {name}") as progress:
                 generate(configure(**values), out / name, True, None, progress)

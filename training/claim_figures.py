@@ -46,16 +46,19 @@ def arms(rows: Sequence[Sequence[Any]]) -> Figure:
     """abs_rel of every arm and baseline, test by test. rows: setting, test, arm, mean, low, high, …"""
     tests = list(dict.fromkeys(row[1] for row in rows))
     names = list(dict.fromkeys(row[2] for row in rows))
-    figure = Figure(figsize=(7.2, 0.8 + 0.22 * len(names)), layout="constrained")
+    figure = Figure(figsize=(2.8 + 1.4 * len(tests), 1.0 + 0.22 * len(names)), layout="constrained")
     every = np.atleast_1d(figure.subplots(1, len(tests), sharey=True))
     for axes, test in zip(every, tests):
         style_axes(axes, "abs_rel")
-        axes.set_title(textwrap.fill(test, 18), **STYLE)
+        axes.set_title(textwrap.fill(test, 16), **STYLE)
         for row in (row for row in rows if row[1] == test):
             y, (mean, low, high) = names.index(row[2]), row[3:6]
             far = [[mean - low], [high - mean]] if np.isfinite(low) and np.isfinite(high) else None
             axes.errorbar([mean], [y], xerr=far, fmt="o", color=COLOURS[0 if row[9] == "" else 1], capsize=2, ms=4)
-        axes.set_xlim(left=0)
+        # The constant errs five times as much as the arms, which differ by tenths.
+        axes.set_xscale("log")
+        axes.set_xticks([0.05, 0.1, 0.2, 0.4], ["0.05", "0.1", "0.2", "0.4"])
+        axes.minorticks_off()
         axes.set_yticks(range(len(names)), names)
     every[0].invert_yaxis()
     return figure
@@ -68,7 +71,11 @@ def learning(curves: Mapping[str, Sequence[Curve]]) -> Figure:
     style_axes(axes, "step", "validation abs_rel (median)")
     for (label, seeds), colour in zip(curves.items(), COLOURS):
         draw(axes, seeds, colour, label)
-    axes.set_ylim(bottom=0)
+    axes.set_yscale("log")  # a curve that has begun at random weights would leave the others a sliver
+    low, high = axes.get_ylim()
+    ticks = [at for at in (0.02, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0) if low <= at <= high]
+    axes.set_yticks(ticks, [f"{at:g}" for at in ticks])
+    axes.minorticks_off()
     figure.legend(*axes.get_legend_handles_labels(), **LEGEND, ncols=2)
     return figure
 
