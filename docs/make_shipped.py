@@ -21,8 +21,8 @@ from training.presets import RESPONSE, SHAPE
 from training.shipping import card, ship
 from training.trainer import train
 
-# Frames by name: what `endorender render` takes; and those of the experiment `adapt` in `small`. No experiment judges on
-# what is trained on here; phantoms to train on and those to judge on are apart, and nothing was chosen on the latter.
+# Frames by name: what `endorender render` takes; and those of the experiment `adapt` in `small`. No experiment judges
+# on what is trained on here; phantoms to train on and to judge on are apart, and nothing was chosen on the latter.
 LENSES: dict[str, Any] = {"size": "120x96", "camera": {"choice": SCOPES}, "trajectory": WANDERING}
 FRAMES: dict[str, dict[str, Any]] = {
     "plain": {"preset": "synthetic", "ct": ["phantom:1301..1420"], "views": 40, **LENSES},

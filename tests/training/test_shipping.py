@@ -17,6 +17,7 @@ from training.averaging import average
 from training.checkpoint import load_run
 from training.config import TrainConfig
 from training.evaluate import evaluate
+from training.experiments import prepared
 from training.files import read_csv, read_json
 from training.predict import predict
 from training.trainer import train
@@ -164,7 +165,7 @@ def test_the_script_goes_from_frames_to_the_folder_and_its_card(made, tmp_path, 
     """Every stage from the one before, and all of it once; frames are tunnels here."""
     script = runpy.run_path(str(ROOT / "docs/make_shipped.py"))
     inside = script["make"].__globals__
-    trained, data = [], made["data"]
+    trained, studied, data = [], [], made["data"]
 
     def short(config, folder, frames, start, resume, progress):
         trained.append(([Path(f).name for f in frames], start and start.name))
@@ -172,15 +173,20 @@ def test_the_script_goes_from_frames_to_the_folder_and_its_card(made, tmp_path, 
         return train(SMALL | names, folder, data, start, resume, progress)
 
     judge = lambda run, frames, out, *args, **names: evaluate(run, data, out, title=names["title"])  # noqa: E731
-    for name, value in {"generate": lambda *args: None, "train": short, "evaluate": judge}.items():
+    study = lambda *args, **names: studied.append((*args[:3], names))  # noqa: E731
+    for name, value in {
+        "generate": lambda *args: None, "train": short, "evaluate": judge, "experiment": study,
+    }.items():  # fmt: skip
         monkeypatch.setitem(inside, name, value)
     monkeypatch.setattr(shipping, "folder", lambda: tmp_path / "shipped")
     for _ in range(2):
         script["make"](tmp_path / "out", {"cycles": "simcol3d@somewhere"})
         assert capsys.readouterr().out.startswith("# Depth network ")
-    assert trained == [(["plain"], None), (["plain", "cinematic"], "plain")] * 2
+    wide = ["plain", "cinematic", "plain", "learn"]
+    assert trained == [(["plain"], None), (["plain", "cinematic"], "plain"), (wide, "mixed")] * 2
+    assert studied == [("adapt", tmp_path / "out/study", "small", {"until": "render"})] * 2
     weights = (tmp_path / "shipped/model.safetensors").read_bytes()
-    assert weights == (tmp_path / "out/runs/mixed/model.safetensors").read_bytes()
+    assert weights == (tmp_path / "out/runs/wide/model.safetensors").read_bytes()
 
 
 def test_a_card_tells_of_nobody_that_was_trained_on(made, tmp_path):
@@ -191,7 +197,7 @@ def test_a_card_tells_of_nobody_that_was_trained_on(made, tmp_path):
     assert not (tmp_path / "shipped").exists()
 
 
-def test_the_script_trains_on_nobody_that_anything_is_judged_on():
+def test_the_script_trains_on_nobody_that_anything_is_judged_on(tmp_path):
     script = runpy.run_path(str(ROOT / "docs/make_shipped.py"))
     taken = {name: {p.ct for p in configure(**values).ct} for name, values in script["FRAMES"].items()}
     learnt = taken["plain"] | taken["cinematic"]
@@ -200,8 +206,11 @@ def test_the_script_trains_on_nobody_that_anything_is_judged_on():
     assert not learnt & (taken["phantoms"] | taken["airway"])
     numbers = {int(ct.split(":")[1]) for ct in learnt}
     assert max(numbers) < 8001  # the foreign sets, 8001 and 9001 on, and the experiments', 21001 on
+    plan = prepared("adapt", tmp_path, "small", write=False)[2]
+    of = {dataset.name: {who["ct"] for who in dataset.patients} for dataset in plan.datasets}
+    assert not (of["plain"] | of["learn"]) & (of["test"] | of["airway"] | taken["phantoms"] | taken["airway"])
     for frames, config in script["STAGES"].values():
-        assert set(frames) <= {"plain", "cinematic"}
+        assert set(frames) <= {"plain", "cinematic", "study/data/plain", "study/data/learn"}
         TrainConfig(**(script["COMMON"] | config))
 
 
