@@ -48,21 +48,27 @@ LOOK = """() => {
 }"""
 
 
+def browser():
+    """Playwright, and where Chromium is; skips where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'endorender[dev]'")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium is installed: apt install chromium")
+    return playwright, chromium
+
+
 def faults(path, shots=None):
     """Words for each fault of the page in the file `path`, with the width; skips where there is no browser.
 
     shots: a folder for screenshots of all of it, NAME_WIDTH.png.
     """
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'endorender[dev]'")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium is installed: apt install chromium")
+    playwright, chromium = browser()
     found = []
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        shown = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         for width, height in WIDTHS.items():
             phone = width < 600
-            page = browser.new_page(viewport={"width": width, "height": height}, is_mobile=phone, has_touch=phone)
+            page = shown.new_page(viewport={"width": width, "height": height}, is_mobile=phone, has_touch=phone)
             page.set_default_timeout(300_000)
             page.goto(Path(path).absolute().as_uri())
             found += [f"{width} px: {what}" for what in dict.fromkeys(page.evaluate(LOOK))]
@@ -71,5 +77,5 @@ def faults(path, shots=None):
                     path=Path(shots) / f"{Path(path).parent.name}_{Path(path).stem}_{width}.png", full_page=True
                 )
             page.close()
-        browser.close()
+        shown.close()
     return found

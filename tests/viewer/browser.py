@@ -1,12 +1,12 @@
 """A headless Chromium that looks at pages. Skips where there is none."""
 
 import contextlib
-import shutil
 import time
 
 import numpy as np
-import pytest
 from PIL import Image
+
+from tests.pages import browser
 
 # No card here: WebGL runs on the processor. Nothing of Chromium's own shall use the network.
 ARGUMENTS = [
@@ -21,10 +21,7 @@ PATIENCE = 300_000  # ms; on a busy machine one picture may take many seconds
 @contextlib.contextmanager
 def browsed(address, profile):
     """The page at an address, once it draws. Fails on any request to elsewhere. profile: an empty folder."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'endorender[dev]'")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium is installed: apt install chromium")
+    playwright, chromium = browser()
     asked = []
     with playwright.sync_playwright() as driver:
         context = driver.chromium.launch_persistent_context(
