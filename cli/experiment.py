@@ -1,4 +1,4 @@
-"""`endorender experiment`: the paper's three claims, put to the test."""
+"""`endorender experiment`: the paper's three claims, and one of ours, put to the test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from cli import _completing as completing
 
 
 @click.command("experiment")
-@click.argument("name", metavar="adapt|data|variety", shell_complete=completing.words("adapt", "data", "variety"))
+@click.argument(
+    "name", metavar="adapt|data|variety|mix", shell_complete=completing.words("adapt", "data", "variety", "mix")
+)
 @click.option("--out", required=True, type=click.Path(), help="Folder of the experiment; the same one goes on.")
 @click.option(
     "--preset",
@@ -28,9 +30,7 @@ from cli import _completing as completing
     help="CTs instead of phantoms; three or more.",
     shell_complete=completing.scans,
 )
-@click.option(
-    "--foreign", multiple=True, metavar="NAME=DIR", help="A dataset to judge on too: DIR or LAYOUT@DIR (adapt, data)."
-)
+@click.option("--foreign", multiple=True, metavar="NAME=DIR", help="A dataset to judge on too: DIR or LAYOUT@DIR.")
 @click.option("--data", type=click.Path(), help="Where frames are rendered to, e.g. a scratch disk.  [OUT/data]")
 @click.option("--setting", "settings", multiple=True, metavar="NAME", help="Only this one: paper, today, ...")
 @click.option("--seed", "seeds", multiple=True, type=int, metavar="N", help="Only this repetition, from 0.")
@@ -62,7 +62,8 @@ def command(
     **flags: Any,
 ) -> None:
     """Render, train, evaluate and answer: adapt (fine-tuning on cinematic images lowers the error), data (half the
-    images suffice), variety (more conditions narrow the gap to unseen patients). See docs/protocol.md.
+    images suffice), variety (more conditions narrow the gap to unseen patients), mix (path-traced pictures beside
+    plain ones lower the error). See docs/protocol.md.
 
     Example: endorender experiment adapt --preset tiny --out experiments/adapt
     """

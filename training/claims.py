@@ -10,7 +10,7 @@ import numpy as np
 from training import baselines, claim_figures, curves, statistics
 from training.compare import Shape
 from training.kept import Errors
-from training.presets import ARMS, COMPARISONS, Comparison
+from training.presets import ARMS, COMPARISONS, ArmSpec, Comparison
 from training.statistics import Interval
 from training.study import GIVEN, Answer, Key
 
@@ -64,12 +64,14 @@ def shape(table: Errors, lookup: Float[np.ndarray, "S N"]) -> Shape:
     return Shape(*statistics.reduction_test(lookup, table.values, table.units(), against=baselines.MARGIN))
 
 
-def compared(tables: Tables, settings: Sequence[str], tests: Sequence[str]) -> list[Claim]:
+def compared(
+    tables: Tables, settings: Sequence[str], tests: Sequence[str], comparisons: Sequence[Comparison] = COMPARISONS
+) -> list[Claim]:
     """Every comparison in every setting on every test. Holm's families: the tested claims of a setting whose gate is
     open, its own tests apart from datasets that were given, so that one more of these changes no answer on the own."""
     found: list[Claim] = []
     for setting in settings:
-        every = [_claim(tables, setting, test, c) for test in tests for c in COMPARISONS]
+        every = [_claim(tables, setting, test, c) for test in tests for c in comparisons]
         for given in (False, True):
             family = [k for k, c in enumerate(every) if c.test.startswith(GIVEN) == given]
             family = [k for k in family if every[k].comparison.tested and every[k].open()]
@@ -93,14 +95,20 @@ CLAIM_COLUMNS = (
 )  # fmt: skip
 
 
-def add_claims(answer: Answer, claims: Sequence[Claim], tables: Tables, titles: Mapping[str, str]) -> None:
-    """The table of claims, and a sentence for each that is tested. titles: of the settings."""
+def add_claims(
+    answer: Answer,
+    claims: Sequence[Claim],
+    tables: Tables,
+    titles: Mapping[str, str],
+    specs: Mapping[str, ArmSpec] = ARMS,
+) -> None:
+    """The table of claims, and a sentence for each that is tested. titles: of the settings. specs: the arms."""
     rows: list[list[Any]] = []
     for c in claims:
-        arms = [ARMS[arm].title for arm in (c.comparison.after, c.comparison.before)]
+        arms = [specs[arm].title for arm in (c.comparison.after, c.comparison.before)]
         over = tables[(c.setting, c.comparison.after), c.test].over()
         paper: Any = ""
-        if c.comparison.before == "plain" and c.comparison.tested:
+        if specs is ARMS and c.comparison.before == "plain" and c.comparison.tested:
             paper = PAPER["foreign" if c.test.startswith(GIVEN) else "rendered"]
         p = "" if c.family_p is None else c.family_p
         rows.append([c.setting, c.test, c.comparison.title, *arms, c.after, c.before, *c.gain, over, c.p, p,
@@ -117,7 +125,9 @@ def add_claims(answer: Answer, claims: Sequence[Claim], tables: Tables, titles: 
 CURVE_COLUMNS = ("setting", "arm", "percent_change_over_last_fifth", "low", "high", "verdict")
 
 
-def add_curves(answer: Answer, tables: Tables, test: str, titles: Mapping[str, str]) -> None:
+def add_curves(
+    answer: Answer, tables: Tables, test: str, titles: Mapping[str, str], specs: Mapping[str, ArmSpec] = ARMS
+) -> None:
     """Learning curves of every arm, and whether they were flat at their end (`training.curves`)."""
     rows: list[list[Any]] = []
     for setting, title in titles.items():
@@ -125,9 +135,9 @@ def add_curves(answer: Answer, tables: Tables, test: str, titles: Mapping[str, s
         found = {arm: seeds for arm, seeds in found.items() if seeds}
         for arm, seeds in found.items():
             change = curves.change(seeds)
-            rows.append([setting, ARMS[arm].title, *(change or ("", "", "")), curves.verdict(change)])
+            rows.append([setting, specs[arm].title, *(change or ("", "", "")), curves.verdict(change)])
         if found:
-            named = {ARMS[arm].title: seeds for arm, seeds in found.items()}
+            named = {specs[arm].title: seeds for arm, seeds in found.items()}
             answer.figures[f"learning curves {title}"] = claim_figures.learning(named)
     answer.tables["learning curves"] = (CURVE_COLUMNS, rows)
 

@@ -1,4 +1,4 @@
-"""The paper's three claims, each an experiment under a protocol that was fixed beforehand (docs/protocol.md)."""
+"""The paper's three claims and one of ours, each an experiment under a protocol fixed beforehand (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from endorender.dataset.variation import RANDOMIZED, SYNTHETIC
 from endorender.errors import UserError, unknown
 from training import claim_figures
 from training.claims import add_arms, add_claims, add_curves, compared
@@ -15,7 +16,20 @@ from training.data import FrameSet
 from training.files import Progress
 from training.kept import Errors
 from training.label_efficiency import data_answer
-from training.presets import ARMS, DATA_ARMS, KNOWN_LOOKS, NEW_LOOK, PRESETS, Setting
+from training.presets import (
+    ARMS,
+    COMPARISONS,
+    DATA_ARMS,
+    KNOWN_LOOKS,
+    MIX_ARMS,
+    MIX_COMPARISONS,
+    NEW_LOOK,
+    PRESETS,
+    ArmSpec,
+    Comparison,
+    Setting,
+    preset_of,
+)
 from training.study import GIVEN, Answer, Key, Network, Plan, Rendered, Stage, Study, begin
 from training.study_parts import errors, work
 from training.variety import variety
@@ -24,6 +38,8 @@ Until = Literal["render", "train", "evaluate", "answer"]
 UNSEEN = "unseen patients"  # in looks that networks are trained on
 UNSEEN_LOOK = "unseen patients in an unseen look"
 AIRWAY = "shipped airway"
+OWN_TISSUE = "unseen patients, each view in a tissue of its own"
+PLAIN = "unseen patients in plain pictures"
 
 
 def experiment(
@@ -79,7 +95,7 @@ def prepared(
     for what, given, known in (("experiment", name, EXPERIMENTS), ("preset", preset, PRESETS)):
         if given not in known:
             raise UserError(unknown(what, given, known), "UNKNOWN_NAME")
-    out, chosen = Path(out), PRESETS[preset]
+    out, chosen = Path(out), preset_of(name, preset)
     for setting in settings:
         if setting not in chosen.settings_of(name):
             raise UserError(unknown("setting", setting, chosen.settings_of(name)), "UNKNOWN_NAME")
@@ -105,10 +121,7 @@ def adapt(study: Study, foreign: Sequence[str] = ()) -> Plan:
     for name, setting in study.settings().items():
         found = arms_of(name, setting, ARMS, first="much plain")
         networks |= {(name, arm): network for arm, network in found.items()}
-    many, views = study.preset.plain
-    aliases = [f"q{n:03d}" for n in range(1, many + 1)]
-    patients = tuple({"ct": f"phantom:{27_000 + n}", "alias": alias} for n, alias in enumerate(aliases, 1))
-    plain = Rendered("plain", patients, views, {"preset": "synthetic", "splits": {"train": aliases}})
+    plain = _many_plain(study)
 
     def answer(tables: Mapping[tuple[Key, str], Errors]) -> Answer:
         return adapt_answer(tables, {name: s.title for name, s in study.settings().items()})
@@ -120,6 +133,14 @@ def adapt(study: Study, foreign: Sequence[str] = ()) -> Plan:
         return FrameSet(frames, plan.images["plain"]().val)
 
     return replace(plan, datasets=(plain, *plan.datasets), images={**plan.images, "much plain": first})
+
+
+def _many_plain(study: Study) -> Rendered:
+    """Views of phantoms that are seen in plain pictures alone."""
+    many, views = study.preset.plain
+    aliases = [f"q{n:03d}" for n in range(1, many + 1)]
+    patients = tuple({"ct": f"phantom:{27_000 + n}", "alias": alias} for n, alias in enumerate(aliases, 1))
+    return Rendered("plain", patients, views, {"preset": "synthetic", "splits": {"train": aliases}})
 
 
 def data(study: Study, foreign: Sequence[str] = ()) -> Plan:
@@ -153,7 +174,7 @@ def arms_of(
         steps = setting.further_steps + (0 if spec.after_plain else before)
         found[arm] = Network(
             name, f"{arm}{suffix}", 0, spec.images, steps, setting.rates, count, base if spec.after_plain else None,
-            setting.last if spec.part == "last" else "full", spec.drawn,
+            setting.last if spec.part == "last" else "full", spec.drawn, "tissue" if spec.images == "plain" else "",
         )  # fmt: skip
     return found
 
@@ -171,8 +192,7 @@ def _on_both(
     learners = {name: splits[name] for name in ("train", "val")}
     learn = Rendered("learn", tuple(people["train"] + people["val"]), p.views, {"splits": learners})
     test = Rendered("test", tuple(people["test"]), p.test_views, {"splits": {"test": splits["test"]}})
-    who = {"ct": "sample", "alias": "airway"}
-    airway = Rendered("airway", (who,), p.airway_views, {"splits": {"test": ["airway"]}})
+    airway = _airway(study)
 
     def images(kind: str) -> FrameSet:
         frames = study.frames(learn)
@@ -185,9 +205,7 @@ def _on_both(
         looks = ("synthetic",) if kind == "plain" else KNOWN_LOOKS
         return FrameSet([f for f in train if f.variation in looks], val)
 
-    def seen_in(dataset: Rendered, looks: Sequence[str]) -> list[Any]:
-        return [f for f in study.frames(dataset) if f.variation in looks]
-
+    seen_in = partial(_seen_in, study)
     tests: dict[str, Callable[[], Sequence[Any]]] = {
         UNSEEN: partial(seen_in, test, KNOWN_LOOKS),
         UNSEEN_LOOK: partial(seen_in, test, (NEW_LOOK,)),
@@ -200,17 +218,70 @@ def _on_both(
     return Plan((learn, test, airway), sets, tests, networks, sizes, answer)
 
 
-def adapt_answer(tables: Mapping[tuple[Key, str], Errors], titles: Mapping[str, str]) -> Answer:
-    """Of the errors by (setting, arm) and test. titles: of the settings."""
+def _airway(study: Study) -> Rendered:
+    who = {"ct": "sample", "alias": "airway"}
+    return Rendered("airway", (who,), study.preset.airway_views, {"splits": {"test": ["airway"]}})
+
+
+def _seen_in(study: Study, dataset: Rendered, looks: Sequence[str]) -> list[Any]:
+    return [f for f in study.frames(dataset) if f.variation in looks]
+
+
+def mix(study: Study, foreign: Sequence[str] = ()) -> Plan:
+    """Path-traced pictures beside plain ones, from the first step on, lower the error."""
+    p, people = study.preset, study.patients()
+    splits = {name: [who["alias"] for who in members] for name, members in people.items()}
+    learners = {name: splits[name] for name in ("train", "val")}
+    drawn = {"preset": "training"}
+    plain, airway = _many_plain(study), _airway(study)
+    learn = Rendered("tissues", tuple(people["train"] + people["val"]), p.views, {**drawn, "splits": learners})
+    test = Rendered("tissues-test", tuple(people["test"]), p.test_views, {**drawn, "splits": {"test": splits["test"]}})
+
+    def images(kinds: Sequence[str]) -> FrameSet:
+        every = study.frames(learn)
+        val = [f for f in every if f.patient in splits["val"] and f.variation == RANDOMIZED.name]
+        train = [f for f in every if f.patient in splits["train"] and f.variation in kinds]
+        return FrameSet(_seen_in(study, plain, (SYNTHETIC,)) + train, val)
+
+    ((name, setting),) = study.settings().items()
+    networks: dict[Key, Network] = {
+        (name, arm): Network(
+            name, f"mix-{arm}", 0, arm, setting.steps, (setting.rate,), drawn=True, tints="grey to red"
+        )
+        for arm in MIX_ARMS
+    }
+    tests: dict[str, Callable[[], Sequence[Any]]] = {
+        OWN_TISSUE: partial(_seen_in, study, test, (RANDOMIZED.name,)),
+        PLAIN: partial(_seen_in, study, test, (SYNTHETIC,)),
+        AIRWAY: partial(_seen_in, study, airway, (*KNOWN_LOOKS, NEW_LOOK)),
+    }
+    tests |= {GIVEN + given: partial(study.given, given) for given in foreign}
+    shown = len(splits["test"]) * p.test_views
+    sizes = {OWN_TISSUE: shown, PLAIN: shown, AIRWAY: (len(KNOWN_LOOKS) + 1) * p.airway_views}
+
+    def answer(tables: Mapping[tuple[Key, str], Errors]) -> Answer:
+        return adapt_answer(tables, {name: setting.title}, MIX_ARMS, MIX_COMPARISONS)
+
+    sets = {"plain": partial(images, (SYNTHETIC,)), "both": partial(images, (SYNTHETIC, RANDOMIZED.name))}
+    return Plan((plain, learn, test, airway), sets, tests, networks, sizes, answer)
+
+
+def adapt_answer(
+    tables: Mapping[tuple[Key, str], Errors],
+    titles: Mapping[str, str],
+    specs: Mapping[str, ArmSpec] = ARMS,
+    comparisons: Sequence[Comparison] = COMPARISONS,
+) -> Answer:
+    """Of the errors by (setting, arm) and test. titles: of the settings. specs: the arms."""
     answer, tests = Answer(), list(dict.fromkeys(test for _, test in tables))
-    claims = compared(tables, list(titles), tests)
-    add_claims(answer, claims, tables, titles)
-    add_arms(answer, tables, {key: ARMS[key[1]].title for key, _ in tables})
-    add_curves(answer, tables, tests[0], titles)
+    claims = compared(tables, list(titles), tests, comparisons)
+    add_claims(answer, claims, tables, titles, specs)
+    add_arms(answer, tables, {key: specs[key[1]].title for key, _ in tables})
+    add_curves(answer, tables, tests[0], titles, specs)
     for setting, title in titles.items():
         answer.figures[f"gains {title}"] = claim_figures.gains([c for c in claims if c.setting == setting])
         answer.figures[f"arms {title}"] = claim_figures.arms([r for r in answer.tables["arms"][1] if r[0] == setting])
     return answer
 
 
-EXPERIMENTS: dict[str, Callable[..., Plan]] = {"adapt": adapt, "data": data, "variety": variety}
+EXPERIMENTS: dict[str, Callable[..., Plan]] = {"adapt": adapt, "data": data, "variety": variety, "mix": mix}

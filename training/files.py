@@ -127,7 +127,7 @@ WORDS = (
     *("--variations", "--split", "--protocol", "--patients", "--model", "--loss", "--fine-tune", "--images"),
     *("--device", "--workers", "--label", "--title", "--setting", "--until"),
 )
-EXPERIMENTS = ("adapt", "data", "variety")
+EXPERIMENTS = ("adapt", "data", "variety", "mix")
 
 
 def command(argv: Sequence[str] | None = None) -> str:

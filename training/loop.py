@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import distributed
 from torch._dynamo.exc import TorchDynamoException
@@ -24,10 +25,11 @@ from training.checkpoint import CHECKPOINT, LOG, load_checkpoint, save_checkpoin
 from training.config import TrainConfig
 from training.data import Batch, DepthFrames, Loader, SeededBatches
 from training.devices import accelerator, cores
-from training.files import Progress, missing_extra, write_atomic
+from training.files import Progress, derive, missing_extra, write_atomic
 from training.loggers import loggers
 from training.metrics import DepthMetrics
 from training.models.layers import DepthNetwork
+from training.turned import grown
 
 try:
     import lightning.pytorch as lightning
@@ -166,6 +168,9 @@ class Module(lightning.LightningModule):
         share = slice(rank() * len(self.names), (rank() + 1) * len(self.names))
         drawn = config.augment.draw(config.batch, config.seed, step)  # of the whole batch, whoever holds which part
         batch = config.augment(batch, {key: value[share] for key, value in drawn.items()})
+        if getattr(self.network, "grows", False):
+            above, before = np.random.default_rng([derive(config.seed, "padding"), step]).random(2)
+            batch = grown(batch, int(self.network.encoder.stride), above, before)  # type: ignore[arg-type]
         loss: Float[torch.Tensor, ""] = config.loss.of(self.network, batch)
         self.refuse_nan(loss.detach(), "loss")
         return loss

@@ -25,9 +25,11 @@ RESPONSE: dict[str, Any] = RESPONSES["scopes"][1]  # of arms with a drawn one: `
 # Of plain pictures, so that they have the tints of tissue too: the looks' radiance is 1.26 to 2.05 times as much in red
 # as in green and 0.66 to 0.83 times in blue, and white balance turns that as above.
 TINTS = [{"loguniform": [1.07, 2.42]}, 1.0, {"loguniform": [0.56, 0.98]}]
+# Of plain pictures and path-traced ones together: from grey to the reddest tissue.
+GREY_TO_RED = [{"loguniform": [0.9, 2.42]}, 1.0, {"loguniform": [0.56, 1.1]}]
 UNVARIED = {"exposure": 0.0, "gamma": 0.0, "colour": 0.0}
 # Each counts up when docs/protocol.md changes what is done, beyond what stands in the tables here.
-PROTOCOL = {"adapt": 5, "data": 5, "variety": 5}
+PROTOCOL = {"adapt": 5, "data": 5, "variety": 5, "mix": 6}
 
 
 class Setting(Model):
@@ -53,12 +55,12 @@ class Setting(Model):
     rates: tuple[float, ...] = Field(min_length=1)
     batch: int = Field(8, ge=1)
 
-    def augmented(self, drawn: bool, plain: bool) -> Augment:
-        """How images are varied. drawn: by RESPONSE in the place of exposure, gamma and colour. plain: they are grey,
-        and are given the tints of tissue."""
+    def augmented(self, drawn: bool, tints: list[Any] | None) -> Augment:
+        """How images are varied. drawn: by RESPONSE in the place of exposure, gamma and colour. tints: its white
+        balance, where not all pictures have tissue's colour."""
         if not drawn:
             return self.augment
-        response = RESPONSE | ({"white_balance": TINTS} if plain else {})
+        response = RESPONSE | ({"white_balance": tints} if tints else {})
         return Augment(**{**self.augment.model_dump(), **UNVARIED, "response": response})
 
     def uncoloured(self) -> Setting:
@@ -71,13 +73,13 @@ class ArmSpec(Model):
     """How an arm's networks come about.
 
     after_plain: from the weights of plain training, for `further_steps`; else from random ones, for all steps.
-    images: "plain" or "cinematic", of the same viewpoints. drawn: the camera's response is drawn at load.
+    images: "plain", "cinematic" or "both", of the same viewpoints. drawn: the camera's response is drawn at load.
     part: which weights are trained, "last" by the setting. mean_of: arms whose weights are averaged instead.
     """
 
     title: str
     after_plain: bool = True
-    images: Literal["plain", "cinematic"] = "plain"
+    images: Literal["plain", "cinematic", "both"] = "plain"
     drawn: bool = False
     part: Literal["full", "last"] = "full"
     mean_of: tuple[str, ...] = ()
@@ -93,6 +95,12 @@ ARMS = {
     "averaged": ArmSpec(title="weights of plain and cinematic averaged", mean_of=("plain", "all")),
 }
 DATA_ARMS = ("plain", "toned", "all", "drawn")
+
+
+MIX_ARMS = {
+    "plain": ArmSpec(title="plain pictures", after_plain=False, drawn=True),
+    "both": ArmSpec(title="path-traced ones beside them", after_plain=False, images="both", drawn=True),
+}
 
 
 class Comparison(Model):
@@ -112,6 +120,7 @@ COMPARISONS = (
     Comparison(title="averaged weights", before="plain", after="averaged", tested=False),
     Comparison(title="drawn response on plain images", before="plain", after="toned", tested=False),
 )
+MIX_COMPARISONS = (Comparison(title="path tracing beside", before="plain", after="both"),)
 
 
 class Preset(Model):
@@ -140,7 +149,9 @@ class Preset(Model):
     unseen_views: int = Field(ge=1)
 
     def settings_of(self, experiment: str) -> dict[str, Setting]:
-        """Those of an experiment: `variety` also tries today's without augmentation of colour."""
+        """Those of an experiment: `variety` also tries today's without augmentation of colour, `mix` has today's."""
+        if experiment == "mix":
+            return {"today": self.settings["today"]}
         if experiment != "variety":
             return self.settings
         return {**self.settings, "uncoloured": self.settings["today"].uncoloured()}
@@ -191,15 +202,35 @@ PRESETS = {
 }  # fmt: skip
 
 
+# What `mix` does otherwise: patients, viewpoints, and steps from random weights.
+MIX: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "tiny": ({}, {}),
+    "small": ({"people": (60, 4, 12), "views": 20}, {"steps": 10_000}),
+    "paper": ({}, {}),
+}
+
+
+def preset_of(experiment: str, name: str) -> Preset:
+    """A preset as the experiment has it."""
+    found = PRESETS[name]
+    if experiment != "mix":
+        return found
+    whole, setting = MIX[name]
+    today = found.settings["today"].model_copy(update=setting)
+    return found.model_copy(update={**whole, "settings": {"today": today}})
+
+
 def protocol_fingerprint(experiment: str, preset: str) -> str:
     """Of everything that an experiment is told; docs/protocol.md states it, every result carries it. A key that a model
     gets later, and that nothing here sets, changes no fingerprint."""
+    mix = experiment == "mix"
+    arms, comparisons = (MIX_ARMS, MIX_COMPARISONS) if mix else (ARMS, COMPARISONS)
     tables = {
         "protocol": PROTOCOL[experiment],
-        "preset": PRESETS[preset].model_dump(mode="json", exclude_unset=True),
-        "views": [KNOWN_LOOKS, NEW_LOOK, CAMERA, FLIGHT, RESPONSE, TINTS],
-        "arms": {name: arm.model_dump(mode="json") for name, arm in ARMS.items()},
+        "preset": preset_of(experiment, preset).model_dump(mode="json", exclude_unset=True),
+        "views": [KNOWN_LOOKS, NEW_LOOK, CAMERA, FLIGHT, RESPONSE, GREY_TO_RED if mix else TINTS],
+        "arms": {name: arm.model_dump(mode="json") for name, arm in arms.items()},
         "data_arms": DATA_ARMS,
-        "comparisons": [c.model_dump(mode="json") for c in COMPARISONS],
+        "comparisons": [c.model_dump(mode="json") for c in comparisons],
     }
     return fingerprint(tables)

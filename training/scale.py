@@ -61,9 +61,8 @@ def sizes(
 ) -> list[tuple[int, int]]:
     """(height, width) at which the network is to see each frame. size: the frames' own (height, width).
 
-    wanted: "WIDTHxHEIGHT", "native" for the frames' own, or None: a frame whose focal length lies within those of the
-    training keeps its size, any other is brought to the median one; where a focal length is unknown, to the area of the
-    training pictures.
+    wanted: "WIDTHxHEIGHT", "native" for the frames' own, or None: a frame is brought to the area of the training
+    pictures, as far as its focal length then lies within those of the training.
     """
     if wanted == "native" or (wanted is None and scale is None):
         return [size] * len(frames)
@@ -74,10 +73,11 @@ def sizes(
 
 
 def _factor(focal: float | None, size: tuple[int, int], scale: Scale) -> float:
+    area = float(np.sqrt(scale.size[0] * scale.size[1] / (size[0] * size[1])))
     if focal is None or scale.focal is None:
-        return float(np.sqrt(scale.size[0] * scale.size[1] / (size[0] * size[1])))
-    least, median, greatest = scale.focal
-    return 1.0 if least * (1 - NEAR) <= focal <= greatest * (1 + NEAR) else median / focal
+        return area
+    least, _, greatest = scale.focal
+    return min(max(area, least / focal), greatest / focal)
 
 
 def _scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:

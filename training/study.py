@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from endorender.dataset import configure, generate, open_dataset
 from endorender.dataset.layouts import open_data
@@ -26,10 +26,12 @@ from endorender.outputs import PART, held
 from training.curves import ERROR
 from training.files import Progress, read_csv, read_json, versions, write_json
 from training.kept import Errors, judge
-from training.presets import CAMERA, FLIGHT, Preset, Setting, protocol_fingerprint
+from training.presets import CAMERA, FLIGHT, GREY_TO_RED, TINTS, Preset, Setting, protocol_fingerprint
 
 Stage = Callable[[str], AbstractContextManager[Progress]]  # a title -> that stage's progress
 Key = tuple[Any, ...]  # of an arm: its setting first
+Tints = Literal["", "tissue", "grey to red"]
+WHITE_BALANCE: dict[Tints, list[Any] | None] = {"": None, "tissue": TINTS, "grey to red": GREY_TO_RED}
 EXPERIMENT, RUNS, ERRORS = "experiment.json", "runs", "errors"
 GIVEN = "foreign "  # how the titles of tests begin that are no part of the protocol
 
@@ -58,7 +60,8 @@ class Network:
 
     name: of the arm, and what else tells it from the setting's others. images: one of the plan's sets; viewpoints: so
     many of them, drawn by the seed. rates: one, or those to choose from. start: whose weights it begins from.
-    mean_of: it is not trained, its weights are the mean of these.
+    drawn: the response is, with the white balance of `tints`. mean_of: it is not trained, its weights are the mean of
+    these.
     """
 
     setting: str
@@ -71,6 +74,7 @@ class Network:
     start: Network | None = None
     fine_tune: str = "full"
     drawn: bool = False
+    tints: Tints = ""
     mean_of: tuple[Network, ...] = ()
 
     def of_seed(self, seed: int) -> Network:
@@ -129,7 +133,7 @@ class Study:
             whole = sum(sizes.values())
             shares = {name: max(1, len(self.cts) * size // whole) for name, size in list(sizes.items())[1:]}
             sizes = {next(iter(sizes)): len(self.cts) - sum(shares.values()), **shares}
-        given, first = iter(self.cts), 24_000 if self.name == "variety" else 20_000
+        given, first = iter(self.cts), {"variety": 24_000, "mix": 28_000}.get(self.name, 20_000)
         found: dict[str, list[dict[str, str]]] = {}
         for group, (name, size) in enumerate(sizes.items(), 1):  # phantoms of no other group, whatever its size
             ids = [first + 1000 * group + n for n in range(1, size + 1)]
@@ -215,7 +219,7 @@ class Study:
         config = {
             **({} if start else {"model": setting.model}),
             "steps": network.steps, "batch": setting.batch, "loss": setting.loss,
-            "augment": setting.augmented(network.drawn, "plain" in network.images),
+            "augment": setting.augmented(network.drawn, WHITE_BALANCE[network.tints]),
             "learning_rate": rate, "fine_tune": network.fine_tune, "images": network.viewpoints, "seed": network.seed,
             "validate_every": max(1, network.steps // 20), "workers": 0,
             "device": "cpu" if self.device == "vulkan" else self.device,  # torch trains on none

@@ -74,6 +74,28 @@ def seen_by(batch: Batch, angle: Float[Tensor, " B"], zoom: Float[Tensor, " B"])
     }
 
 
+def grown(batch: Batch, stride: int, above: float, before: float) -> Batch:
+    """Pictures grown to a size that `stride` divides by repeating their edge; what is added is invalid.
+
+    above, before: in 0..1, which share of the rows is added above and of the columns before. A network that always has
+    its padding on one side knows that side by it, and errs there on pictures that need none.
+    """
+    down, right = (-n % stride for n in batch["image"].shape[-2:])
+    if not down and not right:
+        return batch
+    top, left = int(above * (down + 1)), int(before * (right + 1))
+    sides = (left, right - left, top, down - top)
+    k = batch["K"].clone()
+    k[:, :2, 2] += k.new_tensor([left, top])
+    return {
+        "image": F.pad(batch["image"], sides, mode="replicate"),
+        "z_depth": F.pad(batch["z_depth"], sides),
+        "mask": F.pad(batch["mask"], sides),
+        "K": k,
+        "id": batch["id"],
+    }
+
+
 def cut(batch: Batch, lengths: Float[Tensor, "B 4"]) -> Batch:
     """Corners cut off at 45°, black and invalid, as many scopes show. lengths: (B, 4) pixels along each side, of the
     corners top left, top right, bottom left, bottom right. An image whose valid pixels all lie there stays as it is."""

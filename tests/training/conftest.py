@@ -13,7 +13,7 @@ import torch
 
 LOOKS = {"synthetic": (1.0, 1.0, 1.0), "pale_pink": (0.95, 0.62, 0.55), "deep_red": (0.55, 0.2, 0.15)}
 # What the experiments ask for besides.
-MORE = {"yellow_tan": (0.9, 0.75, 0.5), "dark_red": (0.7, 0.35, 0.25)}
+MORE = {"randomized": (0.9, 0.5, 0.6), "yellow_tan": (0.9, 0.75, 0.5), "dark_red": (0.7, 0.35, 0.25)}
 MORE |= {f"c{n}": (0.9, 0.9 - 0.15 * n, 0.8 - 0.1 * n) for n in range(1, 5)}
 MORE["partner"] = (0.8, 0.8, 0.5)
 

@@ -14,7 +14,16 @@ from tests.training.conftest import TubeFrame
 from tests.training.tunnels import LOOKS, shortened, table, tubes
 from training.data import FrameSet
 from training.experiments import EXPERIMENTS, experiment, prepared
-from training.presets import ARMS, COMPARISONS, NEW_LOOK, PRESETS, protocol_fingerprint
+from training.presets import (
+    ARMS,
+    COMPARISONS,
+    GREY_TO_RED,
+    MIX_ARMS,
+    MIX_COMPARISONS,
+    NEW_LOOK,
+    PRESETS,
+    protocol_fingerprint,
+)
 from training.variety import PARTNER, appearances, places
 
 __all__ = ["tubes"]  # a fixture
@@ -150,6 +159,28 @@ def test_folds_are_swapped_at_an_equal_budget(done, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["mix"])
+def test_arms_of_mix_differ_in_the_path_traced_pictures_alone(done, name):
+    runs = runs_of(done)
+    assert set(runs) == {f"today/mix-{arm}-seed{seed}" for arm in MIX_ARMS for seed in range(2)}
+    for seed in range(2):
+        plain, both = (runs[f"today/mix-{arm}-seed{seed}"] for arm in ("plain", "both"))
+        assert plain["config"] == both["config"]
+        assert both["config"]["augment"]["response"]["white_balance"] == GREY_TO_RED
+        assert "start" not in both and both["config"]["steps"] == PRESETS["tiny"].settings["today"].steps
+        assert plain["data"]["train"]["patients"] == both["data"]["train"]["patients"]
+        assert plain["data"]["val"] == both["data"]["val"]
+        assert plain["data"]["train"]["variations"] == ["synthetic"]
+        assert set(both["data"]["train"]["variations"]) == {"synthetic", "randomized"}
+        assert (plain["data"]["train"]["frames"], both["data"]["train"]["frames"]) == (12 + 8, 12 + 2 * 8)
+    rows = table(done, "claims")
+    assert [(r["claim"], r["arm"], r["against"]) for r in rows] == [
+        ("path tracing beside", "path-traced ones beside them", "plain pictures")
+    ] * 3
+    assert {r["paper_percent"] for r in rows} == {""}  # the paper did nothing of the kind
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(EXPERIMENTS))
 def test_the_page_stands_alone_and_names_its_protocol(done, name):
     text = (done / "index.html").read_text()
@@ -248,7 +279,7 @@ def test_the_written_protocol_is_the_one_that_runs(tmp_path):
             assert preset.seeds >= 5
             assert preset.people[2] >= 12
             assert 2 * preset.fold >= 12
-    for arm in ARMS.values():
+    for arm in (*ARMS.values(), *MIX_ARMS.values()):
         assert f"**{arm.title}**" in text
-    for comparison in COMPARISONS:
+    for comparison in (*COMPARISONS, *MIX_COMPARISONS):
         assert comparison.title in text

@@ -23,10 +23,10 @@ def frame(focal):
 @pytest.mark.parametrize(
     ("focal", "seen"),
     [
-        (60.0, (240, 320)),  # within the focal lengths of the training: as it is
-        (81.0, (240, 320)),  # within 2 % of them
-        (120.0, (120, 160)),  # twice the median: half the size
-        (30.0, (480, 640)),
+        (180.0, (96, 128)),  # 72 pixels at the size of the training: within its focal lengths
+        (120.0, (100, 133)),  # 48 pixels there: as large as for 50
+        (400.0, (48, 64)),  # 160 there: as small as for 80
+        (20.0, (600, 800)),
         (None, (96, 128)),  # no intrinsics: to the area of the training pictures
     ],
 )

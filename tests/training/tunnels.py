@@ -29,6 +29,8 @@ class Lit(TubeFrame):
 def frames(self, dataset):
     """Tunnels of the patients' numbers, in the variations that were asked for."""
     looks = [v["name"] for v in dataset.values["variations"]] if "variations" in dataset.values else LOOKS
+    if dataset.values.get("preset") == "training":
+        looks = ["synthetic", "randomized"]
     aliases = [p["alias"] if p["alias"] != "airway" else "p99" for p in dataset.patients]
     return [
         Lit(a, v, look, volume={"ct_sha256": f"ct of {a}"})

@@ -91,6 +91,7 @@ class CrfNetwork(DepthNetwork):
 
     exportable = False
     mixes = False
+    grows = False  # superpixels would cover what was added
 
     def __init__(self, config: Any):
         widths = [config.width * min(2**level, 8) for level in range(config.levels)]

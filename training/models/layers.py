@@ -100,6 +100,7 @@ class DepthNetwork(nn.Module):
 
     exportable = True  # to ONNX
     mixes = True  # whether `mixed` is understood
+    grows = True  # whether training may pad its pictures for it, on a side drawn anew at each step
     mixed = False  # while training: encoder and decoder in 16 bits, weights and the last layer in 32
     cues = False  # whether encoder and decoder are given `shading_cues`, too
     channels_last = False  # whether convolutions are quicker with channels last in memory
