@@ -182,11 +182,10 @@ def test_the_script_goes_from_frames_to_the_folder_and_its_card(made, tmp_path, 
     for _ in range(2):
         script["make"](tmp_path / "out", {"cycles": "simcol3d@somewhere"})
         assert capsys.readouterr().out.startswith("# Depth network ")
-    wide = ["plain", "cinematic", "plain", "learn"]
-    assert trained == [(["plain"], None), (["plain", "cinematic"], "plain"), (wide, "mixed")] * 2
+    assert trained == [(["plain", "cinematic", "plain", "learn"], None)] * 2
     assert studied == [("adapt", tmp_path / "out/study", "small", {"until": "render"})] * 2
     weights = (tmp_path / "shipped/model.safetensors").read_bytes()
-    assert weights == (tmp_path / "out/runs/wide/model.safetensors").read_bytes()
+    assert weights == (tmp_path / "out/run/model.safetensors").read_bytes()
 
 
 def test_a_card_tells_of_nobody_that_was_trained_on(made, tmp_path):
@@ -209,9 +208,8 @@ def test_the_script_trains_on_nobody_that_anything_is_judged_on(tmp_path):
     plan = prepared("adapt", tmp_path, "small", write=False)[2]
     of = {dataset.name: {who["ct"] for who in dataset.patients} for dataset in plan.datasets}
     assert not (of["plain"] | of["learn"]) & (of["test"] | of["airway"] | taken["phantoms"] | taken["airway"])
-    for frames, config in script["STAGES"].values():
-        assert set(frames) <= {"plain", "cinematic", "study/data/plain", "study/data/learn"}
-        TrainConfig(**(script["COMMON"] | config))
+    assert set(script["TRAINED_ON"]) <= {"plain", "cinematic", "study/data/plain", "study/data/learn"}
+    TrainConfig(**script["RUN"])
 
 
 def test_what_this_version_ships_is_whole_or_nothing():
