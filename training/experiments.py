@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from endorender.dataset.variation import RANDOMIZED, SYNTHETIC
+from endorender.dataset.variation import PLAIN as SYNTHETIC_ALONE
+from endorender.dataset.variation import RANDOMIZED, SYNTHETIC, Variation
 from endorender.errors import UserError, unknown
 from training import claim_figures
 from training.claims import add_arms, add_claims, add_curves, compared
@@ -18,6 +19,7 @@ from training.kept import Errors
 from training.label_efficiency import data_answer
 from training.presets import (
     ARMS,
+    CAMERA,
     COMPARISONS,
     DATA_ARMS,
     KNOWN_LOOKS,
@@ -38,7 +40,7 @@ Until = Literal["render", "train", "evaluate", "answer"]
 UNSEEN = "unseen patients"  # in looks that networks are trained on
 UNSEEN_LOOK = "unseen patients in an unseen look"
 AIRWAY = "shipped airway"
-OWN_TISSUE = "unseen patients, each view in a tissue of its own"
+OWN_TISSUE = "unseen patients, a tissue for each view"
 PLAIN = "unseen patients in plain pictures"
 
 
@@ -189,8 +191,7 @@ def _on_both(
     """Plain and cinematic frames of the same viewpoints, and the tests. cinematic: the set that stands for it."""
     p, people = study.preset, study.patients()
     splits = {name: [who["alias"] for who in members] for name, members in people.items()}
-    learners = {name: splits[name] for name in ("train", "val")}
-    learn = Rendered("learn", tuple(people["train"] + people["val"]), p.views, {"splits": learners})
+    learn = _learn(study, people)
     test = Rendered("test", tuple(people["test"]), p.test_views, {"splits": {"test": splits["test"]}})
     airway = _airway(study)
 
@@ -218,6 +219,11 @@ def _on_both(
     return Plan((learn, test, airway), sets, tests, networks, sizes, answer)
 
 
+def _learn(study: Study, people: Mapping[str, list[dict[str, str]]]) -> Rendered:
+    learners = {name: [who["alias"] for who in people[name]] for name in ("train", "val")}
+    return Rendered("learn", tuple(people["train"] + people["val"]), study.preset.views, {"splits": learners})
+
+
 def _airway(study: Study) -> Rendered:
     who = {"ct": "sample", "alias": "airway"}
     return Rendered("airway", (who,), study.preset.airway_views, {"splits": {"test": ["airway"]}})
@@ -229,41 +235,52 @@ def _seen_in(study: Study, dataset: Rendered, looks: Sequence[str]) -> list[Any]
 
 def mix(study: Study, foreign: Sequence[str] = ()) -> Plan:
     """Path-traced pictures beside plain ones, from the first step on, lower the error."""
-    p, people = study.preset, study.patients()
+    p, more, people = study.preset, study.preset.mix, study.patients()
+    assert more is not None
     splits = {name: [who["alias"] for who in members] for name, members in people.items()}
-    learners = {name: splits[name] for name in ("train", "val")}
-    drawn = {"preset": "training"}
-    plain, airway = _many_plain(study), _airway(study)
-    learn = Rendered("tissues", tuple(people["train"] + people["val"]), p.views, {**drawn, "splits": learners})
-    test = Rendered("tissues-test", tuple(people["test"]), p.test_views, {**drawn, "splits": {"test": splits["test"]}})
+    plain, learn, airway = _many_plain(study), _learn(study, people), _airway(study)
+    own = Rendered(
+        "tissues", tuple(people["own tissues"]), more.tissues[1],
+        {"preset": "training", "camera": CAMERA, "splits": {"train": splits["own tissues"]}},
+    )  # fmt: skip
+    shown = [SYNTHETIC_ALONE, RANDOMIZED, Variation(name=NEW_LOOK, look=NEW_LOOK)]
+    columns = [variation.model_dump(mode="json", exclude_unset=True) for variation in shown]
+    test = Rendered(
+        "mix-test", tuple(people["unseen"]), more.tests[1],
+        {"variations": columns, "splits": {"test": splits["unseen"]}},
+    )  # fmt: skip
 
-    def images(kinds: Sequence[str]) -> FrameSet:
-        every = study.frames(learn)
-        val = [f for f in every if f.patient in splits["val"] and f.variation == RANDOMIZED.name]
-        train = [f for f in every if f.patient in splits["train"] and f.variation in kinds]
-        return FrameSet(_seen_in(study, plain, (SYNTHETIC,)) + train, val)
+    def images(traced: bool) -> FrameSet:
+        train = [f for f in study.frames(learn) if f.patient in splits["train"]]
+        val = [f for f in study.frames(learn) if f.patient in splits["val"] and f.variation in KNOWN_LOOKS]
+        every = [*study.frames(plain), *train, *study.frames(own)]
+        found = [f for f in every if f.variation == SYNTHETIC]
+        if traced:
+            found += [f for f in train if f.variation in KNOWN_LOOKS]
+            found += [f for f in study.frames(own) if f.variation == RANDOMIZED.name] * more.times
+        return FrameSet(found, val)
 
-    ((name, setting),) = study.settings().items()
-    networks: dict[Key, Network] = {
-        (name, arm): Network(
-            name, f"mix-{arm}", 0, arm, setting.steps, (setting.rate,), drawn=True, tints="grey to red"
-        )
-        for arm in MIX_ARMS
-    }
+    networks: dict[Key, Network] = {}
+    for name, setting in study.settings().items():
+        for arm in MIX_ARMS:
+            networks[name, arm] = Network(
+                name, arm, 0, arm, setting.steps, (setting.rate,), drawn=True, tints="grey to red"
+            )
     tests: dict[str, Callable[[], Sequence[Any]]] = {
         OWN_TISSUE: partial(_seen_in, study, test, (RANDOMIZED.name,)),
+        UNSEEN_LOOK: partial(_seen_in, study, test, (NEW_LOOK,)),
         PLAIN: partial(_seen_in, study, test, (SYNTHETIC,)),
-        AIRWAY: partial(_seen_in, study, airway, (*KNOWN_LOOKS, NEW_LOOK)),
+        AIRWAY: partial(_seen_in, study, airway, KNOWN_LOOKS),
     }
+    sizes = dict.fromkeys(tests, len(splits["unseen"]) * more.tests[1]) | {AIRWAY: len(KNOWN_LOOKS) * p.airway_views}
     tests |= {GIVEN + given: partial(study.given, given) for given in foreign}
-    shown = len(splits["test"]) * p.test_views
-    sizes = {OWN_TISSUE: shown, PLAIN: shown, AIRWAY: (len(KNOWN_LOOKS) + 1) * p.airway_views}
 
     def answer(tables: Mapping[tuple[Key, str], Errors]) -> Answer:
-        return adapt_answer(tables, {name: setting.title}, MIX_ARMS, MIX_COMPARISONS)
+        titles = {name: setting.title for name, setting in study.settings().items()}
+        return adapt_answer(tables, titles, MIX_ARMS, MIX_COMPARISONS)
 
-    sets = {"plain": partial(images, (SYNTHETIC,)), "both": partial(images, (SYNTHETIC, RANDOMIZED.name))}
-    return Plan((plain, learn, test, airway), sets, tests, networks, sizes, answer)
+    sets = {arm: partial(images, spec.images == "both") for arm, spec in MIX_ARMS.items()}
+    return Plan((plain, learn, own, test, airway), sets, tests, networks, sizes, answer)
 
 
 def adapt_answer(

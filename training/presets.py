@@ -123,6 +123,19 @@ COMPARISONS = (
 MIX_COMPARISONS = (Comparison(title="path tracing beside", before="plain", after="both"),)
 
 
+class Mix(Model):
+    """How much `mix` makes beside what `adapt` trains on.
+
+    tissues: patients whose every view has a tissue of its own, and viewpoints of each; in training these path-traced
+    pictures come `times` as often. tests: patients to judge on, and viewpoints of each. steps: from random weights.
+    """
+
+    tissues: tuple[int, int]
+    tests: tuple[int, int]
+    times: int = Field(ge=1)
+    steps: int = Field(ge=1)
+
+
 class Preset(Model):
     """How much an experiment makes.
 
@@ -130,7 +143,7 @@ class Preset(Model):
     people: patients in train, val and test. views, test_views: viewpoints of each in train and val, and in test.
     airway_views: of the shipped airway. size, spp: of the frames. settings: by name. seeds: repetitions.
     counts: numbers of viewpoints of `data`. conditions: K of `variety`; fold: patients in each of its two folds;
-    variety_views, unseen_views: viewpoints of each that are trained on at K = 1, and that are not.
+    variety_views, unseen_views: viewpoints of each that are trained on at K = 1, and that are not. mix: of `mix`.
     """
 
     plain: tuple[int, int]
@@ -147,11 +160,10 @@ class Preset(Model):
     fold: int = Field(ge=1)
     variety_views: int = Field(ge=1)
     unseen_views: int = Field(ge=1)
+    mix: Mix | None = None
 
     def settings_of(self, experiment: str) -> dict[str, Setting]:
-        """Those of an experiment: `variety` also tries today's without augmentation of colour, `mix` has today's."""
-        if experiment == "mix":
-            return {"today": self.settings["today"]}
+        """Those of an experiment: `variety` also tries today's without augmentation of colour."""
         if experiment != "variety":
             return self.settings
         return {**self.settings, "uncoloured": self.settings["today"].uncoloured()}
@@ -202,11 +214,10 @@ PRESETS = {
 }  # fmt: skip
 
 
-# What `mix` does otherwise: patients, viewpoints, and steps from random weights.
-MIX: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "tiny": ({}, {}),
-    "small": ({"people": (60, 4, 12), "views": 20}, {"steps": 10_000}),
-    "paper": ({}, {}),
+MIX = {
+    "tiny": Mix(tissues=(1, 4), tests=(2, 1), times=2, steps=12),
+    "small": Mix(tissues=(30, 30), tests=(12, 8), times=3, steps=10_000),
+    "paper": Mix(tissues=(100, 60), tests=(20, 16), times=3, steps=40_000),
 }
 
 
@@ -215,9 +226,8 @@ def preset_of(experiment: str, name: str) -> Preset:
     found = PRESETS[name]
     if experiment != "mix":
         return found
-    whole, setting = MIX[name]
-    today = found.settings["today"].model_copy(update=setting)
-    return found.model_copy(update={**whole, "settings": {"today": today}})
+    today = found.settings["today"].model_copy(update={"steps": MIX[name].steps})
+    return found.model_copy(update={"mix": MIX[name], "settings": {"today": today}})
 
 
 def protocol_fingerprint(experiment: str, preset: str) -> str:

@@ -33,6 +33,9 @@ Key = tuple[Any, ...]  # of an arm: its setting first
 Tints = Literal["", "tissue", "grey to red"]
 WHITE_BALANCE: dict[Tints, list[Any] | None] = {"": None, "tissue": TINTS, "grey to red": GREY_TO_RED}
 EXPERIMENT, RUNS, ERRORS = "experiment.json", "runs", "errors"
+# Of each group, so that it has phantoms of no other whatever its size; `adapt` has more, from 27 001 on.
+PHANTOMS = {"train": 21_000, "val": 22_000, "test": 23_000, "first fold": 25_000, "second fold": 26_000}
+PHANTOMS |= {"own tissues": 29_000, "unseen": 30_000}
 GIVEN = "foreign "  # how the titles of tests begin that are no part of the protocol
 
 
@@ -129,17 +132,20 @@ class Study:
         sizes = dict(zip(("train", "val", "test"), self.preset.people))
         if self.name == "variety":
             sizes = dict.fromkeys(("first fold", "second fold"), self.preset.fold)
+        if mix := self.preset.mix:
+            del sizes["test"]
+            sizes |= {"own tissues": mix.tissues[0], "unseen": mix.tests[0]}
         if self.cts:
             whole = sum(sizes.values())
             shares = {name: max(1, len(self.cts) * size // whole) for name, size in list(sizes.items())[1:]}
             sizes = {next(iter(sizes)): len(self.cts) - sum(shares.values()), **shares}
-        given, first = iter(self.cts), {"variety": 24_000, "mix": 28_000}.get(self.name, 20_000)
+        given = iter(self.cts)
         found: dict[str, list[dict[str, str]]] = {}
-        for group, (name, size) in enumerate(sizes.items(), 1):  # phantoms of no other group, whatever its size
-            ids = [first + 1000 * group + n for n in range(1, size + 1)]
+        for name, size in sizes.items():
             number = sum(map(len, found.values()))
             found[name] = [
-                {"ct": next(given, f"phantom:{k}"), "alias": f"p{number + n:03d}"} for n, k in enumerate(ids, 1)
+                {"ct": next(given, f"phantom:{PHANTOMS[name] + n}"), "alias": f"p{number + n:03d}"}
+                for n in range(1, size + 1)
             ]
         return found
 
@@ -279,7 +285,8 @@ def begin(study: Study, preset: str, write: bool = True) -> dict[str, Any]:
         },
     }
     if not all(people.values()) or (study.name == "variety" and len({len(p) for p in people.values()}) > 1):
-        wanted = "an even number of patients" if study.name == "variety" else "three patients or more"
+        least = "four" if study.name == "mix" else "three"
+        wanted = "an even number of patients" if study.name == "variety" else f"{least} patients or more"
         raise UserError(f"this experiment needs {wanted}: give as many --ct, or none at all")
     path, names = study.out / EXPERIMENT, set(study.foreign)
     if path.is_file():
