@@ -121,6 +121,21 @@ def test_points_in_space_project_to_where_their_colour_and_depth_have_gone():
     )
 
 
+@pytest.mark.parametrize(("above", "before", "top", "left"), [(0.0, 0.0, 0, 0), (0.999, 0.999, 8, 5), (0.5, 0.4, 4, 2)])
+def test_what_is_grown_is_the_picture_at_another_place(above, before, top, left):
+    batch = plane(2, (40, 59), OBLIQUE)
+    out = turned.grown(batch, 16, above, before)
+    assert out["image"].shape[-2:] == (48, 64)
+    rows, columns = slice(top, top + 40), slice(left, left + 59)
+    for key in ("image", "z_depth", "mask"):
+        assert torch.equal(out[key][..., rows, columns], batch[key])
+    assert out["mask"].sum() == batch["mask"].sum()
+    assert torch.equal(out["image"][..., 0, 0], batch["image"][..., 0, 0])  # the edge, repeated
+    moved = out["K"] - batch["K"]
+    assert torch.equal(moved[:, :2, 2], torch.tensor([[left, top]] * 2, dtype=moved.dtype))
+    assert turned.grown(out, 16, above, before) is out
+
+
 def test_depths_beside_an_edge_lie_on_one_of_its_sides():
     batch = plane(1, (48, 64), OBLIQUE)
     batch["z_depth"] = torch.where(torch.arange(64) < 30, 20.0, 30.0).expand(1, 1, 48, 64).clone()

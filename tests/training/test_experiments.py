@@ -18,6 +18,8 @@ from training.presets import (
     ARMS,
     COMPARISONS,
     GREY_TO_RED,
+    KNOWN_LOOKS,
+    MIX,
     MIX_ARMS,
     MIX_COMPARISONS,
     NEW_LOOK,
@@ -162,22 +164,22 @@ def test_folds_are_swapped_at_an_equal_budget(done, name):
 @pytest.mark.parametrize("name", ["mix"])
 def test_arms_of_mix_differ_in_the_path_traced_pictures_alone(done, name):
     runs = runs_of(done)
-    assert set(runs) == {f"today/mix-{arm}-seed{seed}" for arm in MIX_ARMS for seed in range(2)}
+    assert set(runs) == {f"today/{arm}-seed{seed}" for arm in MIX_ARMS for seed in range(2)}
     for seed in range(2):
-        plain, both = (runs[f"today/mix-{arm}-seed{seed}"] for arm in ("plain", "both"))
+        plain, both = (runs[f"today/{arm}-seed{seed}"] for arm in ("plain", "both"))
         assert plain["config"] == both["config"]
         assert both["config"]["augment"]["response"]["white_balance"] == GREY_TO_RED
-        assert "start" not in both
-        assert both["config"]["steps"] == PRESETS["tiny"].settings["today"].steps
+        assert both["config"]["steps"] == MIX["tiny"].steps
         assert plain["data"]["train"]["patients"] == both["data"]["train"]["patients"]
         assert plain["data"]["val"] == both["data"]["val"]
         assert plain["data"]["train"]["variations"] == ["synthetic"]
-        assert set(both["data"]["train"]["variations"]) == {"synthetic", "randomized"}
-        assert (plain["data"]["train"]["frames"], both["data"]["train"]["frames"]) == (12 + 8, 12 + 2 * 8)
+        assert set(both["data"]["train"]["variations"]) == {"synthetic", *KNOWN_LOOKS, "randomized"}
+        views = 12 + 8 + 4  # of phantoms seen plain alone, of those in the known looks, of those in own tissues
+        assert (plain["data"]["train"]["frames"], both["data"]["train"]["frames"]) == (views, views + 3 * 8 + 2 * 4)
     rows = table(done, "claims")
     assert [(r["claim"], r["arm"], r["against"]) for r in rows] == [
-        ("path tracing beside", "path-traced ones beside them", "plain pictures")
-    ] * 3
+        ("path tracing beside", MIX_ARMS["both"].title, MIX_ARMS["plain"].title)
+    ] * 4
     assert {r["paper_percent"] for r in rows} == {""}  # the paper did nothing of the kind
 
 
@@ -214,6 +216,8 @@ def test_another_experiment_folder_or_name_is_refused(tmp_path):
         experiment("adapt", tmp_path / "c", "tiny", seeds=[2])
     with pytest.raises(UserError, match="three patients"):
         experiment("adapt", tmp_path / "c", "tiny", cts=["phantom:1", "phantom:2"])
+    with pytest.raises(UserError, match="four patients"):
+        experiment("mix", tmp_path / "c", "tiny", cts=["phantom:1", "phantom:2", "phantom:3"])
     with pytest.raises(UserError, match="an even number"):
         experiment("variety", tmp_path / "c", "tiny", cts=["phantom:1", "phantom:2", "phantom:3"])
     assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["thesis.tex"]
@@ -239,6 +243,20 @@ def test_networks_of_adapt_learn_first_from_plain_pictures_of_other_phantoms(tmp
     assert len(set(who)) == len(who)
     _, _, other = prepared("data", tmp_path / "data", "small")  # which counts every picture
     assert {network.start.images for network in other.networks.values()} == {"plain"}
+
+
+def test_mix_trains_on_what_adapt_does_and_judges_on_nobody_else_knows(tmp_path):
+    """So frames that one has rendered serve the other, and neither is judged on whom the other was trained on."""
+    study, _, plan = prepared("mix", tmp_path / "mix", "small")
+    other = {dataset.name: dataset for dataset in prepared("adapt", tmp_path / "adapt", "small")[2].datasets}
+    mine = {dataset.name: dataset for dataset in plan.datasets}
+    assert all(mine[name] == other[name] for name in ("plain", "learn", "airway"))
+    trained = {p["ct"] for name in ("plain", "learn", "tissues") for p in mine[name].patients}
+    assert not trained & {p["ct"] for d in (mine["mix-test"], other["test"]) for p in d.patients}
+    assert not {p["ct"] for p in mine["mix-test"].patients} & {p["ct"] for d in other.values() for p in d.patients}
+    assert [v.name for v in study.configuration(mine["tissues"]).columns] == ["synthetic", "randomized"]
+    assert [v.name for v in study.configuration(mine["mix-test"]).columns] == ["synthetic", "randomized", NEW_LOOK]
+    assert study.configuration(mine["mix-test"]).camera == study.configuration(mine["tissues"]).camera
 
 
 def test_views_of_variety_lie_all_along_the_way():

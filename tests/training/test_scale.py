@@ -10,7 +10,8 @@ import torch
 from endorender.errors import UserError
 from training import scale
 from training.checkpoint import load_run
-from training.evaluate import evaluate
+from training.data import DepthFrames
+from training.evaluate import evaluate, predict
 from training.trainer import train
 
 TRAINED = scale.Scale((128, 96), (50.0, 60.0, 80.0))
@@ -95,3 +96,19 @@ def test_a_network_that_sees_a_picture_as_it_is_changes_no_bit():
     image = torch.rand(2, 3, 20, 24)
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 1, 3, padding=1), torch.nn.Softplus())
     assert torch.equal(scale.seen_at(network, image, (20, 24)), network(image))
+
+
+def test_no_side_of_a_picture_is_known_by_the_padding_of_training(tmp_path, make_tubes):
+    """40 columns are padded to 48 for the encoder. Were they always added on the right, the network would err there by
+    a third more than on the left of pictures that have 48 (.143 for .098, .137 for .101)."""
+    config = {"model": {"type": "unet", "width": 8, "levels": 4}, "steps": 300, "validate_every": 0}
+    data = make_tubes(8, 6, ("synthetic",), size=(32, 40))
+    run = train(config | {"augment": {"mirror": 0.5}}, tmp_path / "run", data)
+    seen = DepthFrames(make_tubes(30, 2, ("synthetic",), size=(32, 48)).frames[-40:])
+    predicted = predict(load_run(run).network, seen)
+    errors = [
+        (depth / item["z_depth"]).log().abs().where(item["mask"], torch.nan)[0].numpy()
+        for depth, item in zip(predicted, map(seen.__getitem__, range(len(seen))))
+    ]
+    columns = np.nanmean(np.array(errors), (0, 1))
+    assert columns[-8:].mean() < 1.2 * columns[:8].mean()
