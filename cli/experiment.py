@@ -27,10 +27,10 @@ from cli import _completing as completing
     "--ct",
     multiple=True,
     metavar="PATH|phantom:SEED",
-    help="CTs instead of phantoms; three or more.",
+    help="CTs instead of phantoms; three or more (mix: four).",
     shell_complete=completing.scans,
 )
-@click.option("--foreign", multiple=True, metavar="NAME=DIR", help="A dataset to judge on too: DIR or LAYOUT@DIR.")
+@click.option("--foreign", multiple=True, metavar="NAME=DIR", help="A dataset to judge on too, but for variety.")
 @click.option("--data", type=click.Path(), help="Where frames are rendered to, e.g. a scratch disk.  [OUT/data]")
 @click.option("--setting", "settings", multiple=True, metavar="NAME", help="Only this one: paper, today, ...")
 @click.option("--seed", "seeds", multiple=True, type=int, metavar="N", help="Only this repetition, from 0.")

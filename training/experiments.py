@@ -32,7 +32,7 @@ from training.presets import (
     Setting,
     preset_of,
 )
-from training.study import GIVEN, Answer, Key, Network, Plan, Rendered, Stage, Study, begin
+from training.study import GIVEN, PHANTOMS, Answer, Key, Network, Plan, Rendered, Stage, Study, begin
 from training.study_parts import errors, work
 from training.variety import variety
 
@@ -141,7 +141,9 @@ def _many_plain(study: Study) -> Rendered:
     """Views of phantoms that are seen in plain pictures alone."""
     many, views = study.preset.plain
     aliases = [f"q{n:03d}" for n in range(1, many + 1)]
-    patients = tuple({"ct": f"phantom:{27_000 + n}", "alias": alias} for n, alias in enumerate(aliases, 1))
+    patients = tuple(
+        {"ct": f"phantom:{PHANTOMS['plain alone'] + n}", "alias": alias} for n, alias in enumerate(aliases, 1)
+    )
     return Rendered("plain", patients, views, {"preset": "synthetic", "splits": {"train": aliases}})
 
 

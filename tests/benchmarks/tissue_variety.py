@@ -20,14 +20,14 @@ import numpy as np
 from training import statistics
 from training.compare import load_evaluation
 from training.evaluate import evaluate
-from training.presets import LEAD, RESPONSE, SHAPE, TINTS, UNVARIED
+from training.presets import GREY_TO_RED, LEAD, RESPONSE, SHAPE, TINTS, UNVARIED
 from training.trainer import train
 
 COMMON: dict[str, Any] = {"batch": 8, "loss": SHAPE, "ema": 0.999, "workers": 0, "learning_rate": 7e-4,
                           "validate_every": 100_000}  # fmt: skip
 VARIED = {**UNVARIED, "mirror": 0.5, "rotation": 15.0, "zoom": [1.0, 1.5]}
 GREY = RESPONSE | {"white_balance": TINTS}
-WIDE = RESPONSE | {"white_balance": [{"loguniform": [0.9, 2.42]}, 1.0, {"loguniform": [0.56, 1.1]}]}
+WIDE = RESPONSE | {"white_balance": GREY_TO_RED}
 Arms = dict[str, tuple[list[str] | None, dict[str, Any]]]  # variations and response
 INSTEAD: Arms = {"plain": (["synthetic"], GREY), "path-traced": (["randomized"], RESPONSE)}
 BESIDE: Arms = {"plain": (["synthetic"], WIDE), "both": (None, WIDE)}
