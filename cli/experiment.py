@@ -27,7 +27,7 @@ from cli import _completing as completing
     "--ct",
     multiple=True,
     metavar="PATH|phantom:SEED",
-    help="CTs instead of phantoms; three or more (mix: four).",
+    help="CTs instead of phantoms; three or more.",
     shell_complete=completing.scans,
 )
 @click.option("--foreign", multiple=True, metavar="NAME=DIR", help="A dataset to judge on too, but for variety.")

@@ -193,7 +193,8 @@ def _on_both(
     """Plain and cinematic frames of the same viewpoints, and the tests. cinematic: the set that stands for it."""
     p, people = study.preset, study.patients()
     splits = {name: [who["alias"] for who in members] for name, members in people.items()}
-    learn = _learn(study, people)
+    learners = {name: splits[name] for name in ("train", "val")}
+    learn = Rendered("learn", tuple(people["train"] + people["val"]), p.views, {"splits": learners})
     test = Rendered("test", tuple(people["test"]), p.test_views, {"splits": {"test": splits["test"]}})
     airway = _airway(study)
 
@@ -221,11 +222,6 @@ def _on_both(
     return Plan((learn, test, airway), sets, tests, networks, sizes, answer)
 
 
-def _learn(study: Study, people: Mapping[str, list[dict[str, str]]]) -> Rendered:
-    learners = {name: [who["alias"] for who in people[name]] for name in ("train", "val")}
-    return Rendered("learn", tuple(people["train"] + people["val"]), study.preset.views, {"splits": learners})
-
-
 def _airway(study: Study) -> Rendered:
     who = {"ct": "sample", "alias": "airway"}
     return Rendered("airway", (who,), study.preset.airway_views, {"splits": {"test": ["airway"]}})
@@ -240,10 +236,10 @@ def mix(study: Study, foreign: Sequence[str] = ()) -> Plan:
     p, more, people = study.preset, study.preset.mix, study.patients()
     assert more is not None
     splits = {name: [who["alias"] for who in members] for name, members in people.items()}
-    plain, learn, airway = _many_plain(study), _learn(study, people), _airway(study)
+    plain, airway = _many_plain(study), _airway(study)
     own = Rendered(
-        "tissues", tuple(people["own tissues"]), more.tissues[1],
-        {"preset": "training", "camera": CAMERA, "splits": {"train": splits["own tissues"]}},
+        "tissues", tuple(people["own tissues"] + people["val"]), more.tissues[1],
+        {"preset": "training", "camera": CAMERA, "splits": {"train": splits["own tissues"], "val": splits["val"]}},
     )  # fmt: skip
     shown = [SYNTHETIC_ALONE, RANDOMIZED, Variation(name=NEW_LOOK, look=NEW_LOOK)]
     columns = [variation.model_dump(mode="json", exclude_unset=True) for variation in shown]
@@ -253,14 +249,11 @@ def mix(study: Study, foreign: Sequence[str] = ()) -> Plan:
     )  # fmt: skip
 
     def images(traced: bool) -> FrameSet:
-        train = [f for f in study.frames(learn) if f.patient in splits["train"]]
-        val = [f for f in study.frames(learn) if f.patient in splits["val"] and f.variation in KNOWN_LOOKS]
-        every = [*study.frames(plain), *train, *study.frames(own)]
-        found = [f for f in every if f.variation == SYNTHETIC]
+        train = [f for f in study.frames(own) if f.patient in splits["own tissues"]]
+        found = [f for f in [*study.frames(plain), *train] if f.variation == SYNTHETIC]
         if traced:
-            found += [f for f in train if f.variation in KNOWN_LOOKS]
-            found += [f for f in study.frames(own) if f.variation == RANDOMIZED.name] * more.times
-        return FrameSet(found, val)
+            found += [f for f in train if f.variation == RANDOMIZED.name] * more.times
+        return FrameSet(found, [f for f in study.frames(own) if f.patient in splits["val"]])
 
     networks: dict[Key, Network] = {}
     for name, setting in study.settings().items():
@@ -282,7 +275,7 @@ def mix(study: Study, foreign: Sequence[str] = ()) -> Plan:
         return adapt_answer(tables, titles, MIX_ARMS, MIX_COMPARISONS)
 
     sets = {arm: partial(images, spec.images == "both") for arm, spec in MIX_ARMS.items()}
-    return Plan((plain, learn, own, test, airway), sets, tests, networks, sizes, answer)
+    return Plan((plain, own, test, airway), sets, tests, networks, sizes, answer)
 
 
 def adapt_answer(

@@ -29,7 +29,7 @@ TINTS = [{"loguniform": [1.07, 2.42]}, 1.0, {"loguniform": [0.56, 0.98]}]
 GREY_TO_RED = [{"loguniform": [0.9, 2.42]}, 1.0, {"loguniform": [0.56, 1.1]}]
 UNVARIED = {"exposure": 0.0, "gamma": 0.0, "colour": 0.0}
 # Each counts up when docs/protocol.md changes what is done, beyond what stands in the tables here.
-PROTOCOL = {"adapt": 5, "data": 5, "variety": 5, "mix": 6}
+PROTOCOL = {"adapt": 5, "data": 5, "variety": 5, "mix": 7}
 
 
 class Setting(Model):
@@ -124,16 +124,18 @@ MIX_COMPARISONS = (Comparison(title="path tracing beside", before="plain", after
 
 
 class Mix(Model):
-    """How much `mix` makes beside what `adapt` trains on.
+    """How much `mix` makes beside plain pictures of `adapt`'s phantoms.
 
-    tissues: patients whose every view has a tissue of its own, and viewpoints of each; in training these path-traced
-    pictures come `times` as often. tests: patients to judge on, and viewpoints of each. steps: from random weights.
+    tissues: patients to train on whose every view has a tissue of its own, and viewpoints of each; in training these
+    path-traced pictures come `times` as often. tests: patients to judge on, and viewpoints of each. steps, batch: of
+    training, from random weights.
     """
 
     tissues: tuple[int, int]
     tests: tuple[int, int]
     times: int = Field(ge=1)
     steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
 
 
 class Preset(Model):
@@ -215,9 +217,9 @@ PRESETS = {
 
 
 MIX = {
-    "tiny": Mix(tissues=(1, 4), tests=(2, 1), times=2, steps=12),
-    "small": Mix(tissues=(30, 30), tests=(12, 8), times=3, steps=10_000),
-    "paper": Mix(tissues=(100, 60), tests=(20, 16), times=3, steps=40_000),
+    "tiny": Mix(tissues=(2, 4), tests=(2, 1), times=2, steps=12, batch=4),
+    "small": Mix(tissues=(30, 30), tests=(12, 8), times=6, steps=10_000, batch=4),
+    "paper": Mix(tissues=(200, 60), tests=(20, 16), times=3, steps=40_000, batch=16),
 }
 
 
@@ -226,7 +228,8 @@ def preset_of(experiment: str, name: str) -> Preset:
     found = PRESETS[name]
     if experiment != "mix":
         return found
-    today = found.settings["today"].model_copy(update={"steps": MIX[name].steps})
+    mine = {"steps": MIX[name].steps, "batch": MIX[name].batch}
+    today = found.settings["today"].model_copy(update=mine)
     return found.model_copy(update={"mix": MIX[name], "settings": {"today": today}})
 
 

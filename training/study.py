@@ -133,8 +133,7 @@ class Study:
         if self.name == "variety":
             sizes = dict.fromkeys(("first fold", "second fold"), self.preset.fold)
         if mix := self.preset.mix:
-            del sizes["test"]
-            sizes |= {"own tissues": mix.tissues[0], "unseen": mix.tests[0]}
+            sizes = {"own tissues": mix.tissues[0], "val": sizes["val"], "unseen": mix.tests[0]}
         if self.cts:
             whole = sum(sizes.values())
             shares = {name: max(1, len(self.cts) * size // whole) for name, size in list(sizes.items())[1:]}
@@ -285,8 +284,7 @@ def begin(study: Study, preset: str, write: bool = True) -> dict[str, Any]:
         },
     }
     if not all(people.values()) or (study.name == "variety" and len({len(p) for p in people.values()}) > 1):
-        least = "four" if study.name == "mix" else "three"
-        wanted = "an even number of patients" if study.name == "variety" else f"{least} patients or more"
+        wanted = "an even number of patients" if study.name == "variety" else "three patients or more"
         raise UserError(f"this experiment needs {wanted}: give as many --ct, or none at all")
     path, names = study.out / EXPERIMENT, set(study.foreign)
     if path.is_file():
