@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
+from endorender.pages import inlined, template
 from training import figures
 from training.files import command, versions, write_atomic, write_csv
-from training.report import template
 from training.study import Answer, Study
 
 PAGE = "index.html"
@@ -29,8 +28,8 @@ def write_answer(study: Study, info: dict[str, Any], answer: Answer, claim: str)
         picture = figures.png(figure)
         write_atomic(study.out / "figures" / f"{_file(name)}.png", picture)
         write_atomic(study.out / "figures" / f"{_file(name)}.pdf", figures.pdf(figure))
-        pictures[name] = "data:image/png;base64," + base64.b64encode(picture).decode()
-    page = template("experiment.html").render(
+        pictures[name] = inlined(picture)
+    page = template("training", "experiment.html").render(
         info=info, claim=claim, answer=answer, pictures=pictures, versions=versions(), command=command()
     )
     write_atomic(study.out / PAGE, page)

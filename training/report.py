@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from endorender.outputs import claim
+from endorender.pages import inlined, template
 from training import baselines, curves, figures
 from training.compare import Arm, Difference, Section, Shape, in_family, load_evaluation, sections
 from training.files import command, versions, write_atomic, write_csv
@@ -35,7 +35,7 @@ def report(evaluations: Sequence[str | Path], out: str | Path, title: str | None
         (out / folder).mkdir(parents=True, exist_ok=True)
     shown = [_section(section, out, number) for number, section in enumerate(found, 1)]
     _judge_together(shown)
-    page = template("report.html").render(
+    page = template("training", "report.html").render(
         title=title or "Depth from one endoscope image",
         sections=shown,
         sources=list(_sources(found)),
@@ -48,21 +48,6 @@ def report(evaluations: Sequence[str | Path], out: str | Path, title: str | None
     return out / PAGE
 
 
-def template(name: str) -> Any:
-    """A page of training/templates: strict about names, escaping."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("training"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["figures3"] = _three_figures
-    return environment.get_template(name)
-
-
 def evaluation_html(summary: dict[str, Any]) -> str:
     """A table of what `evaluate` wrote into summary.json: metrics under protocols, intervals over patients where there
     are several, and what a lookup from brightness and place reaches."""
@@ -71,14 +56,7 @@ def evaluation_html(summary: dict[str, Any]) -> str:
     lookup = {name: p["mean"][baselines.LOOKUP] for name, p in blind.items() if baselines.LOOKUP in p["mean"]}
     unit = "mean_over_patients" if several else "mean"
     known = any(i[1] is not None for p in summary["protocols"].values() for i in p[unit].values())
-    return str(template("evaluation.html").render(e=summary, unit=unit, lookup=lookup, known=known))
-
-
-def _three_figures(value: float) -> str:
-    """A number as a page shows it; what is not known is a dash."""
-    if value != value:
-        return "–"
-    return f"{value:#.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(template("training", "evaluation.html").render(e=summary, unit=unit, lookup=lookup, known=known))
 
 
 def _section(section: Section, out: Path, number: int) -> dict[str, Any]:
@@ -90,7 +68,7 @@ def _section(section: Section, out: Path, number: int) -> dict[str, Any]:
         data = figures.png(figure)
         write_atomic(out / "figures" / f"{number}_{name}.png", data)
         write_atomic(out / "figures" / f"{number}_{name}.pdf", figures.pdf(figure))
-        return "data:image/png;base64," + base64.b64encode(data).decode()
+        return inlined(data)
 
     stored = [i for i in section.ids() if i in _stored(section)]
     best = section.arms[-1]

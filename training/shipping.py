@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from endorender.errors import UserError
+from endorender.pages import template
 
 NAME, CARD = "shipped", "CARD.md"
 FILES = ("model.safetensors", "run.json", "log.csv", CARD)
@@ -102,14 +103,9 @@ def _thinned(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _card(info: dict[str, Any], weights: str, size: int, summaries: Sequence[dict[str, Any]]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("training"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     sets = [_figures(summary) for summary in summaries]
     about = metadata.metadata("endorender")
-    return environment.get_template("card.md").render(
+    return template("training", "card.md").render(
         info=info, weights=weights, size=size, sets=sets, stages=list(stages(info)), shown=SHOWN,
         model=json.dumps(info["config"]["model"]), people=len(info["seen"]),
         metrics=summaries[0]["metrics"], licence=about["License-Expression"] or about["License"],

@@ -17,10 +17,12 @@ from endorender.dataset.frame import Dataset, Frame, stream_manifest
 from endorender.dataset.info import SPLITS, planned, read_info
 from endorender.dataset.sheet import INVALID, colour_depth, contact_sheet, depth_range, views_of
 from endorender.dataset.writer import SUMS, sha256
+from endorender.pages import template
 
 if TYPE_CHECKING:
     from endorender.dataset.writer import Writer
 
+_template = partial(template, "endorender.dataset", trim=False)
 DEPTH_WIDTH = 260  # px of a depth picture inside index.html: as wide as it is ever shown on a desktop
 HOVERED = 64  # pixels along the longer side whose depth a pointer can read there
 MOST_VIEWS = 1000  # shown in index.html
@@ -160,13 +162,3 @@ def _depth(frame: Frame, top: float) -> dict[str, Any]:
         "values": base64.b64encode(levels.tobytes()).decode(),
         "columns": levels.shape[1],
     }
-
-
-def _template(name: str) -> Any:
-    import jinja2
-
-    loader = jinja2.PackageLoader("endorender.dataset", "templates")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=name.endswith(".html"), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
-    return environment.get_template(name)

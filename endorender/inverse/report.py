@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from endorender import __version__
 from endorender.errors import UserError
 from endorender.inverse.calibrate import METERED, Calibrated
 from endorender.inverse.fit import Fit
@@ -17,12 +18,13 @@ from endorender.inverse.problem import State
 from endorender.inverse.target import encoded, of_values
 from endorender.inverse.unknowns import EXPOSURE
 from endorender.outputs import whole
+from endorender.pages import inlined, template
 from endorender.scene import cameras, lights, tissues
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ENDINGS = (".before_after.png", ".loss.png", ".json", ".poses.json")
+ENDINGS = (".html", ".before_after.png", ".loss.png", ".json", ".poses.json")
 INK, FAINT, BLUE = "#1f2328", "#d0d7de", "#0072b2"
 
 
@@ -81,7 +83,7 @@ def _stopped(found: Fit) -> str:
 
 
 def files(out: str | Path) -> list[Path]:
-    """What `write` may write: OUT, and beside it OUT's name with .before_after.png, .loss.png, .json, .poses.json.
+    """What `write` may write: OUT, and beside it OUT's name with each of ENDINGS.
 
     Raises UserError where two would be one file.
     """
@@ -107,10 +109,11 @@ def write(done: Calibrated, out: str | Path) -> list[Path]:
         "parameters": rows(done.found),
         "steps": [{k: None if v != v else v for k, v in row.items()} for row in done.found.history],
     }
+    pictures = [png(before_after(done.found)), png(loss_curve(done.found))]
     contents = [
         f"{told}# endorender render --config THIS --ct CT --out FOLDER\n{keys}".encode(),
-        png(before_after(done.found)),
-        png(loss_curve(done.found)),
+        page(done, facts, pictures).encode(),
+        *pictures,
         (json.dumps(facts, indent=1) + "\n").encode(),
     ]
     if done.poses is not None:
@@ -122,6 +125,18 @@ def write(done: Calibrated, out: str | Path) -> list[Path]:
         for part, content in zip(parts, contents):
             part.write_bytes(content)
     return found
+
+
+def page(done: Calibrated, facts: Mapping[str, Any], pictures: Sequence[bytes]) -> str:
+    """All of it on a page that stands alone. facts: of the JSON. pictures: `before_after` and `loss_curve` as PNG."""
+    seen, curve = map(inlined, pictures)
+    told = {"method": done.method, "notes": done.notes, "rows": facts["parameters"], "loss": facts["loss"]}
+    return str(
+        template("endorender.inverse", "fit.html").render(
+            told, pictures=len(done.found.problem.views), stopped=_stopped(done.found) if done.found.stopped else "",
+            before_after=seen, loss_curve=curve, version=__version__,
+        )
+    )  # fmt: skip
 
 
 def _radiance(found: Fit, state: State) -> np.ndarray:

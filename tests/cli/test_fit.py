@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from endorender.render import geometry
 from tests.cli.test_main import mistake, run
 from tests.ct.made import CANARY
 from tests.dataset.tubes import tube
+from tests.pages import faults
 
 fits = importlib.import_module("endorender.inverse.fit")  # the package's name is the function's
 QUICK = ("--steps", 2, "--spp", 4, "--repeats", 0, "--size", 16, "--views", 2)
@@ -57,7 +59,13 @@ def test_with_poses_and_the_result_is_a_preset_of_render(clinic, tmp_path):
     assert "compared pixel by pixel" in result.output
     assert "the light keeps its strength" in result.output
     names = {f.name for f in tmp_path.iterdir()}
-    assert names == {"tissue.yaml", "tissue.before_after.png", "tissue.loss.png", "tissue.json"}
+    assert names == {"tissue.yaml", "tissue.html", "tissue.before_after.png", "tissue.loss.png", "tissue.json"}
+    told = (tmp_path / "tissue.html").read_text()
+    assert "fitted to 2 photographs" in told
+    assert '<th scope="row">tissue.albedo[40 HU].red</th>' in told
+    assert told.count('src="data:image/png;base64,') == 2
+    assert not re.search(r"https?://|url\(|@import", told)  # nothing is loaded
+    assert faults(tmp_path / "tissue.html") == []
     nothing_told(tmp_path)
     for name in ("tissue.before_after.png", "tissue.loss.png"):
         with Image.open(tmp_path / name) as image:

@@ -20,7 +20,7 @@ def test_the_page_is_fit_for_phone_and_desktop_keyboard_and_screen_reader(tmp_pa
     }
     page = tmp_path / "index.html"
     page.write_text(
-        template("experiment.html").render(info=INFO, answer=answer, pictures={"error by arm": DOT}, **told)
+        template("training", "experiment.html").render(info=INFO, answer=answer, pictures={"error by arm": DOT}, **told)
     )
     assert faults(page) == []
 
