@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from endorender.errors import UserError
 from endorender.render import radiance
-from endorender.render.device import cache
+from endorender.render.device import cache, launches
 from endorender.render.gradients import tape
 from endorender.render.images import gradient
 from endorender.render.integrators import adjoint
@@ -37,6 +37,22 @@ def test_its_pictures_are_those_of_volpath(name):
 
 
 LAYERS = np.array([0.0, 0.0, 0.0, 0.1, 0.3, 0.4, 0.4, 0.0, 0.0, 0.2, 0.0, 0.0])  # mm⁻¹, of 1 mm each
+
+
+def test_gradients_do_not_depend_on_how_many_threads_a_launch_has(monkeypatch):
+    """A card has many, which share a pixel's samples; a CPU few. Sums are the same bytes, whoever adds to them."""
+    scene = tube_scene("volume", (16, 12))
+    found, pictures = [], []
+    for lines, lanes in ((1024, 1), (37, 1), (500, 3)):
+        monkeypatch.setattr(adjoint, "LINES", lines)
+        monkeypatch.setattr(launches, "lanes", lambda pixels, spp, lanes=lanes: lanes)
+        made = gradient.gradient(scene, weights(12, 16), ALL, 4, 5, ambient=0.1)
+        found.append([made.table.tobytes(), made.emitters.tobytes()])
+        pictures.append(made.picture.mean)
+    assert np.abs(made.table).max() > 0
+    assert found[0] == found[1] == found[2]
+    assert pictures[0].tobytes() == pictures[1].tobytes()
+    assert pictures[2] == pytest.approx(pictures[0], rel=1e-5)
 
 
 def _layered(light):

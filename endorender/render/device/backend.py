@@ -185,6 +185,11 @@ def resident(array: np.ndarray) -> Any:
     return held
 
 
+def room(shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    """Where kernels write before they read: resident, with no value at first and never copied."""
+    return np.empty(shape, dtype) if _state["device"] == "cpu" else ti.ndarray(dtype=TYPES[dtype], shape=shape)
+
+
 def fetch(array: Any) -> np.ndarray:
     """A resident array back as numpy; on a CPU the very same memory."""
     return array if isinstance(array, np.ndarray) else array.to_numpy()

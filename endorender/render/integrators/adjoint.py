@@ -43,7 +43,8 @@ from endorender.scene.scene import Scene
 
 vec2, vec3, vec4 = ti.math.vec2, ti.math.vec3, ti.math.vec4
 C_PER_VOXEL = 0.015  # c of the estimator of extinction, over the voxel's edge
-LINES = 1024  # pixels of a launch, each with a tape
+LINES = 1024  # threads of a launch on a CPU, each with a tape
+ROOM = 1 << 30  # bytes that tapes may take on a card, which has many threads
 WALK, AGAIN, TAIL, DONE = range(4)  # a path; once more if it did not fit the tape; the path from its further vertex
 # rest: slot of the first emitter. most_air: c of the estimator, mm⁻¹. ambient: radiance to expect beside that of the
 # emitters. grain: what sums are multiples of.
@@ -82,14 +83,15 @@ def run(
     slots = rest + pack_emitters([scene], prepared).size + G.SIZE
     if slots >= 1 << 28:
         raise UserError("a grid to be fitted may have up to 400³ voxels", "TOO_LARGE")
-    film, n = Film(scene.camera), scene.camera.width * scene.camera.height
-    lines = min(n, LINES) if wanted else 1
+    n = scene.camera.width * scene.camera.height
+    lanes, most = launches.lanes(n, spp), lines()
+    film, tapes = Film(scene.camera, lanes=lanes), min(n * lanes, most) if wanted else 1
     image_gradient = np.zeros((1, 3)) if weights is None else weights.reshape(n, 3) / spp
     grads = backend.resident(np.zeros(slots if wanted else 1, np.float64))
     entries = TAPE if wanted else 1
     tape = [
-        backend.resident(np.zeros((lines, entries, 2), np.int32)),
-        backend.resident(np.zeros((lines, entries + SCRATCH, 2), np.float32)),
+        backend.room((tapes, entries, 2), np.dtype("int32")),
+        backend.room((tapes, entries + SCRATCH, 2), np.dtype("float32")),
     ]
     most_air = C_PER_VOXEL / float(prepared.spacing.mean()) if "air" in wanted else 0.0
     # Of the size of a whole gradient, 2⁻³⁶: a path's share is far above it, and sums stay below 2⁵³ of it.
@@ -99,10 +101,15 @@ def run(
     estimator = Estimator(rest, most_air, ambient, grain)
 
     def launch(*share: Any) -> None:
-        kernel(*fixed, *work, estimator, *share, key)
+        kernel(*fixed, *work, estimator, *share, key, lanes, spp)
 
-    launches.trace(launch, n, spp, progress, LINES)
+    launches.trace(launch, n * lanes, -(-spp // lanes), progress, most)
     return film.developed(spp)[0], backend.fetch(grads)
+
+
+def lines() -> int:
+    """Threads of a launch: each has a tape."""
+    return LINES if backend.running() == "cpu" else ROOM // (8 * (TAPE + TAPE + SCRATCH))
 
 
 @kernels
@@ -144,14 +151,15 @@ def tracer(
         field: Array, smooth: Array, cells: Array, table: Array, labels: Array, grid: Array, phase_data: Array,
         coats: Array, capsules: Array, buckets: Array, view: Array, emitters: Array, env: Array, alias: Array,
         sums: Array, weights: Array, grads: Array, slots: Array, weighed: Array, estimator: Estimator,
-        window: Window, taken: Array, spent: Array, frame_key: ti.u64,
+        window: Window, taken: Array, spent: Array, frame_key: ti.u64, lanes: ti.i32, spp: ti.i32,
     ):  # fmt: skip
-        """sums: of `film.Film`. weights: (N, 3) the picture's gradient. slots, weighed: the tape, a line for each pixel
+        """sums: of `film.Film`. weights: (N, 3) the picture's gradient. slots, weighed: the tape, a line for each thread
         of the launch."""
         for unit in range(window.first * SPREAD, window.last * SPREAD):
             if unit % SPREAD != 0:
                 continue
-            pixel = unit // SPREAD
+            slot = unit // SPREAD
+            pixel, lane = slot // lanes, slot % lanes
             q = unpack(view)
             world = ti.static(
                 World.of(
@@ -164,9 +172,11 @@ def tracer(
             once = rest + emitters.shape[0] * (E.COLOUR + 3)  # slot of what a view has once
             average, scatter = vec3(0.0), vec3(0.0)
             for c in ti.static(range(3)):
-                average[c], scatter[c] = sums[pixel, 0, c], sums[pixel, 1, c]
-            begin = ti.max(window.begin, taken[pixel])
-            for sample in range(begin, eye.samples(pixel, q, begin, window.end)):
+                average[c], scatter[c] = sums[slot, 0, c], sums[slot, 1, c]
+            begin = ti.max(window.begin, taken[slot])
+            last = ti.min(window.end, (spp - lane + lanes - 1) // lanes)
+            for nth in range(begin, eye.samples(pixel, q, begin, last)):
+                sample = nth * lanes + lane
                 if spent[0] >= window.most_work:
                     spent[1] = 1
                     break
@@ -191,7 +201,7 @@ def tracer(
                     radiance, beta = vec3(0.0), vec3(1.0)
                     scatterings, number, inside, entered, leg_key = 0, 0, False, False, key
                     path = ti.static(Path(o, d, inside, entered, vertex, density, radiance, beta, scatterings, rng))
-                    end = ti.math.ivec2(pixel - window.first, 0)  # of the tape
+                    end = ti.math.ivec2(slot - window.first, 0)  # of the tape
                     place = Scattered(at=o, d=d, phase=0.0, any=0)  # of the last vertex
                     if leg == TAIL:
                         o, d, scatterings, inside, entered = kept.x, kept.d, kept.scatterings, kept.inside != 0, True
@@ -304,7 +314,7 @@ def tracer(
                     work += leg_work + ti.cast(random.drawn(began, rng), ti.i32)
                     # What the walk was for.
                     if leg == WALK:
-                        add_sample(average, scatter, radiance * share, sample + 1)
+                        add_sample(average, scatter, radiance * share, nth + 1)
                     next_leg = DONE
                     if ti.static(BACKWARD):
                         if leg == TAIL:
@@ -319,9 +329,9 @@ def tracer(
                                 if kept.all_weights > 0.0:
                                     next_leg = TAIL
                     leg = next_leg
-                taken[pixel] = sample + 1
+                taken[slot] = nth + 1
                 ti.atomic_add(spent[0], work)
             for c in ti.static(range(3)):
-                sums[pixel, 0, c], sums[pixel, 1, c] = average[c], scatter[c]
+                sums[slot, 0, c], sums[slot, 1, c] = average[c], scatter[c]
 
     return trace
