@@ -4,44 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BeforeValidator, Field, field_serializer, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
-from endorender.dataset import cohort, developing, given, viewpoint
+from endorender.dataset import developing, patients, viewpoint
 from endorender.dataset.distributions import probes
 from endorender.dataset.fingerprint import UNSAID
-from endorender.dataset.info import ALIAS, SPLITS
-from endorender.dataset.spec import as_mapping, pairs, parse_scope, parse_spec, pixels, regions
+from endorender.dataset.patients import Patient, Phase, Regions
+from endorender.dataset.spec import as_mapping, pairs, parse_scope, parse_spec, pixels
 from endorender.dataset.variation import FIRST, PRESETS, SETTINGS, Variation, drawn_by, refuse_impossible
 from endorender.errors import unknown
 from endorender.registry import Model
-
-Regions = Annotated[int | tuple[int, ...] | None, BeforeValidator(regions)]
-Phase = Annotated[int | Literal["all"] | None, Field(union_mode="left_to_right")]
-
-
-class Patient(Model):
-    """One CT and the alias under which its patient is known.
-
-    ct: "sample", "phantom:SEED" or the path of a DICOM folder, of a DICOM, NIfTI, MetaImage or NRRD file,
-    or of a zip; or an `endorender.ct.Volume`.
-    poses: from which the patient is seen, instead of those of a flight; `configure` reads their file.
-    """
-
-    ct: Annotated[Any, BeforeValidator(given.ct)]
-    alias: str = Field(pattern=ALIAS)
-    series: str | None = None
-    phase: Phase = None
-    region: Regions = None
-    poses: given.Given | None = None
-
-    @property
-    def source(self) -> str:
-        """What may be said of the CT in outputs: paths are patient data and stay out."""
-        if given.in_memory(self.ct):
-            return "memory"
-        return self.ct if self.ct == "sample" or re.fullmatch(r"phantom:\d+", self.ct) else "file"
 
 
 class RenderConfig(Model):
@@ -135,29 +109,13 @@ class RenderConfig(Model):
     @field_validator("ct", mode="before")
     @classmethod
     def _patients(cls, value: Any) -> Any:
-        if isinstance(value, (str, Mapping)) or given.in_memory(value):
-            value = [value]
-        if not isinstance(value, (list, tuple)):
-            raise ValueError("must be a path, 'sample', 'phantom:SEED', a Volume, or a list of these")
-        if not all(isinstance(v, (str, Mapping, Patient)) or given.in_memory(v) for v in value):
-            raise ValueError("each is a path, 'sample', 'phantom:SEED', a Volume, or a mapping with the key ct")
-        value = [one for v in value for one in (cohort.ranged(v) if isinstance(v, str) else [v])]
-        return [
-            {"alias": f"p{n:03d}", **({"ct": v} if isinstance(v, str) or given.in_memory(v) else v)}
-            if not isinstance(v, Patient)
-            else v
-            for n, v in enumerate(value, 1)
-        ]
+        return patients.listed(value)
 
     @field_validator("ct")
     @classmethod
-    def _aliases(cls, patients: tuple[Patient, ...]) -> tuple[Patient, ...]:
-        # Folders carry the aliases, and some file systems do not tell upper from lower case.
-        seen = [p.alias.lower() for p in patients]
-        twice = sorted({a for a in seen if seen.count(a) > 1})
-        if twice or "splits" in seen:
-            raise ValueError(f"two patients may not share an alias, and none is called splits: {twice or 'splits'}")
-        return patients
+    def _aliases(cls, found: tuple[Patient, ...]) -> tuple[Patient, ...]:
+        patients.refuse_twice(found)
+        return found
 
     @field_validator("preset")
     @classmethod
@@ -312,29 +270,11 @@ class RenderConfig(Model):
     @field_validator("splits")
     @classmethod
     def _splits(cls, splits: Any, info: Any) -> Any:
-        known = [p.alias for p in info.data.get("ct", ())]
-        if not splits:
-            return by_rule(known)
-        named = [alias for who in splits.values() for alias in who]
-        if strange := sorted(set(named) - set(known)):
-            raise ValueError(unknown("patient", strange[0], known))
-        if twice := sorted({a for a in named if named.count(a) > 1}):
-            raise ValueError(f"{', '.join(twice)} may stand in one split only")
-        return {name: tuple(splits.get(name, ())) for name in SPLITS}
+        return patients.split_up(splits, [p.alias for p in info.data.get("ct", ())])
 
     @field_serializer("ct")
-    def _private(self, patients: tuple[Patient, ...]) -> list[dict[str, Any]]:
-        # A series is named by its UID, which is patient data like the path.
-        from endorender.ct.mask import chosen
-
-        masked = {"labels": "file"} if self.labels else {}
-        organs: list[dict[str, Any]] = [{"label": labels or "all"} for _, labels in map(chosen, self.label)]
-        return [
-            {"alias": p.alias, "source": p.source, "region": p.region, **masked, **organ}
-            | ({"poses": p.poses.public()} if p.poses else {})
-            | ({"phase": p.phase} if p.phase else {})
-            for p, organ in zip(patients, organs or [{}] * len(patients))
-        ]
+    def _private(self, found: tuple[Patient, ...]) -> list[dict[str, Any]]:
+        return patients.public(found, self.label, bool(self.labels))
 
     @property
     def width(self) -> int:
@@ -370,9 +310,9 @@ class RenderConfig(Model):
         """Whether camera or trajectory differ from view to view."""
         return viewpoint.varies([self.camera, self.trajectory])
 
-    def first(self, patients: int) -> RenderConfig:
-        """The same for its first patients only."""
-        kept = {name: getattr(self, name)[:patients] for name in ("ct", "label", "labels")}
+    def first(self, number: int) -> RenderConfig:
+        """The same for its first patients only, so many of them."""
+        kept = {name: getattr(self, name)[:number] for name in ("ct", "label", "labels")}
         there = {p.alias for p in kept["ct"]}
         splits = {name: tuple(alias for alias in who if alias in there) for name, who in self.splits.items()}
         return self.model_copy(update=kept | {"splits": splits})
@@ -381,15 +321,3 @@ class RenderConfig(Model):
         """The effective configuration as it is stored: JSON types, without paths and series, nor what is UNSAID."""
         unsaid = {key for key, value in UNSAID.items() if getattr(self, key) == value}
         return self.model_dump(mode="json", exclude={"series", "label", "labels", *unsaid})
-
-
-def by_rule(aliases: list[str]) -> dict[str, tuple[str, ...]]:
-    """Train, val and test patients where the configuration names none; see RenderConfig."""
-    n = len(aliases)
-    test = n // 5 if n >= 5 else int(n >= 2)
-    val = n // 5 if n >= 5 else int(n >= 3)
-    return {
-        "train": tuple(aliases[: n - val - test]),
-        "val": tuple(aliases[n - val - test : n - test]),
-        "test": tuple(aliases[n - test :]),
-    }

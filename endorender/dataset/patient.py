@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from endorender.dataset.config import Patient, RenderConfig
+from endorender.dataset.config import RenderConfig
 from endorender.dataset.hidden_lumen import hollow
+from endorender.dataset.patients import Patient
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import View
 from endorender.errors import Notice, UserError

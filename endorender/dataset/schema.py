@@ -114,8 +114,9 @@ def either(*schemas: Schema) -> Schema:
 
 def render() -> Schema:
     """Of `endorender render --config FILE`."""
-    from endorender.dataset.config import Patient, RenderConfig
+    from endorender.dataset.config import RenderConfig
     from endorender.dataset.developing import RESPONSES
+    from endorender.dataset.patients import Patient
     from endorender.dataset.variation import PRESETS, Variation
     from endorender.dataset.viewpoint import Trajectory
     from endorender.scene import LOOKS, Response, cameras, lights, tissues

@@ -8,8 +8,9 @@ from collections.abc import Collection
 
 import numpy as np
 
-from endorender.dataset.config import Patient, RenderConfig
+from endorender.dataset.config import RenderConfig
 from endorender.dataset.patient import Ready, outline
+from endorender.dataset.patients import Patient
 from endorender.dataset.view import render_view
 from endorender.errors import Notice, UserError
 

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from endorender.ct import Volume
 from endorender.dataset import PRESETS, RenderConfig, Variation, configure, draw, exr
-from endorender.dataset.config import by_rule
 from endorender.dataset.fingerprint import difference, fingerprint
 from endorender.dataset.generate import describe
 from endorender.dataset.patient import _mucosa, outline
+from endorender.dataset.patients import by_rule
 from endorender.dataset.spec import parse_spec
 from endorender.dataset.variation import seed_of
 from endorender.dataset.view import Shot, View, _negative

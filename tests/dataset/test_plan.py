@@ -10,7 +10,7 @@ from PIL import Image
 
 from cli.main import main
 from endorender.dataset import configure, generate, open_dataset, work
-from endorender.dataset.config import by_rule
+from endorender.dataset.patients import by_rule
 from endorender.dataset.plan import measure, plan, preview, ranges
 from endorender.dataset.writer import read_failed
 from endorender.errors import Notice, UserError

@@ -153,7 +153,7 @@ def tracer(
         sums: Array, weights: Array, grads: Array, slots: Array, weighed: Array, estimator: Estimator,
         window: Window, taken: Array, spent: Array, frame_key: ti.u64, lanes: ti.i32, spp: ti.i32,
     ):  # fmt: skip
-        """sums: of `film.Film`. weights: (N, 3) the picture's gradient. slots, weighed: the tape, a line for each thread
+        """sums: of `film.Film`. weights: (N, 3) the picture's gradient. slots, weighed: the tapes, one for each thread
         of the launch."""
         for unit in range(window.first * SPREAD, window.last * SPREAD):
             if unit % SPREAD != 0:
