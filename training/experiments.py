@@ -253,7 +253,8 @@ def mix(study: Study, foreign: Sequence[str] = ()) -> Plan:
         found = [f for f in [*study.frames(plain), *train] if f.variation == SYNTHETIC]
         if traced:
             found += [f for f in train if f.variation == RANDOMIZED.name] * more.times
-        return FrameSet(found, [f for f in study.frames(own) if f.patient in splits["val"]])
+        seen = [f for f in study.frames(own) if f.variation == RANDOMIZED.name]
+        return FrameSet(found, [f for f in seen if f.patient in splits["val"]])
 
     networks: dict[Key, Network] = {}
     for name, setting in study.settings().items():
