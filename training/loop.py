@@ -21,9 +21,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from endorender.errors import UserError
 from training.averaging import moving
+from training.batches import Loader, SeededBatches
 from training.checkpoint import CHECKPOINT, LOG, load_checkpoint, save_checkpoint, save_weights
 from training.config import TrainConfig
-from training.data import Batch, DepthFrames, Loader, SeededBatches
+from training.data import Batch, DepthFrames
 from training.devices import accelerator, cores
 from training.files import Progress, derive, missing_extra, write_atomic
 from training.loggers import loggers

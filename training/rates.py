@@ -14,9 +14,10 @@ from lightning.pytorch.tuner import Tuner
 from matplotlib.figure import Figure
 
 from endorender.errors import UserError
+from training.batches import Loader, SeededBatches
 from training.checkpoint import load_run
 from training.config import TrainConfig
-from training.data import DepthFrames, Loader, SeededBatches
+from training.data import DepthFrames
 from training.devices import accelerator
 from training.files import derive
 from training.loop import Module, lightning, quiet

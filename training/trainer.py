@@ -14,9 +14,10 @@ from endorender.errors import UserError
 from endorender.outputs import sweep
 from endorender.registry import validated
 from training import baselines, curves, scale
+from training.batches import subset
 from training.checkpoint import LOG, RUN, WEIGHTS, Run, data_identity, digest, load_run, read_weights
 from training.config import TrainConfig
-from training.data import aliases, frame_size, opened, people, refuse_shared_patients, subset
+from training.data import aliases, frame_size, opened, people, refuse_shared_patients
 from training.devices import accelerator
 from training.files import Progress, command, derive, read_csv, read_json, versions, write_json
 from training.loop import fit, rank

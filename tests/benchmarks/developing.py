@@ -17,8 +17,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.training.conftest import tubes
 from tests.training.test_developed import Lit
+from training.batches import Loader, SeededBatches
 from training.config import TrainConfig
-from training.data import DepthFrames, Loader, SeededBatches
+from training.data import DepthFrames
 
 
 def shares(response: str | None, steps: int, workers: int = 0) -> tuple[float, float]:

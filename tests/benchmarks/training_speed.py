@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.training.conftest import tubes
+from training.batches import SeededBatches
 from training.config import TrainConfig
-from training.data import DepthFrames, SeededBatches
+from training.data import DepthFrames
 from training.trainer import train
 
 CONFIG = {"batch": 8, "validate_every": 0, "save_every": 0}

@@ -8,7 +8,8 @@ from endorender.dataset import open_dataset
 from endorender.errors import UserError
 from tests.dataset.made import make
 from training.augment import Augment
-from training.data import DepthFrames, Loader, SeededBatches, order, people, refuse_shared_patients, subset
+from training.batches import Loader, SeededBatches, order, subset
+from training.data import DepthFrames, people, refuse_shared_patients
 
 
 def test_a_dataset_on_disk_arrives_as_it_was_written(tmp_path):

@@ -15,8 +15,9 @@ from tests.dataset.made import make
 from tests.training.conftest import LOOKS, TubeFrame
 from tests.training.cuts import cut_and_resumed
 from training.augment import Augment
+from training.batches import Loader, SeededBatches
 from training.config import TrainConfig
-from training.data import DepthFrames, Loader, SeededBatches
+from training.data import DepthFrames
 from training.developed import refuse_without_radiance
 from training.trainer import train
 
