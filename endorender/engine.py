@@ -47,8 +47,8 @@ def undisturbed() -> Iterator[None]:
 
 def _imported() -> Any:
     with undisturbed(), warnings.catch_warnings():
-        # Taichi 1.7.4 asks the locale with a call that Python 3.11 deprecates.
-        warnings.filterwarnings("ignore", message=".*getdefaultlocale.*", category=DeprecationWarning)
+        # Taichi 1.7.4 asks the locale with a call that Python 3.11 deprecates; 3.11.2 does not name it.
+        warnings.filterwarnings("ignore", message=".*getlocale\\(\\) instead", category=DeprecationWarning)
         try:
             return importlib.import_module(NAME)
         except ModuleNotFoundError as error:

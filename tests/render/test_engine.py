@@ -102,6 +102,25 @@ def test_both_engines_do_the_same(tmp_path):
         assert equal(made[0][part], made[1][part]) >= least(part), part
 
 
+@pytest.mark.parametrize("told", ["Use setlocale(), getencoding() and getlocale() instead",
+                                  "'locale.getdefaultlocale' is deprecated and slated for removal in Python 3.15. Use "
+                                  "setlocale(), getencoding() and getlocale() instead."])  # fmt: skip
+def test_what_the_engine_asks_of_the_locale_is_no_warning_of_ours(told):
+    """Python 3.11.2 says it in other words than later ones: with warnings as errors nothing could be imported."""
+    code = f"""
+import locale, warnings
+
+def asked():
+    warnings.warn({told!r}, DeprecationWarning, stacklevel=2)
+    return None, "UTF-8"
+
+locale.getdefaultlocale = asked
+import endorender.engine
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_unknown_engine_is_refused():
     done = subprocess.run(
         [sys.executable, "-c", "import endorender.engine"],
