@@ -2,8 +2,8 @@
 
 from types import SimpleNamespace
 
+from endorender.pages import template
 from tests.pages import faults
-from training.report import template
 
 INFO = {"experiment": "adapt", "preset": "small", "protocol": "0123456789abcdef", "parameters": {"seeds": 5}}
 HEAD = ["setting", "arm", "seeds", "median abs_rel", "low", "high", "p", "verdict"]
