@@ -22,7 +22,8 @@ def walls():
     return devices.geometry(devices.views(8)["wall"])
 
 def give(array):
-    # np.save asks a pipe for its position, which not every Python forgives.
+    # np.save asks a pipe for its position, which it has only where PYTHONUNBUFFERED is set.
+    sys.stdout.flush()
     sys.stdout.buffer.write(b"ARRAY" + array.tobytes())
 
 def child(call):
