@@ -249,12 +249,11 @@ def mix(study: Study, foreign: Sequence[str] = ()) -> Plan:
     )  # fmt: skip
 
     def images(traced: bool) -> FrameSet:
-        train = [f for f in study.frames(own) if f.patient in splits["own tissues"]]
-        found = [f for f in [*study.frames(plain), *train] if f.variation == SYNTHETIC]
+        grey, coloured = (_seen_in(study, own, (name,)) for name in (SYNTHETIC, RANDOMIZED.name))
+        train = [*study.frames(plain), *(f for f in grey if f.patient in splits["own tissues"])]
         if traced:
-            found += [f for f in train if f.variation == RANDOMIZED.name] * more.times
-        seen = [f for f in study.frames(own) if f.variation == RANDOMIZED.name]
-        return FrameSet(found, [f for f in seen if f.patient in splits["val"]])
+            train += [f for f in coloured if f.patient in splits["own tissues"]] * more.times
+        return FrameSet(train, [f for f in coloured if f.patient in splits["val"]])
 
     networks: dict[Key, Network] = {}
     for name, setting in study.settings().items():

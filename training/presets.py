@@ -228,8 +228,7 @@ def preset_of(experiment: str, name: str) -> Preset:
     found = PRESETS[name]
     if experiment != "mix":
         return found
-    mine = {"steps": MIX[name].steps, "batch": MIX[name].batch}
-    today = found.settings["today"].model_copy(update=mine)
+    today = found.settings["today"].model_copy(update=MIX[name].model_dump(include={"steps", "batch"}))
     return found.model_copy(update={"mix": MIX[name], "settings": {"today": today}})
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ENDINGS = (".html", ".before_after.png", ".loss.png", ".json", ".poses.json")
+STRENGTH = "the light keeps its strength (only its product with the exposure is seen)"
 INK, FAINT, BLUE = "#1f2328", "#d0d7de", "#0072b2"
 
 
@@ -67,7 +68,7 @@ def rows(found: Fit) -> list[dict[str, Any]]:
 def text(done: Calibrated) -> str:
     """For people: how it was fitted, and every number with its interval."""
     found = done.found
-    lines = [done.method, *done.notes, "the light keeps its strength (only its product with the exposure is seen)"]
+    lines = [done.method, *done.notes, STRENGTH]
     if found.stopped:
         lines.append(f"the fit {_stopped(found)}: these are the best parameters so far")
     width = max(len(label) for label, *_ in found.intervals())
@@ -130,7 +131,7 @@ def write(done: Calibrated, out: str | Path) -> list[Path]:
 def page(done: Calibrated, facts: Mapping[str, Any], pictures: Sequence[bytes]) -> str:
     """All of it on a page that stands alone. facts: of the JSON. pictures: `before_after` and `loss_curve` as PNG."""
     seen, curve = map(inlined, pictures)
-    told = {"method": done.method, "notes": done.notes, "rows": facts["parameters"], "loss": facts["loss"]}
+    told = {"method": done.method, "notes": [*done.notes, STRENGTH], "rows": facts["parameters"], "loss": facts["loss"]}
     return str(
         template("endorender.inverse", "fit.html").render(
             told, pictures=len(done.found.problem.views), stopped=_stopped(done.found) if done.found.stopped else "",

@@ -215,6 +215,8 @@ def test_another_experiment_folder_or_name_is_refused(tmp_path):
         experiment("adapt", tmp_path / "c", "tiny", seeds=[2])
     with pytest.raises(UserError, match="three patients"):
         experiment("adapt", tmp_path / "c", "tiny", cts=["phantom:1", "phantom:2"])
+    with pytest.raises(UserError, match="three patients"):
+        experiment("mix", tmp_path / "c", "tiny", cts=["phantom:1", "phantom:2"])
     with pytest.raises(UserError, match="an even number"):
         experiment("variety", tmp_path / "c", "tiny", cts=["phantom:1", "phantom:2", "phantom:3"])
     assert sorted(p.name for p in (tmp_path / "b").iterdir()) == ["thesis.tex"]
@@ -243,7 +245,6 @@ def test_networks_of_adapt_learn_first_from_plain_pictures_of_other_phantoms(tmp
 
 
 def test_mix_shares_frames_with_adapt_and_neither_is_judged_on_whom_the_other_learns_from(tmp_path):
-
     study, _, plan = prepared("mix", tmp_path / "mix", "small")
     other = {dataset.name: dataset for dataset in prepared("adapt", tmp_path / "adapt", "small")[2].datasets}
     mine = {dataset.name: dataset for dataset in plan.datasets}
