@@ -250,7 +250,7 @@ def mix(study: Study, foreign: Sequence[str] = ()) -> Plan:
 
     def images(traced: bool) -> FrameSet:
         grey, coloured = (_seen_in(study, own, (name,)) for name in (SYNTHETIC, RANDOMIZED.name))
-        train = [*study.frames(plain), *(f for f in grey if f.patient in splits["own tissues"])]
+        train = _seen_in(study, plain, (SYNTHETIC,)) + [f for f in grey if f.patient in splits["own tissues"]]
         if traced:
             train += [f for f in coloured if f.patient in splits["own tissues"]] * more.times
         return FrameSet(train, [f for f in coloured if f.patient in splits["val"]])
